@@ -1,0 +1,96 @@
+/* schema.h: a struct described once; YAML configuration, JSON bodies, JSON answers, OpenAPI and
+ * the reference page come from the same rows.
+ *
+ * Rows describe members by offset. Strings are owned `char *` (mem_free) and NULL when absent.
+ * Lists are (pointer, count) pairs; maps keep the order of the file, with the key in the element.
+ */
+#ifndef GANTRY_SCHEMA_H
+#define GANTRY_SCHEMA_H
+
+#include "base/base.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/json_in.h"
+#include "base/json_out.h"
+
+enum schema_type {
+    SCHEMA_STR,      /* char * */
+    SCHEMA_BOOL,     /* bool */
+    SCHEMA_INT,      /* int64_t, min..max */
+    SCHEMA_DURATION, /* int64_t milliseconds; "5s" in YAML */
+    SCHEMA_SIZE,     /* int64_t bytes; "8M" in YAML */
+    SCHEMA_ENUM,     /* int, an index into `names` */
+    SCHEMA_STR_LIST, /* struct schema_list of char * */
+    SCHEMA_STRUCT,   /* embedded struct, described by `sub` */
+    SCHEMA_LIST,     /* struct schema_list of structs described by `sub` */
+    SCHEMA_MAP,      /* the same, from a mapping; the key goes to the SCHEMA_STR member `sub->key` */
+    SCHEMA_ANY,      /* not stored: accepted and left alone (its presence sets the bool at offset) */
+};
+
+struct schema_list {
+    void *items; /* owned array of elements */
+    size_t count;
+};
+
+enum schema_flags {
+    SCHEMA_REQUIRED = 1,
+    SCHEMA_NULLABLE = 2,  /* null allowed: absent value */
+    SCHEMA_RELOAD = 4,    /* a reload may change it without a restart */
+    SCHEMA_SECRET = 8,    /* never printed */
+    SCHEMA_NOT_SERVED = 16 /* accepted for compatibility, reported as having no effect */
+};
+
+struct schema;
+struct schema_field {
+    const char *name;
+    enum schema_type type;
+    unsigned flags;
+    size_t offset;
+    int64_t min, max;          /* INT, DURATION (ms), SIZE; both 0: unchecked. Lists: count */
+    const char *def;           /* default as YAML text; NULL: zero/absent */
+    const char *const *names;  /* ENUM: NULL-terminated */
+    const struct schema *sub;  /* STRUCT, LIST, MAP */
+    int (*check)(const void *member, struct err *e); /* more checks; may be NULL */
+    const char *unit, *doc;
+};
+
+struct schema {
+    const char *name; /* of the struct, e.g. "ServiceInfo"; used by OpenAPI */
+    size_t size;      /* sizeof the struct */
+    const char *key;  /* MAP elements: the member that takes the key */
+    const struct schema_field *fields;
+    size_t n_fields;
+    const char *doc;
+};
+
+/* Sets every member to its default (obj is uninitialised memory of schema->size). */
+int schema_defaults(const struct schema *s, void *obj, struct err *e);
+/* Frees what the members own; obj itself stays. */
+void schema_done(const struct schema *s, void *obj);
+
+/* One problem of a configuration text. */
+struct schema_fault {
+    int line, column; /* from 1 */
+    bool warning;     /* accepted, but has no effect */
+    char msg[256];    /* with the bad value in quotes and the path of the key */
+};
+struct schema_report {
+    struct schema_fault *faults; /* owned */
+    size_t count, errors;        /* errors: those that are no warnings */
+};
+void schema_report_done(struct schema_report *r);
+
+/* Reads a YAML document (libyaml; aliases refused; depth at most 32; 1 MiB at most) into obj,
+ * which must hold defaults. All faults are found in one pass. 0; ERR_INVALID with faults in *r
+ * (obj then holds valid parts and must still be schema_done); ERR_NO_MEMORY. Empty text is valid. */
+int schema_read_yaml(const struct schema *s, void *obj, struct slice text, struct schema_report *r,
+                     struct err *e);
+
+/* Writes obj as a JSON object, members in the order of the rows. */
+void schema_write_json(const struct schema *s, const void *obj, struct json_out *j);
+/* Writes obj as YAML with comments from `doc`; secrets as "(set)". */
+int schema_write_yaml(const struct schema *s, const void *obj, struct buf *out);
+/* The JSON Schema (2020-12, as OpenAPI 3.1 uses it) of the struct. */
+void schema_write_openapi(const struct schema *s, struct json_out *j);
+
+#endif
