@@ -1,0 +1,83 @@
+/* exchange_priv.h: what the protocols (http1_server.c, http2_server.c) share. Only net/ includes it. */
+#ifndef GANTRY_EXCHANGE_PRIV_H
+#define GANTRY_EXCHANGE_PRIV_H
+
+#include "net/exchange.h"
+#include "net/server.h"
+#include "base/list.h"
+#include "base/sm.h"
+
+/* What a protocol does for an exchange. Semantics as the public functions. */
+struct exchange_ops {
+    int (*respond)(struct exchange *x, const struct http_response *r, struct slice body);
+    int (*start)(struct exchange *x, const struct http_response *r);
+    int (*write)(struct exchange *x, struct slice data, struct chunk *shared);
+    int (*finish)(struct exchange *x, const struct http_header *trailers, size_t n);
+    void (*abort)(struct exchange *x);
+    void (*pause)(struct exchange *x, bool paused);
+    size_t (*queued)(const struct exchange *x);
+    int (*upgrade)(struct exchange *x, const struct http_header *headers, size_t n,
+                   void (*taken)(void *ctx, struct stream *s, struct slice early), void *ctx);
+};
+
+enum exchange_state { X_HEAD, X_OPEN, X_STARTED, X_ANSWERED, X_CLOSED };
+
+/* Embedded in the protocol's own struct. */
+struct exchange {
+    uint32_t magic;
+    const struct exchange_ops *ops;
+    struct server_conn *conn;
+    struct http_request req;
+    const struct http_header *trailers;
+    size_t n_trailers;
+    const struct exchange_user *user; /* NULL: nobody */
+    void *ctx;
+    enum exchange_state state;
+    bool request_ended;  /* `end` has been, or will be, told */
+    bool end_told;
+    bool paused;
+    size_t body_seen;    /* bytes of body so far, against limits.max_body */
+    size_t body_max;     /* starts as limits.max_body; exchange_collect may lower it */
+    char id[17];         /* filled on first use */
+    void *collect;       /* state of exchange_collect */
+};
+
+/* One accepted connection; a protocol takes it over after the first bytes or ALPN. */
+struct server_conn {
+    struct list_node link; /* in server->conns */
+    struct server *server;
+    struct listener *listener;
+    struct stream *stream;
+    const struct protocol *protocol; /* NULL until chosen */
+    void *state;                     /* of the protocol */
+    struct deadline deadline;
+};
+
+/* A protocol of a listener. The server closes conn->stream by itself after `closed`. */
+struct protocol {
+    const char *name;     /* "http/1.1", "h2" */
+    /* 1: these first bytes are mine, 0: not mine, -1: need more. */
+    int (*sniff)(const char *p, size_t n);
+    int (*open)(struct server_conn *c); /* makes state, sets the stream's user */
+    /* Answer what is under way, take nothing new, then close. */
+    void (*drain)(struct server_conn *c);
+    /* The idle deadline or a limit asks for the end. */
+    void (*expire)(struct server_conn *c);
+    /* A peer beyond this count gets this (503 or GOAWAY) and is closed; conn not opened. */
+};
+
+/* Helpers in exchange.c for the protocols. */
+void exchange_init(struct exchange *x, const struct exchange_ops *ops, struct server_conn *c);
+void exchange_dispatch(struct exchange *x);                 /* calls the listener's handler */
+void exchange_feed(struct exchange *x, const char *p, size_t n); /* body bytes; enforces body_max */
+void exchange_end(struct exchange *x, int err);             /* tells `end` once */
+void exchange_close(struct exchange *x, int err);           /* tells `closed` once */
+
+/* For server.c's book-keeping: the connection is over; frees it. Call from the stream's `closed`. */
+void server_conn_gone(struct server_conn *c);
+/* (Re)arm one of the deadlines of limits; which: "first", "head", "body", "idle", "write". */
+enum conn_wait { WAIT_FIRST_BYTE, WAIT_HEAD, WAIT_BODY, WAIT_IDLE, WAIT_WRITE, WAIT_NONE };
+void server_conn_wait(struct server_conn *c, enum conn_wait what);
+enum conn_wait server_conn_waiting(const struct server_conn *c);
+
+#endif

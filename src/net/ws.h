@@ -1,0 +1,50 @@
+/* ws.h: WebSocket server side (RFC 6455, wslay) with permessage-deflate (RFC 7692) when offered. */
+#ifndef GANTRY_WS_H
+#define GANTRY_WS_H
+
+#include "base/base.h"
+#include "base/err.h"
+#include "net/exchange.h"
+
+struct ws;
+
+struct ws_options {
+    size_t max_message;   /* received; above: close 1009. 0: 64 KiB */
+    size_t max_queue;     /* waiting to be sent; above: ERR_LIMIT for the sender. 0: 1 MiB */
+    uint64_t ping_ms;     /* 0: 20,000 */
+    uint64_t pong_ms;     /* a peer that does not answer within it is dropped. 0: 20,000 */
+};
+
+struct ws_user {
+    void (*message)(void *ctx, struct ws *w, bool text, const char *p, size_t n); /* may be NULL */
+    /* Last callback, always from the loop; w is invalid afterwards. code: the close code received or sent, 1006 without. */
+    void (*closed)(void *ctx, struct ws *w, int code);
+};
+
+/* True if the request asks for a WebSocket (Upgrade, Connection, Sec-WebSocket-Key, version 13). */
+bool ws_wanted(struct exchange *x);
+/* Accepts with 101. The exchange is over afterwards. A bad handshake has been answered with 400 or
+ * 426 when an error comes back (ERR_PROTOCOL), as has a lack of memory (ERR_NO_MEMORY, 503). */
+int ws_accept(struct exchange *x, const struct ws_options *o, const struct ws_user *u, void *ctx,
+              struct ws **ret);
+
+/* Sends a text message. ERR_GONE, ERR_LIMIT (queue full: nothing queued), ERR_NO_MEMORY. */
+int ws_send_text(struct ws *w, struct slice text);
+
+/* A message encoded once for many sockets: plain and (made on first need) compressed without context. */
+struct ws_frame;
+struct ws_frame *ws_frame_new(struct slice text); /* one reference; NULL: out of memory */
+void ws_frame_unref(struct ws_frame *f);
+int ws_send_frame(struct ws *w, struct ws_frame *f);
+
+size_t ws_queued(const struct ws *w);
+/* Sends a close frame after what is queued, waits at most 5 s for the peer's, closes. Idempotent. */
+void ws_close(struct ws *w, int code, const char *reason);
+/* Drops the connection now. */
+void ws_abort(struct ws *w);
+const struct peer *ws_peer(const struct ws *w);
+
+/* Closes all sockets of the process's list with 1001, for shutting down. */
+void ws_close_all(struct loop *l, int code, const char *reason);
+
+#endif
