@@ -1,0 +1,100 @@
+# Gantry: see README.md. Every target installs what it needs (Debian 12, as root) and says so.
+BUILD   ?= build
+BUILDTYPE ?= release
+PREFIX  ?= /usr
+DESTDIR ?=
+FUZZ_SECONDS ?= 60
+JOBS    ?= $(shell nproc)
+MESON    = meson
+# Debian's Python owns the packages that the tests use; another python3 may come first in PATH.
+PYTHON   = /usr/bin/python3
+
+DEPS_BUILD = gcc meson ninja-build pkg-config libuv1-dev libnghttp2-dev libssl-dev libwslay-dev \
+  libyaml-dev libjansson-dev uthash-dev node-llhttp zlib1g-dev
+DEPS_RUN   = s6 busybox-static
+DEPS_CHECK = libcmocka-dev valgrind python3-pytest python3-websockets python3-requests python3-h2 \
+  curl openssl docker.io iptables nghttp2-client shellcheck
+DEPS_FUZZ  = clang libclang-rt-14-dev
+DEPS_BENCH = nginx-light wrk
+
+.PHONY: all deps deps-build deps-run deps-check deps-fuzz deps-bench build run check check-unit \
+  check-asan check-valgrind check-e2e check-fuzz bench fuzz install uninstall dist fmt lint clean help
+
+all: build
+
+help: ## what the targets do
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+# $(call need,PACKAGES): installs those that are missing, and nothing when none is.
+define need
+	@missing=""; for p in $(1); do \
+	  [ "$$(dpkg-query -W -f='$${db:Status-Status}' $$p 2>/dev/null)" = installed ] || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then echo "installing:$$missing"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
+	  || { echo "could not install$$missing (are you root on Debian 12?)" >&2; exit 1; }; fi
+endef
+
+deps: deps-build deps-run deps-check ## install what building, running and testing need
+deps-build:
+	$(call need,$(DEPS_BUILD))
+deps-run:
+	$(call need,$(DEPS_RUN))
+deps-check:
+	$(call need,$(DEPS_CHECK))
+deps-fuzz:
+	$(call need,$(DEPS_FUZZ))
+deps-bench:
+	$(call need,$(DEPS_BENCH))
+
+$(BUILD)/build.ninja: | deps-build
+	$(MESON) setup $(BUILD) --buildtype=$(BUILDTYPE) --prefix=$(PREFIX) -Dtests=false >/dev/null
+
+build: deps-build $(BUILD)/build.ninja ## build/gantryd, build/gantry, build/gantry-agent
+	@ninja -C $(BUILD) -j $(JOBS) --quiet
+	@for p in gantryd gantry gantry-agent; do ln -sf src/$$p/$$p $(BUILD)/$$p.tmp 2>/dev/null; mv -f $(BUILD)/$$p.tmp $(BUILD)/$$p; done
+
+run: build deps-run ## a demonstration on real parts; Ctrl-C ends it
+	@BUILD=$(BUILD) sh packaging/demo/run.sh
+
+check: build deps-run deps-check ## all tests: unit, faults, sanitizers, valgrind, end to end, fuzzers' corpora
+	@JOBS=$(JOBS) BUILD=$(BUILD) PYTHON=$(PYTHON) FUZZ_SECONDS=$(FUZZ_SECONDS) sh tests/run.sh all
+
+check-unit check-asan check-valgrind check-e2e check-e2e-asan: check-%: build deps-run deps-check ## one part of check
+	@JOBS=$(JOBS) BUILD=$(BUILD) PYTHON=$(PYTHON) sh tests/run.sh $*
+
+fuzz: deps-build deps-fuzz ## each fuzzer for FUZZ_SECONDS (60)
+	@JOBS=$(JOBS) sh tests/run.sh fuzz $(FUZZ_SECONDS)
+
+bench: build deps-run deps-check deps-bench ## ratios against nginx, the raw engine, the s6 tools
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) sh bench/run.sh
+
+install: build ## DESTDIR and PREFIX are honoured
+	install -D -m 0755 $(BUILD)/src/gantryd/gantryd $(DESTDIR)$(PREFIX)/sbin/gantryd
+	install -D -m 0755 $(BUILD)/src/gantry/gantry $(DESTDIR)$(PREFIX)/bin/gantry
+	install -D -m 0755 $(BUILD)/src/gantry-agent/gantry-agent $(DESTDIR)$(PREFIX)/lib/gantry/gantry-agent
+	strip $(DESTDIR)$(PREFIX)/sbin/gantryd $(DESTDIR)$(PREFIX)/bin/gantry $(DESTDIR)$(PREFIX)/lib/gantry/gantry-agent
+	install -d $(DESTDIR)$(PREFIX)/bin
+	ln -sf ../lib/gantry/gantry-agent $(DESTDIR)$(PREFIX)/bin/gantry-agent
+	install -D -m 0644 docs/man/gantryd.8 $(DESTDIR)$(PREFIX)/share/man/man8/gantryd.8
+	install -D -m 0644 docs/man/gantry.1 $(DESTDIR)$(PREFIX)/share/man/man1/gantry.1
+	install -D -m 0644 docs/man/gantry-agent.8 $(DESTDIR)$(PREFIX)/share/man/man8/gantry-agent.8
+
+uninstall: ## removes what install put there
+	rm -f $(DESTDIR)$(PREFIX)/sbin/gantryd $(DESTDIR)$(PREFIX)/bin/gantry $(DESTDIR)$(PREFIX)/bin/gantry-agent \
+	  $(DESTDIR)$(PREFIX)/lib/gantry/gantry-agent $(DESTDIR)$(PREFIX)/share/man/man8/gantryd.8 \
+	  $(DESTDIR)$(PREFIX)/share/man/man1/gantry.1 $(DESTDIR)$(PREFIX)/share/man/man8/gantry-agent.8
+	-rmdir $(DESTDIR)$(PREFIX)/lib/gantry
+
+dist: ## gantry-VERSION.tar.gz of the committed tree
+	git archive --format=tar.gz --prefix=gantry-$$(cat VERSION)/ -o gantry-$$(cat VERSION).tar.gz HEAD
+
+fmt: ## clang-format over the sources
+	$(call need,clang-format)
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+lint: deps-build build ## clang-tidy, shellcheck, the list of banned functions, file and function lengths
+	$(call need,clang-tidy clang-format shellcheck)
+	@sh tests/lint.sh $(BUILD)
+
+clean: ## removes the build folders
+	rm -rf $(BUILD) build-asan build-test build-fuzz
