@@ -1,0 +1,343 @@
+"""Starts and stops the real programs for the end-to-end tests."""
+import http.client
+import json
+import os
+import pathlib
+import signal
+import socket
+import ssl
+import subprocess
+import time
+
+SANITIZED = bool(os.environ.get("GANTRY_SANITIZED"))
+
+
+def build_dir():
+    return pathlib.Path(os.environ.get("GANTRY_BUILD", "build")).absolute()
+
+
+def program(name):
+    """The path of a built program, in a build folder with or without the Makefile's links."""
+    for p in (build_dir() / "src" / name / name, build_dir() / name):
+        if p.is_file():
+            return str(p)
+    raise FileNotFoundError(f"{name} is not built in {build_dir()}: run make build")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(what, check, seconds=10.0):
+    """Polls check() until it is true; fails with the name of what was waited for."""
+    end = time.monotonic() + seconds * (3 if SANITIZED else 1)
+    while time.monotonic() < end:
+        value = check()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"waited {seconds} s in vain for: {what}")
+
+
+class Process:
+    """A child with its log in a file; ended by its own pid, and its exit status kept."""
+
+    def __init__(self, name, argv, log, env=None, **kw):
+        self.name, self.log = name, pathlib.Path(log)
+        self.out = open(log, "ab")
+        self.p = subprocess.Popen(argv, stdout=self.out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                  env=env, start_new_session=True, **kw)
+
+    @property
+    def pid(self):
+        return self.p.pid
+
+    def alive(self):
+        return self.p.poll() is None
+
+    def stop(self, sig=signal.SIGTERM, seconds=15):
+        if self.alive():
+            self.p.send_signal(sig)
+        try:
+            self.p.wait(seconds * (3 if SANITIZED else 1))
+        except subprocess.TimeoutExpired:
+            self.p.kill()
+            self.p.wait()
+            raise AssertionError(f"{self.name} did not end within {seconds} s of signal {sig}:\n{self.text()[-3000:]}")
+        finally:
+            self.out.close()
+        return self.p.returncode
+
+    def text(self):
+        return self.log.read_text("utf-8", "replace")
+
+
+class UnixHTTPConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout=20):
+        super().__init__("agent", timeout=timeout)
+        self.path = str(path)
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, {k.lower(): v for k, v in headers}, body
+
+    def json(self):
+        return json.loads(self.body)
+
+    def __repr__(self):
+        return f"<{self.status} {self.headers} {self.body[:300]!r}>"
+
+
+def ask(conn, method, path, body=None, headers=None):
+    """One request on an http.client connection, which is closed afterwards."""
+    h = dict(headers or {})
+    if isinstance(body, (dict, list)):
+        body = json.dumps(body).encode()
+        h.setdefault("Content-Type", "application/json")
+    elif isinstance(body, str):
+        body = body.encode()
+    try:
+        conn.request(method, path, body=body, headers=h)
+        r = conn.getresponse()
+        return Answer(r.status, r.getheaders(), r.read())
+    finally:
+        conn.close()
+
+
+def raw(address, data, seconds=5, half_close=False):
+    """Sends bytes as they are, to (host, port) or a socket path, and returns all that comes until the end."""
+    s = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+    s.settimeout(seconds)
+    s.connect(address)
+    out = b""
+    try:
+        s.sendall(data)
+        if half_close:
+            s.shutdown(socket.SHUT_WR)
+        while True:
+            b = s.recv(65536)
+            if not b:
+                break
+            out += b
+    except (ConnectionResetError, BrokenPipeError):
+        pass
+    except socket.timeout:
+        out += b"<still open>"
+    finally:
+        s.close()
+    return out
+
+
+SERVICES = {
+    "idle": "exec sleep 86400",
+    "idle-log": "exec sleep 86400",
+    "ticker": 'i=0; while :; do i=$((i+1)); echo "tick $i"; sleep 0.1; done',
+    "crasher": "sleep 0.3; exit 3",
+    "ready": "echo >&3; exec sleep 86400",
+    "normally-down": "exec sleep 86400",
+    "stubborn": "trap '' TERM; while :; do sleep 0.1; done",
+    "café": "exec sleep 86400",
+}
+
+
+class S6Tree:
+    """A scandir of real services under a real s6-svscan."""
+
+    def __init__(self, root):
+        self.root = pathlib.Path(root)
+        self.scandir, self.logs, self.sources = self.root / "service", self.root / "log", self.root / "source"
+        self.svscan = None
+
+    def add(self, name, script, supervise=True):
+        d = self.scandir / name
+        d.mkdir(parents=True)
+        (d / "run").write_text("#!/bin/sh\n" + script + "\n")
+        (d / "run").chmod(0o755)
+        if self.svscan and supervise:
+            self.ctl("-a")
+            wait_for(f"{name} supervised", lambda: (d / "supervise" / "status").exists())
+        return d
+
+    def ctl(self, flag):
+        subprocess.run(["s6-svscanctl", flag, str(self.scandir)], check=True)
+
+    def start(self):
+        for d in (self.scandir, self.logs, self.sources):
+            d.mkdir(parents=True, exist_ok=True)
+        for name, script in SERVICES.items():
+            self.add(name, script)
+        (self.scandir / "normally-down" / "down").touch()
+        (self.scandir / "ready" / "notification-fd").write_text("3\n")
+        log = self.scandir / "ticker" / "log"
+        log.mkdir()
+        (log / "run").write_text(f"#!/bin/sh\nexec s6-log -b n5 s4096 {self.logs}/ticker\n")
+        (log / "run").chmod(0o755)
+        for name in ("idle", "ticker"):
+            (self.sources / name).mkdir()
+            (self.sources / name / "run").write_text(f"#!/bin/sh\nexec {name}\n")
+            (self.sources / name / "run").chmod(0o755)
+        (self.logs / "idle").mkdir()
+        (self.logs / "idle" / "current").write_text("".join(f"line {i}\n" for i in range(1, 301)))
+        (self.logs / "utf8bad").mkdir()
+        (self.logs / "utf8bad" / "current").write_bytes(b"ok \xff\xfe bad\nnext\n")
+        self.svscan = Process("s6-svscan", ["s6-svscan", str(self.scandir)], self.root / "svscan.log")
+        for name in SERVICES:
+            wait_for(f"{name} supervised", lambda: (self.scandir / name / "supervise" / "status").exists())
+
+    def svstat(self, name):
+        return subprocess.run(["s6-svstat", str(self.scandir / name)], capture_output=True, text=True).stdout.strip()
+
+    def stop(self):
+        if not self.svscan:
+            return
+        subprocess.run(["s6-svc", "-k", str(self.scandir / "stubborn")], capture_output=True)
+        subprocess.run(["s6-svscanctl", "-t", str(self.scandir)], capture_output=True)
+        end = time.monotonic() + 10
+        while self.svscan.alive() and time.monotonic() < end:
+            subprocess.run(["s6-svc", "-xk", str(self.scandir / "stubborn")], capture_output=True)
+            time.sleep(0.05)
+        self.svscan.stop()
+        self.svscan = None
+
+
+class Stack:
+    """An s6 tree, gantry-agent on it, and gantryd with that agent as container `robot`."""
+
+    def __init__(self, root):
+        self.root = pathlib.Path(root)
+        self.tree = S6Tree(self.root)
+        # Socket paths are short in the kernel; pytest's folders are not.
+        self.sockets = pathlib.Path(f"/tmp/gantry-e2e-{os.getpid()}-{id(self):x}")
+        self.agent_sock = str(self.sockets / "agent.sock")
+        self.unix = str(self.sockets / "gantryd.sock")
+        self.port = free_port()
+        self.agent = self.gantryd = None
+        self.extra_config = ""
+        self.docker_socket = str(self.sockets / "no-docker.sock")
+        self.listeners = []
+        self.env = dict(os.environ, NO_COLOR="1")
+        self.env.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:exitcode=99")
+        self.env.setdefault("UBSAN_OPTIONS", "halt_on_error=1:exitcode=99:print_stacktrace=1")
+        self.exits = []
+
+    @property
+    def address(self):
+        return ("127.0.0.1", self.port)
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def config(self):
+        """The configuration file's text. Tests append to extra_config and listeners."""
+        more = "".join(f"    - {line}\n" for line in self.listeners)
+        return f"""\
+containers:
+  robot:
+    socket_path: "{self.agent_sock}"
+    services:
+      - id: "ticker"
+        label: "Ticker demo"
+  missing:
+    socket_path: "{self.sockets}/nobody.sock"
+docker:
+  socket: "{self.docker_socket}"
+http:
+  listeners:
+    - address: "127.0.0.1:{self.port}"
+    - address: "unix:{self.unix}"
+{more}{self.extra_config}"""
+
+    def start(self):
+        self.sockets.mkdir(mode=0o700, exist_ok=True)
+        self.tree.start()
+        self.start_agent()
+        self.start_gantryd()
+        return self
+
+    def start_agent(self, env=None, args=(), **kw):
+        t = self.tree
+        self.agent = Process("gantry-agent", [
+            program("gantry-agent"), "serve", "--socket", self.agent_sock, "--scandir", str(t.scandir),
+            "--log-dir", str(t.logs), "--source-dir", str(t.sources), *args], self.root / "agent.log",
+            env=env or self.env, **kw)
+        wait_for("the agent's socket", lambda: self.agent.alive() and self._answers(UnixHTTPConnection(self.agent_sock)))
+
+    def start_gantryd(self, env=None, wait=True, **kw):
+        self.sockets.mkdir(mode=0o700, exist_ok=True)
+        cfg = self.root / "config.yml"
+        cfg.write_text(self.config())
+        self.gantryd = Process("gantryd", [program("gantryd"), "--config", str(cfg)], self.root / "gantryd.log",
+                               env=env or self.env, **kw)
+        if wait:
+            wait_for("gantryd's answer", lambda: self.gantryd.alive() and self._answers(
+                http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)))
+
+    @staticmethod
+    def _answers(conn):
+        try:
+            return ask(conn, "GET", "/").status == 200
+        except OSError:
+            return False
+
+    def get(self, path, **kw):
+        return self.ask("GET", path, **kw)
+
+    def ask(self, method, path, body=None, headers=None, timeout=30):
+        return ask(http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout), method, path, body, headers)
+
+    def ask_agent(self, method, path, body=None, headers=None):
+        return ask(UnixHTTPConnection(self.agent_sock), method, path, body, headers)
+
+    def ask_tls(self, port, path, ca, cert=None):
+        ctx = ssl.create_default_context(cafile=str(ca))
+        if cert:
+            ctx.load_cert_chain(*map(str, cert))
+        return ask(http.client.HTTPSConnection("localhost", port, context=ctx, timeout=20), "GET", path)
+
+    def cli(self, *args, timeout=30, **kw):
+        """The gantry program against this gantryd's Unix socket."""
+        env = dict(self.env, GANTRY_HOST=f"unix:{self.unix}")
+        return subprocess.run([program("gantry"), *args], capture_output=True, text=True, timeout=timeout, env=env, **kw)
+
+    def stop_gantryd(self, sig=signal.SIGTERM):
+        if self.gantryd:
+            g, self.gantryd = self.gantryd, None
+            self.exits.append(("gantryd", g.stop(sig), g.text()))
+            return self.exits[-1][1]
+        return None
+
+    def stop_agent(self, sig=signal.SIGTERM):
+        if self.agent:
+            a, self.agent = self.agent, None
+            self.exits.append(("gantry-agent", a.stop(sig), a.text()))
+            return self.exits[-1][1]
+        return None
+
+    def stop(self):
+        self.stop_gantryd()
+        self.stop_agent()
+        self.tree.stop()
+        for p in self.sockets.glob("*"):
+            p.unlink()
+        if self.sockets.exists():
+            self.sockets.rmdir()
+
+    def check_clean(self):
+        """Nothing crashed, leaked or complained under a sanitizer."""
+        for name, code, text in self.exits:
+            assert code in (0, -signal.SIGKILL), f"{name} ended with {code}:\n{text[-4000:]}"
+            assert "ERROR: AddressSanitizer" not in text and "runtime error:" not in text \
+                and "LeakSanitizer" not in text, f"{name}:\n{text[-6000:]}"
+
+
+def status_of(stack, name):
+    return stack.ask_agent("GET", f"/services/{name}/status").json()

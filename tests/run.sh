@@ -1,0 +1,129 @@
+#!/bin/sh
+# Runs the tests. usage: tests/run.sh all | unit | asan | valgrind | e2e | e2e-asan | fuzz [SECONDS]
+# Ends with "N passed, N failed" over everything that ran.
+set -u
+cd "$(dirname "$0")/.." || exit 2
+JOBS=${JOBS:-$(nproc)}
+PYTHON=${PYTHON:-/usr/bin/python3}
+BUILD=${BUILD:-build}
+FUZZ_SECONDS=${FUZZ_SECONDS:-60}
+passed=0
+failed=0
+
+say() { printf '\n== %s\n' "$*"; }
+
+# count NAME EXIT: one more result that is a single step.
+count() {
+    if [ "$2" -eq 0 ]; then passed=$((passed + 1)); else
+        failed=$((failed + 1))
+        echo "FAILED: $1" >&2
+    fi
+}
+
+# setup DIR MESON-OPTIONS...: a build folder with the tests in it.
+setup() {
+    dir=$1
+    shift
+    if [ ! -f "$dir/build.ninja" ]; then
+        meson setup "$dir" -Dtests=true "$@" >"$dir.log" 2>&1 || { cat "$dir.log"; return 1; }
+        rm -f "$dir.log"
+    fi
+    ninja -C "$dir" -j "$JOBS" --quiet
+}
+
+# tests DIR MESON-TEST-OPTIONS...: runs meson's tests, adds its counts.
+tests() {
+    dir=$1
+    shift
+    meson test -C "$dir" --no-rebuild --print-errorlogs --num-processes "$JOBS" "$@" >"$dir/last-test.txt" 2>&1
+    grep -vE '^(ninja|Entering|  *[0-9]+/[0-9]+ .* OK )|^$' "$dir/last-test.txt" | tail -n 400
+    p=$(sed -n 's/^Ok: *\([0-9]*\).*/\1/p' "$dir/last-test.txt")
+    f=$(awk '/^(Fail|Timeout|Unexpected Pass):/ {n += $NF} END {print n + 0}' "$dir/last-test.txt")
+    passed=$((passed + ${p:-0}))
+    failed=$((failed + f))
+    [ -n "$p" ] || count "meson test in $dir printed no result" 1
+}
+
+unit() {
+    say "unit and fault tests"
+    setup build-test || { count "build of build-test" 1; return; }
+    tests build-test
+}
+
+asan() {
+    say "unit and fault tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+    setup build-asan -Db_sanitize=address,undefined -Db_lundef=false || { count "build of build-asan" 1; return; }
+    ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+        tests build-asan --timeout-multiplier 4
+}
+
+valgrind_() {
+    say "unit tests under valgrind"
+    setup build-test || { count "build of build-test" 1; return; }
+    tests build-test --suite unit --timeout-multiplier 20 \
+        --wrap 'valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect --track-fds=no'
+}
+
+# pytest with its own closing line, whose counts are added.
+e2e() {
+    say "end to end ($1)"
+    GANTRY_BUILD=$2 "$PYTHON" -m pytest -q -p no:cacheprovider --tb=short tests/e2e >"$1-e2e.tmp" 2>&1
+    rc=$?
+    cat "$1-e2e.tmp"
+    line=$(tail -n 1 "$1-e2e.tmp")
+    rm -f "$1-e2e.tmp"
+    p=$(echo "$line" | sed -n 's/.*[^0-9]*\b\([0-9][0-9]*\) passed.*/\1/p')
+    f=$(echo "$line" | sed -n 's/.*\b\([0-9][0-9]*\) failed.*/\1/p')
+    x=$(echo "$line" | sed -n 's/.*\b\([0-9][0-9]*\) error.*/\1/p')
+    passed=$((passed + ${p:-0}))
+    failed=$((failed + ${f:-0} + ${x:-0}))
+    [ "$rc" -eq 0 ] || [ $((${f:-0} + ${x:-0})) -gt 0 ] || count "pytest ended with $rc" 1
+}
+
+e2e_asan() {
+    setup build-asan -Db_sanitize=address,undefined -Db_lundef=false || { count "build of build-asan" 1; return; }
+    GANTRY_SANITIZED=1 e2e sanitized build-asan
+}
+
+fuzz() {
+    say "fuzzers, $1 s each"
+    if ! command -v clang >/dev/null; then make -s deps-fuzz || { count "clang" 1; return; }; fi
+    if [ ! -f build-fuzz/build.ninja ]; then
+        CC=clang meson setup build-fuzz -Dtests=false -Dfuzz=true -Db_lundef=false -Db_pie=false \
+            --buildtype=debugoptimized >/dev/null || { count "setup of build-fuzz" 1; return; }
+    fi
+    ninja -C build-fuzz -j "$JOBS" --quiet || { count "build of build-fuzz" 1; return; }
+    sh tests/fuzz/run.sh "$1" >fuzz-run.tmp 2>&1
+    cat fuzz-run.tmp
+    p=$(sed -n 's/^\([0-9]*\) passed, [0-9]* failed$/\1/p' fuzz-run.tmp | tail -n 1)
+    f=$(sed -n 's/^[0-9]* passed, \([0-9]*\) failed$/\1/p' fuzz-run.tmp | tail -n 1)
+    rm -f fuzz-run.tmp
+    if [ -z "$p" ]; then count "the fuzzers printed no result" 1; else
+        passed=$((passed + p))
+        failed=$((failed + f))
+    fi
+}
+
+case "${1:-all}" in
+all)
+    unit
+    asan
+    valgrind_
+    e2e release "$BUILD"
+    e2e_asan
+    fuzz "$FUZZ_SECONDS"
+    ;;
+unit) unit ;;
+asan) asan ;;
+valgrind) valgrind_ ;;
+e2e) e2e release "$BUILD" ;;
+e2e-asan) e2e_asan ;;
+fuzz) fuzz "${2:-$FUZZ_SECONDS}" ;;
+*)
+    echo "usage: tests/run.sh all | unit | asan | valgrind | e2e | e2e-asan | fuzz [SECONDS]" >&2
+    exit 2
+    ;;
+esac
+echo
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
