@@ -1,0 +1,68 @@
+"""The recorded cases of the systems that Gantry replaces, where a checkout of them lies beside the project.
+
+They build a tree in /run/service and /etc/s6-overlay, so they run only on a machine where these do not exist.
+"""
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness import SANITIZED, Process, program, wait_for
+
+CASES = pathlib.Path(__file__).resolve().parents[3] / "shared" / "conformance" / "services"
+if not (CASES / "replay.py").exists():
+    pytest.skip("no recorded cases beside this checkout", allow_module_level=True)
+
+
+@pytest.fixture
+def recorded(engine, tmp_path):
+    """Everything that the cases need, in their README's words; compat as they were recorded."""
+    for p in ("/run/service", "/etc/s6-overlay"):
+        assert not os.path.exists(p), f"{p} is in use on this machine"
+    side = pathlib.Path(f"/tmp/gantry-side-{os.getpid()}")
+    side.mkdir()
+    env = dict(os.environ, SIDE=str(side), DOCKER_HOST=f"unix://{engine.socket}", GANTRY_COMPAT="talos-0.1.2")
+    procs = []
+    start = lambda name, argv: procs.append(Process(name, argv, side / f"{name}.log", env=env)) or procs[-1]
+    sh = lambda f: subprocess.run(["bash", str(CASES / f)], env=env, check=True, capture_output=True)
+    try:
+        sh("s6-tree.sh")
+        for a in ("ai_worker", "refused", "fake", "rc", "nos6"):
+            (side / "agents" / a).mkdir(parents=True)
+        refused = socket.socket(socket.AF_UNIX)
+        refused.bind(str(side / "agents/refused/s6_agent.sock"))
+        start("svscan", ["s6-svscan", "/run/service"])
+        start("fake", ["/usr/bin/python3", str(CASES / "fake_agent.py"), str(side / "agents/fake/s6_agent.sock")])
+        start("agent", [program("gantry-agent"), "serve", "--socket", str(side / "agents/ai_worker/s6_agent.sock")])
+        sh("docker-fixtures.sh")
+        cfg = (CASES / "config.yml").read_text().replace("@SIDE@", str(side))
+        cfg += f'docker:\n  socket: "{engine.socket}"\nhttp:\n  listeners:\n    - address: "127.0.0.1:8081"\n'
+        (side / "config.yml").write_text(cfg)
+        start("gantryd", [program("gantryd"), "--config", str(side / "config.yml")])
+        wait_for("gantryd", lambda: subprocess.run(["curl", "-sf", "-o", "/dev/null", "http://127.0.0.1:8081/"]).returncode == 0)
+        time.sleep(2.5)
+        yield side, env
+    finally:
+        subprocess.run(["s6-svscanctl", "-t", "/run/service"], capture_output=True)
+        time.sleep(1)
+        for p in reversed(procs):
+            try:
+                p.stop()
+            except AssertionError as e:
+                print(e)
+        for f in ("docker-fixtures-remove.sh", "s6-tree-remove.sh"):
+            subprocess.run(["bash", str(CASES / f)], env=env, capture_output=True)
+        shutil.rmtree(side, ignore_errors=True)
+
+
+def test_recorded_cases(recorded):
+    side, env = recorded
+    r = subprocess.run(["/usr/bin/python3", str(CASES / "replay.py"), str(CASES / "cases.jsonl"), "--side", str(side)],
+                       capture_output=True, text=True, env=env, timeout=600)
+    assert re.search(r"^\d{3} passed, 0 failed, \d+ skipped$", r.stdout, re.M), r.stdout[-6000:] + r.stderr[-2000:]

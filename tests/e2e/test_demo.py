@@ -1,0 +1,49 @@
+"""make run's demonstration: starts, works, and leaves nothing behind."""
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import time
+
+from harness import build_dir, free_port, wait_for
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def processes(folder):
+    found = []
+    for p in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            cmd = (p / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        except OSError:
+            continue
+        if str(folder) in cmd and int(p.name) != os.getpid() and "pytest" not in cmd:
+            found.append((int(p.name), cmd))
+    return found
+
+
+def test_demo_starts_and_ends(tmp_path):
+    state = pathlib.Path(f"/tmp/gantry-demo-{os.getpid()}")
+    env = dict(os.environ, BUILD=str(build_dir()), GANTRY_DEMO_DIR=str(state))
+    log = open(tmp_path / "demo.log", "w+")
+    p = subprocess.Popen(["sh", str(ROOT / "packaging/demo/run.sh")], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                         env=env, cwd=tmp_path, start_new_session=True)
+    try:
+        text = wait_for("the demonstration's URL", lambda: re.search(r"http://127\.0\.0\.1:\d+", open(log.name).read()), 30).group(0)
+        out = subprocess.run(["curl", "-sS", "--max-time", "5", text + "/containers"], capture_output=True, text=True).stdout
+        assert "socket_path" in out
+    finally:
+        os.killpg(p.pid, signal.SIGINT)
+        p.wait(40)
+        log.close()
+    assert p.returncode == 0, open(tmp_path / "demo.log").read()
+    wait_for("nothing left", lambda: not processes(state), 10)
+
+
+def test_demo_checks_itself(tmp_path):
+    state = pathlib.Path(f"/tmp/gantry-demo-check-{os.getpid()}")
+    r = subprocess.run(["sh", str(ROOT / "packaging/demo/run.sh"), "--check"], capture_output=True, text=True, timeout=90,
+                       env=dict(os.environ, BUILD=str(build_dir()), GANTRY_DEMO_DIR=str(state)), cwd=tmp_path)
+    assert r.returncode == 0, r.stdout + r.stderr
+    wait_for("nothing left", lambda: not processes(state), 10)
