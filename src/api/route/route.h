@@ -112,6 +112,14 @@ size_t api_cors_headers(struct api_call *c, struct http_header out[4]);
 /* For handlers that stream: takes the exchange out of a held or fresh call; the call ends here. */
 struct exchange *api_call_take(struct api_call *c);
 
+/* True if the request has no Origin, one of this very host, or one that the allow-list holds. A table
+ * without CORS allows all. WebSockets are asked this before they are accepted. */
+bool api_origin_allowed(const struct api *a, const struct exchange *x);
+
+/* Matches one pattern ("/ws/{container}/logs", "/topics/{topic:path}") against a decoded path; fills at
+ * most `max` parameters, borrowed from path. */
+bool api_path_match(const char *pattern, struct slice path, struct slice *params, size_t max);
+
 /* The rows of a table, for OpenAPI and the CLI's help. */
 const struct api_route *api_routes(const struct api *a, size_t *n);
 
