@@ -21,17 +21,20 @@ struct ws_user {
     void (*closed)(void *ctx, struct ws *w, int code);
 };
 
-/* True if the request asks for a WebSocket (Upgrade, Connection, Sec-WebSocket-Key, version 13). */
+/* True if the request asks for a WebSocket: GET over HTTP/1.1 with Upgrade and Connection. Whether its
+ * key and version are right is for ws_accept to say, which answers the client if not. */
 bool ws_wanted(struct exchange *x);
-/* Accepts with 101. The exchange is over afterwards. A bad handshake has been answered with 400 or
+/* Accepts with 101. The exchange is over afterwards. Messages come from the loop, after this call, even those that
+ * arrived with the request. The stream's peer is answered pings, and is sent one every ping_ms. A bad handshake has been answered with 400 or
  * 426 when an error comes back (ERR_PROTOCOL), as has a lack of memory (ERR_NO_MEMORY, 503). */
 int ws_accept(struct exchange *x, const struct ws_options *o, const struct ws_user *u, void *ctx,
               struct ws **ret);
 
-/* Sends a text message. ERR_GONE, ERR_LIMIT (queue full: nothing queued), ERR_NO_MEMORY. */
+/* Sends a text message (the text must be UTF-8). ERR_GONE (closing or closed), ERR_LIMIT (queue full: nothing queued), ERR_NO_MEMORY. */
 int ws_send_text(struct ws *w, struct slice text);
 
-/* A message encoded once for many sockets: plain and (made on first need) compressed without context. */
+/* A message encoded once for many sockets: plain and (made on first need) compressed without context. ws_send_frame
+ * queues references. It fails like ws_send_text. */
 struct ws_frame;
 struct ws_frame *ws_frame_new(struct slice text); /* one reference; NULL: out of memory */
 void ws_frame_unref(struct ws_frame *f);
@@ -44,7 +47,7 @@ void ws_close(struct ws *w, int code, const char *reason);
 void ws_abort(struct ws *w);
 const struct peer *ws_peer(const struct ws *w);
 
-/* Closes all sockets of the process's list with 1001, for shutting down. */
+/* ws_close for all sockets of the loop, for shutting down. */
 void ws_close_all(struct loop *l, int code, const char *reason);
 
 #endif
