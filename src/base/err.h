@@ -76,7 +76,7 @@ int err_set(struct err *e, int code, const char *fmt, ...) BASE_PRINTF(3, 4);
 /* The same for a failed system call: picks the code from errno `sys`
  * (ENOENT NOT_FOUND, EACCES/EPERM DENIED, ENOMEM NO_MEMORY, ENOSPC/EDQUOT NO_SPACE,
  * EMFILE/ENFILE NO_FILES, ECONNREFUSED REFUSED, EPIPE/ECONNRESET GONE, ETIMEDOUT TIMEOUT,
- * EEXIST EXISTS, else IO), appends ": <strerror>" and keeps `sys`. Accepts negative libuv codes. */
+ * EEXIST EXISTS, ECANCELED CANCELLED, EHOSTUNREACH/ENETUNREACH/ENETDOWN UNREACHABLE, else IO), appends ": <strerror>" and keeps `sys`. Accepts negative libuv codes. */
 int err_sys(struct err *e, int sys, const char *fmt, ...) BASE_PRINTF(3, 4);
 
 /* Puts "context: " before the message of an existing error. Returns e->code. */

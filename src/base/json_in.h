@@ -21,11 +21,10 @@ void json_in_init(void);
  * ERR_SYNTAX (and *fault if not NULL), ERR_ENCODING if not UTF-8, ERR_NO_MEMORY. */
 json_t *json_parse(struct slice text, struct json_fault *fault, struct err *e);
 
-/* Object members; NULL/false when absent or of another type. Strings are borrowed. */
+/* Object members; NULL/false when absent or of another type. Strings are borrowed.
+ * For scopes: _cleanup_(json_decrefp) json_t *v; (jansson has it) */
 const char *json_get_str(const json_t *obj, const char *key);
 bool json_get_int(const json_t *obj, const char *key, int64_t *ret);
 bool json_get_bool(const json_t *obj, const char *key, bool *ret);
-
-static inline void json_decrefp(json_t **p) { json_decref(*p); }
 
 #endif

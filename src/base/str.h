@@ -22,6 +22,8 @@ bool utf8_valid(const char *p, size_t n);
 /* Length (1..4) of the valid character at p; 0 if invalid; -1 if p..p+n is a valid but
  * unfinished beginning of one. */
 int utf8_char(const char *p, size_t n);
+/* Length of the maximal invalid part at p (1..3); 0 if a valid character is there. */
+size_t utf8_bad_len(const char *p, size_t n);
 /* Appends text, each maximal invalid part replaced by U+FFFD (as WHATWG and Python do). */
 int utf8_add_lossy(struct buf *b, const char *p, size_t n);
 
