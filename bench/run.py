@@ -1,0 +1,286 @@
+#!/usr/bin/python3
+"""Measures Gantry against references in the same run and prints one table of ratios.
+
+usage: bench/run.py [--save] [PART...]    parts: static proxy status docker viewers idle start
+
+Every comparison alternates A B A B ..., so that a machine whose speed drifts does not decide it. Shown: the median of the
+ratios, their lowest and highest, and the medians of both sides. --save keeps the table in docs/benchmarks.md.
+"""
+import datetime
+import http.client
+import json
+import os
+import pathlib
+import platform
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+import harness  # noqa: E402
+from harness import UnixHTTPConnection, free_port, program, wait_for  # noqa: E402
+
+TOOLS = ROOT / "build-bench" / "bench"
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
+SECONDS = float(os.environ.get("BENCH_SECONDS", "3"))
+CS = "/containers/robot/services"
+rows = []
+
+
+def row(what, ratio, spread, ours, theirs, target, ok):
+    rows.append((what, ratio, spread, ours, theirs, target, ok))
+    mark = {True: "met", False: "NOT MET", None: ""}[ok]
+    print(f"{what:58} {ratio:>9} {spread:>15}  {ours:>18} {theirs:>18}  {target:>10} {mark}", flush=True)
+
+
+def compare(what, ours, theirs, unit, better_high, target=None, rounds=ROUNDS):
+    """Runs both in turn; ratio is ours/theirs for rates (high is good) and for times (low is good)."""
+    a, b = [], []
+    ours(), theirs()
+    for _ in range(rounds):
+        a.append(ours())
+        b.append(theirs())
+    r = [x / y for x, y in zip(a, b)]
+    med = statistics.median(r)
+    ok = None if target is None else (med >= target if better_high else med <= target)
+    sign = "" if target is None else f"{'>=' if better_high else '<='} {target}"
+    row(what, f"{med:.2f}", f"{min(r):.2f}..{max(r):.2f}", f"{statistics.median(a):,.0f} {unit}",
+        f"{statistics.median(b):,.0f} {unit}", sign, ok)
+
+
+def wrk(url, connections, seconds=SECONDS):
+    out = subprocess.run(["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds:.0f}s", url], capture_output=True, text=True).stdout
+    if "Non-2xx" in out:
+        raise SystemExit(f"wrk {url}:\n{out}")
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1))
+
+
+class Nginx:
+    def __init__(self, root, locations, upstreams=""):
+        self.port = free_port()
+        self.conf = root / "nginx.conf"
+        self.conf.write_text(f"""
+daemon off; master_process off; worker_processes 1; pid {root}/nginx.pid; error_log {root}/nginx.err;
+events {{ worker_connections 20000; }}
+http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 600s; default_type application/json; {upstreams}
+  server {{ listen 127.0.0.1:{self.port} reuseport; {locations} }} }}
+""")
+        self.p = harness.Process("nginx", ["nginx", "-c", str(self.conf), "-e", str(root / "nginx.err")], root / "nginx.log")
+        wait_for("nginx", lambda: self.p.alive() and self.up())
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def up(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port)).close()
+            return True
+        except OSError:
+            return False
+
+    def stop(self):
+        self.p.stop()
+
+
+def part_static(st, root):
+    body = st.get("/containers").body.decode()
+    n = Nginx(root, "location = /containers { return 200 '%s'; }" % body)
+    try:
+        assert http_get(n.port, "/containers") == body.encode()
+        for c in (1, 64):
+            compare(f"GET /containers, {c} connection{'s' * (c > 1)} / nginx return 200", lambda: wrk(st.url + "/containers", c),
+                    lambda: wrk(n.url + "/containers", c), "req/s", True, 1.0)
+    finally:
+        n.stop()
+
+
+def http_get(port, path):
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    c.request("GET", path)
+    return c.getresponse().read()
+
+
+def part_proxy(st, root):
+    up = f"upstream agent {{ server unix:{st.agent_sock}; keepalive 100; keepalive_requests 1000000000; }}"
+    n = Nginx(root, 'location /services/ { proxy_pass http://agent; proxy_http_version 1.1; proxy_set_header Connection ""; '
+                    'proxy_set_header Host agent; proxy_buffering on; }', up)
+    try:
+        for c in (1, 64):
+            compare(f"service status through to the agent, {c} / nginx proxy_pass", lambda: wrk(f"{st.url}{CS}/idle/status", c),
+                    lambda: wrk(f"{n.url}/services/idle/status", c), "req/s", True, 1.0)
+    finally:
+        n.stop()
+
+
+def part_status(st, root):
+    def run(*args):
+        return float(subprocess.run([str(TOOLS / "status_read"), *args, str(st.tree.scandir), "idle", st.agent_sock],
+                                    capture_output=True, text=True, check=True).stdout)
+    compare("s6 status: spawning s6-svstat / the agent's reading", lambda: run("spawn"), lambda: run("read"), "ns", True, 50)
+    compare("s6 status: spawning s6-svstat / a whole call of the agent", lambda: run("spawn"), lambda: run("call"), "ns", True)
+
+
+def part_docker(st, root):
+    import dockerd
+    with dockerd.Dockerd() as d:
+        for i in range(20):
+            d.docker("create", "--name", f"bench{i}", "busybox:local", "true")
+        for i in range(3):
+            d.docker("run", "-d", "--name", f"benchrun{i}", "busybox:local", "sleep", "86400")
+        st.stop_gantryd()
+        st.docker_socket = d.socket
+        st.start_gantryd()
+        wait_for("the engine", lambda: st.get("/docker/containers?all=true").status == 200)
+        for query, engine in (("?all=true", "all=1"), ("", "all=0")):
+            g = http.client.HTTPConnection(*st.address, timeout=20)
+            e = UnixHTTPConnection(d.socket)
+
+            def timed(conn, path, n=100):
+                began = time.perf_counter()
+                for _ in range(n):
+                    conn.request("GET", path)
+                    r = conn.getresponse()
+                    r.read()
+                    assert r.status == 200
+                return (time.perf_counter() - began) / n * 1e6
+            timed(g, f"/docker/containers{query}", 5)
+            compare(f"GET /docker/containers{query} / the engine's raw list", lambda: timed(g, f"/docker/containers{query}"),
+                    lambda: timed(e, f"/containers/json?limit=-1&{engine}&size=0&trunc_cmd=0"), "us", False, 1.5)
+            g.close(), e.close()
+        st.stop_gantryd()
+        st.docker_socket = str(st.sockets / "no-docker.sock")
+        st.start_gantryd()
+
+
+def cpu_seconds(pid):
+    f = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(f[11]) + int(f[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def pss_kb(pid):
+    return int(re.search(r"^Pss:\s+(\d+)", open(f"/proc/{pid}/smaps_rollup").read(), re.M).group(1))
+
+
+def part_viewers(st, root):
+    (st.tree.logs / "bench").mkdir()
+    cur = st.tree.logs / "bench" / "current"
+    cur.write_text("")
+    p = subprocess.Popen([str(TOOLS / "ws_viewers"), str(st.port), "/ws" + CS + "/bench/logs", "1000", "15"],
+                         stdout=subprocess.PIPE, text=True)
+    assert p.stdout.readline().strip() == "ready 1000"
+    g, a, seconds, seq = cpu_seconds(st.gantryd.pid), cpu_seconds(st.agent.pid), 13.0, 0
+    began = time.monotonic()
+    with open(cur, "a", buffering=1) as f:
+        while time.monotonic() < began + seconds:
+            f.write(f"{seq} {time.clock_gettime_ns(time.CLOCK_MONOTONIC)}\n")
+            seq += 1
+            time.sleep(max(0, began + seq * 0.1 - time.monotonic()))
+    took = time.monotonic() - began
+    g, a = cpu_seconds(st.gantryd.pid) - g, cpu_seconds(st.agent.pid) - a
+    d = json.loads(p.stdout.readline())
+    p.wait()
+    whole = d["least"] == d["most"] == seq and not d["missing"] and not d["repeated"]
+    row("1,000 viewers, 10 lines/s: lines that arrived / due", f"{d['least'] / seq:.3f}", f"{d['least']}..{d['most']}", f"{seq} lines", "", "= 1", whole)
+    row("1,000 viewers: CPU of gantryd, of the agent", f"{g / took:.1%}", "", f"{g:.2f} s", f"{a:.2f} s", "", None)
+    row("1,000 viewers: delay, median and p99", f"{d['p99_ms']:.1f} ms", f"max {d['max_ms']:.1f}", f"p50 {d['p50_ms']:.1f} ms", f"p99 {d['p99_ms']:.1f} ms", "", None)
+
+
+def part_idle(st, root):
+    st.stop_gantryd()
+    st.start_gantryd()
+    st.get("/containers")
+    first = pss_kb(st.gantryd.pid)
+    socks = []
+    req = b"GET /containers HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for i in range(10_000):
+        s = socket.create_connection(st.address)
+        s.sendall(req)
+        socks.append(s)
+        if i % 500 == 499:
+            for x in socks[-500:]:
+                assert x.recv(4096).startswith(b"HTTP/1.1 200")
+    time.sleep(1)
+    full = pss_kb(st.gantryd.pid)
+    row("10,000 idle keep-alive connections: bytes each", f"{(full - first) * 1024 / 10_000:.0f} B", "", f"{full} kB", f"{first} kB", "", None)
+    for s in socks:
+        s.close()
+    time.sleep(0.5)
+    wrk(st.url + "/containers", 64, 2)
+    after = pss_kb(st.gantryd.pid)
+    row("gantryd PSS: idle, and after the load", f"{first / 1024:.1f} MiB", "", f"{first} kB", f"{after} kB", "<= 8 MB", first <= 8 * 1024)
+    agent = pss_kb(st.agent.pid)
+    row("gantry-agent PSS, after the load above", f"{agent / 1024:.1f} MiB", "", f"{agent} kB", "", "<= 3 MB", agent <= 3 * 1024)
+    began = cpu_seconds(st.gantryd.pid)
+    time.sleep(10)
+    used = (cpu_seconds(st.gantryd.pid) - began) / 10
+    row("gantryd CPU, idle for 10 s", f"{used:.2%}", "", "", "", "<= 0.1 %", used <= 0.001)
+
+
+def part_start(st, root):
+    st.stop_gantryd()
+    st.config()
+
+    def once():
+        began = time.perf_counter()
+        st.start_gantryd(wait=False)
+        while True:
+            try:
+                s = socket.create_connection(st.address)
+                s.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                if s.recv(4096):
+                    s.close()
+                    break
+            except OSError:
+                time.sleep(0.0005)
+        took = time.perf_counter() - began
+        st.stop_gantryd()
+        return took * 1000
+    t = [once() for _ in range(10)]
+    true = [(lambda b: (subprocess.run(["true"]), (time.perf_counter() - b) * 1000)[1])(time.perf_counter()) for _ in range(10)]
+    m = statistics.median(t)
+    row("start until the first answer (other side: spawning true)", f"{m:.1f} ms", f"{min(t):.1f}..{max(t):.1f}", f"{m:.1f} ms", f"{statistics.median(true):.1f} ms", "<= 30 ms", m <= 30)
+
+
+PARTS = {"static": part_static, "proxy": part_proxy, "status": part_status, "docker": part_docker, "viewers": part_viewers,
+         "idle": part_idle, "start": part_start}
+
+
+def save():
+    f = ROOT / "docs" / "benchmarks.md"
+    head = f.read_text().split("<!-- table -->")[0]
+    cpu = re.search(r"model name\s*:\s*(.*)", open("/proc/cpuinfo").read())
+    lines = [f"{datetime.date.today()}, {os.cpu_count()} cores, {cpu.group(1) if cpu else platform.machine()}, "
+             f"{ROUNDS} rounds of {SECONDS:.0f} s.\n", "| what | ratio or value | spread | ours | reference | target | |",
+             "|---|---|---|---|---|---|---|"]
+    for what, ratio, spread, ours, theirs, target, ok in rows:
+        lines.append(f"| {what} | {ratio} | {spread} | {ours} | {theirs} | {target} | {({True: 'met', False: 'not met', None: ''})[ok]} |")
+    f.write_text(head + "<!-- table -->\n" + "\n".join(lines) + "\n")
+
+
+def main():
+    import tempfile
+    args = sys.argv[1:]
+    saving = "--save" in args
+    chosen = [a for a in args if not a.startswith("-")] or list(PARTS)
+    with tempfile.TemporaryDirectory(prefix="gantry-bench-") as tmp:
+        st = harness.Stack(pathlib.Path(tmp))
+        st.extra_config = "  limits:\n    max_connections: 12000\n    idle: 600s\n"
+        st.start()
+        # Services that make processes all the time would be measured too.
+        for name in ("crasher", "stubborn", "ticker"):
+            subprocess.run(["s6-svc", "-dk", str(st.tree.scandir / name)], check=True)
+        try:
+            for name in chosen:
+                (pathlib.Path(tmp) / name).mkdir()
+                PARTS[name](st, pathlib.Path(tmp) / name)
+        finally:
+            st.stop()
+    if saving:
+        save()
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
