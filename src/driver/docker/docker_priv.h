@@ -1,0 +1,99 @@
+/* docker_priv.h: what the files of this driver share. Not for other rooms. */
+#ifndef GANTRY_DRIVER_DOCKER_PRIV_H
+#define GANTRY_DRIVER_DOCKER_PRIV_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "base/sm.h"
+#include "driver/docker/docker.h"
+#include "driver/docker/docker_text.h"
+#include "net/client.h"
+
+enum { DOCKER_MAGIC = 0x444f434b, DOCKER_FILL_PARALLEL = 8 };
+
+enum docker_link_state {
+    DOCKER_LINK_AWAY,   /* no engine known; the timer asks again */
+    DOCKER_LINK_ASKING, /* GET /version is under way; calls wait for it */
+    DOCKER_LINK_READY,  /* the API version is known */
+    DOCKER_LINK_CLOSED,
+};
+
+/* One call of ours to come, waiting for the engine's version. Embedded in what the call needs. */
+struct docker_op {
+    struct docker *d; /* a reference */
+    struct list_node link;
+    int (*begin)(struct docker_op *op, struct err *e);         /* sends; the op stays the caller's on failure */
+    void (*fail)(struct docker_op *op, const struct err *e);   /* tells the user and frees the op */
+};
+
+struct docker {
+    uint32_t magic;
+    uint32_t refs; /* the owner, the timer, each op and each call to the engine */
+    struct loop *loop;
+    struct docker_options o;
+    char *socket_path;
+    struct client_pool *queries; /* NULL once closed */
+    struct client_pool *actions; /* its own connections: long stops never hold up a question */
+
+    struct sm link;
+    struct loop_timer timer;
+    char version[DOCKER_VERSION_SIZE];
+    struct list_node waiting;       /* docker_op.link */
+    struct docker_call *asking;     /* GET /version */
+    struct client_call *events;     /* GET /events, or NULL */
+    bool events_up;                 /* its answer has begun: every change of an image reaches us */
+    uint64_t ready_at_ms;
+    uint64_t delay_ms;              /* until the next probe */
+
+    struct docker_images *images;   /* NULL: not known to be true any more */
+    uint64_t image_changes;         /* grows with each event of the stream, and when it begins or ends */
+    struct map created;             /* container id -> struct docker_seen */
+    uint64_t list_round;
+};
+
+struct docker_seen {
+    uint64_t round; /* the last list that showed it */
+    char created[DOCKER_CREATED_SIZE];
+};
+
+struct docker *docker_ref(struct docker *d);
+void docker_unref(struct docker *d);
+
+/* docker_link.c */
+int docker_link_init(struct docker *d);
+void docker_link_close(struct docker *d);
+/* Begins the op now, or when the engine has told its version. On failure nothing was kept. */
+int docker_op_start(struct docker_op *op, struct err *e);
+/* For a name that no container can have: op->fail with ERR_NOT_FOUND, from the loop. ERR_NO_MEMORY. */
+int docker_op_refuse(struct docker_op *op, struct err *e);
+/* The engine does not answer any more: forget what was known of it, and look again soon. */
+void docker_link_lost(struct docker *d);
+
+/* docker_call.c: one call to the engine, its answer read and its failures worded. */
+struct docker_call;
+struct docker_ask {
+    enum http_method method;
+    bool action;        /* over the actions' connections */
+    bool unversioned;   /* GET /version itself */
+    bool json;          /* the answer must be JSON */
+    uint64_t limit_ms;  /* until the answer's head */
+    const char *path;   /* without the version; copied */
+};
+/* e->code 0: root is the answer (NULL unless json was asked for), borrowed. status 0 without an answer. */
+typedef void (*docker_call_fn)(void *ctx, const struct err *e, int status, json_t *root);
+int docker_call_send(struct docker *d, const struct docker_ask *a, docker_call_fn fn, void *ctx,
+                     struct docker_call **ret, struct err *e);
+void docker_call_cancel(struct docker_call *c); /* no callback comes; NULL is fine */
+/* The target of a request: "/v1.41" and the path. ERR_LIMIT. */
+int docker_target(const struct docker *d, const char *path, char *out, size_t size);
+
+/* docker_list.c, docker_one.c (inspect, act), docker_logs.c: struct runtime_ops */
+int docker_list(void *self, bool all, runtime_list_fn fn, void *ctx);
+int docker_inspect(void *self, struct slice name, runtime_inspect_fn fn, void *ctx);
+int docker_act(void *self, struct slice name, enum runtime_action a, int64_t timeout_s, runtime_done_fn fn, void *ctx);
+int docker_logs(void *self, struct slice name, int64_t tail, runtime_logs_fn fn, void *ctx);
+
+/* docker.c: remembers when a container was made. Nothing happens when out of memory. */
+void docker_created_note(struct docker *d, const char *id, const char *created);
+
+#endif
