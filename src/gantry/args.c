@@ -1,0 +1,274 @@
+#include "gantry/args.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+const struct option_row option_rows[OPTION_COUNT] = {
+    [OPTION_HOST] = {'H', "host", "HOST", true, "gantryd: unix:/PATH or http[s]://HOST:PORT"},
+    [OPTION_CACERT] = {0, "cacert", "FILE", true, "whom to trust for https (PEM)"},
+    [OPTION_OUTPUT] = {'o', "output", "FORMAT", true, "table (default), or json"},
+    [OPTION_HELP] = {'h', "help", NULL, true, "this help, or that of a command"},
+    [OPTION_VERSION] = {0, "version", NULL, true, "print the version"},
+    [OPTION_FOLLOW] = {'f', "follow", NULL, false, "print new lines as they come, until Ctrl-C"},
+    [OPTION_LINES] = {'n', "lines", "N", false, "how many of the last lines (default 100)"},
+    [OPTION_CLEAR] = {0, "clear", NULL, false, "empty the log instead of printing it"},
+    [OPTION_ALL] = {'a', "all", NULL, false, "also those that are not running"},
+    [OPTION_TIME] = {'t', "time", "SECONDS", false, "patience before it is killed (default 10)"},
+    [OPTION_SET] = {0, "set", "FILE", false, "replace it by FILE (-: standard input)"},
+};
+
+static bool same(const char *a, const char *b)
+{
+    return strcmp(a, b) == 0;
+}
+
+const struct verb *args_find(const struct verb *verbs, size_t n_verbs, const char *first,
+                             const char *second)
+{
+    for (size_t i = 0; i < n_verbs; i++) {
+        const struct verb *v = &verbs[i];
+        if (v->group == NULL && second == NULL && same(v->name, first))
+            return v;
+        if (v->group != NULL && second != NULL && same(v->group, first) && same(v->name, second))
+            return v;
+    }
+    return NULL;
+}
+
+bool args_is_group(const struct verb *verbs, size_t n_verbs, const char *word)
+{
+    for (size_t i = 0; i < n_verbs; i++)
+        if (verbs[i].group != NULL && same(verbs[i].group, word))
+            return true;
+    return false;
+}
+
+void args_done(struct args *a)
+{
+    mem_free(a->all);
+    *a = (struct args){0};
+}
+
+/* The walk over argv. */
+struct walk {
+    int argc, at;
+    char **argv;
+    struct args *a;
+    struct err *e;
+};
+
+static int take(struct walk *w, enum option_id id, const char *shown, const char *value)
+{
+    const struct option_row *o = &option_rows[id];
+    if (o->value != NULL && value == NULL) {
+        if (w->at >= w->argc)
+            return err_set(w->e, ERR_INVALID, "option \"%s\" needs a value (%s)", shown, o->value);
+        value = w->argv[w->at++];
+    }
+    w->a->given |= OPTION_BIT(id);
+    w->a->value[id] = value;
+    return 0;
+}
+
+/* --name, --name=value, --name value */
+static int long_option(struct walk *w, const char *word)
+{
+    const char *eq = strchr(word, '=');
+    size_t len = eq == NULL ? strlen(word) : (size_t)(eq - word);
+    for (int id = 0; id < OPTION_COUNT; id++) {
+        const struct option_row *o = &option_rows[id];
+        if (!slice_eqs((struct slice){word + 2, len - 2}, o->name))
+            continue;
+        if (eq != NULL && o->value == NULL)
+            return err_set(w->e, ERR_INVALID, "option \"--%s\" takes no value", o->name);
+        return take(w, (enum option_id)id, word, eq == NULL ? NULL : eq + 1);
+    }
+    return err_set(w->e, ERR_INVALID, "unknown option \"%s\"", word);
+}
+
+static int find_letter(char letter)
+{
+    for (int id = 0; id < OPTION_COUNT; id++)
+        if (option_rows[id].letter == letter)
+            return id;
+    return -1;
+}
+
+/* -f, -n 5, -n5, -fn5 */
+static int short_options(struct walk *w, const char *word)
+{
+    for (const char *p = word + 1; *p != '\0'; p++) {
+        int id = find_letter(*p);
+        if (id < 0)
+            return err_set(w->e, ERR_INVALID, "unknown option \"%s\"", word);
+        if (option_rows[id].value != NULL)
+            return take(w, (enum option_id)id, word, p[1] == '\0' ? NULL : p + 1);
+        int rc = take(w, (enum option_id)id, word, NULL);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int collect(struct walk *w)
+{
+    bool options = true;
+    while (w->at < w->argc) {
+        const char *word = w->argv[w->at++];
+        int rc = 0;
+        if (!options || word[0] != '-' || word[1] == '\0')
+            w->a->all[w->a->n_words++] = word;
+        else if (same(word, "--"))
+            options = false;
+        else
+            rc = word[1] == '-' ? long_option(w, word) : short_options(w, word);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* Finds the verb in the first words and takes them away. */
+static int find_verb(struct args *a, const struct verb *verbs, size_t n, struct err *e)
+{
+    a->words = a->all;
+    if (a->n_words == 0)
+        return 0;
+    const char *first = a->all[0];
+    size_t used = 1;
+    if (args_is_group(verbs, n, first)) {
+        if (a->n_words == 1) {
+            a->topic = first;
+            if (args_has(a, OPTION_HELP))
+                return 0;
+            return err_set(e, ERR_INVALID, "\"%s\" needs a second word", first);
+        }
+        used = 2;
+    }
+    a->verb = args_find(verbs, n, first, used == 2 ? a->all[1] : NULL);
+    if (a->verb == NULL) {
+        a->topic = used == 2 ? first : NULL;
+        return err_set(e, ERR_INVALID, "unknown command \"%s%s%s\"", first, used == 2 ? " " : "",
+                       used == 2 ? a->all[1] : "");
+    }
+    a->words += used;
+    a->n_words -= used;
+    return 0;
+}
+
+static int check(const struct args *a, struct err *e)
+{
+    const struct verb *v = a->verb;
+    const char *group = v->group == NULL ? "" : v->group, *blank = v->group == NULL ? "" : " ";
+    for (int id = 0; id < OPTION_COUNT; id++) {
+        bool allowed = option_rows[id].general || (v->options & OPTION_BIT(id)) != 0;
+        if (args_has(a, (enum option_id)id) && !allowed)
+            return err_set(e, ERR_INVALID, "\"%s%s%s\" has no option \"--%s\"", group, blank,
+                           v->name, option_rows[id].name);
+    }
+    if (a->n_words < (size_t)v->min)
+        return err_set(e, ERR_INVALID, "\"%s%s%s\" needs %s", group, blank, v->name, v->args);
+    if (v->max >= 0 && a->n_words > (size_t)v->max)
+        return err_set(e, ERR_INVALID, "\"%s\" is one word too many for \"%s%s%s\"",
+                       a->words[v->max], group, blank, v->name);
+    return 0;
+}
+
+int args_parse(struct args *ret, const struct verb *verbs, size_t n_verbs, int argc, char **argv,
+               struct err *e)
+{
+    *ret = (struct args){0};
+    ret->all = mem_calloc((size_t)argc + 1, sizeof *ret->all);
+    if (ret->all == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    struct walk w = {.argc = argc, .at = 1, .argv = argv, .a = ret, .e = e};
+    int rc = collect(&w);
+    if (rc == 0)
+        rc = find_verb(ret, verbs, n_verbs, e);
+    if (rc == 0 && ret->verb != NULL && !args_has(ret, OPTION_HELP) &&
+        !args_has(ret, OPTION_VERSION))
+        rc = check(ret, e);
+    return rc;
+}
+
+/* "  name ARGS", the help at a column, or on the next line if there is no room. */
+static void help_line(struct buf *out, const char *group, const char *left, const char *args,
+                      const char *help)
+{
+    enum { COLUMN = 33 };
+    size_t start = out->len;
+    buf_addf(out, "  %s%s%s%s%s", group == NULL ? "" : group, group == NULL ? "" : " ", left,
+             *args == '\0' ? "" : " ", args);
+    if (out->len - start > COLUMN - 2) {
+        buf_addc(out, '\n');
+        start = out->len;
+    }
+    while (out->err == 0 && out->len - start < COLUMN)
+        buf_addc(out, ' ');
+    buf_addf(out, "%s\n", help);
+}
+
+static void help_options(struct buf *out, unsigned mask)
+{
+    for (int id = 0; id < OPTION_COUNT; id++) {
+        const struct option_row *o = &option_rows[id];
+        if ((mask & OPTION_BIT(id)) == 0)
+            continue;
+        _cleanup_(buf_done) struct buf left = BUF_INIT(128);
+        if (o->letter != 0)
+            buf_addf(&left, "-%c, ", o->letter);
+        else
+            buf_addlit(&left, "    ");
+        buf_addf(&left, "--%s", o->name);
+        if (left.err == 0)
+            help_line(out, NULL, left.data, o->value == NULL ? "" : o->value, o->help);
+        else
+            out->err = left.err;
+    }
+}
+
+static unsigned general_options(void)
+{
+    unsigned mask = 0;
+    for (int id = 0; id < OPTION_COUNT; id++)
+        if (option_rows[id].general)
+            mask |= OPTION_BIT(id);
+    return mask;
+}
+
+static void help_verb(struct buf *out, const struct verb *v)
+{
+    buf_addf(out, "gantry %s%s%s%s%s\n\n  %s\n", v->group == NULL ? "" : v->group,
+             v->group == NULL ? "" : " ", v->name, *v->args == '\0' ? "" : " ", v->args, v->help);
+    if (v->more != NULL)
+        buf_addf(out, "%s", v->more);
+    if (v->options != 0) {
+        buf_addlit(out, "\nOptions:\n");
+        help_options(out, v->options);
+    }
+    buf_addlit(out, "\nGeneral options:\n");
+    help_options(out, general_options());
+}
+
+int args_help(struct buf *out, const struct verb *verbs, size_t n_verbs, const char *group,
+              const struct verb *verb)
+{
+    if (verb != NULL) {
+        help_verb(out, verb);
+        return out->err;
+    }
+    buf_addf(out,
+             "gantry: services in containers, and Docker containers, on this machine\n\n"
+             "  gantry [OPTIONS] %s%sCOMMAND [ARGUMENTS]\n\nCommands:\n",
+             group == NULL ? "" : group, group == NULL ? "" : " ");
+    for (size_t i = 0; i < n_verbs; i++)
+        if (group == NULL || (verbs[i].group != NULL && same(verbs[i].group, group)))
+            help_line(out, verbs[i].group, verbs[i].name, verbs[i].args, verbs[i].help);
+    buf_addlit(out, "\nGeneral options:\n");
+    help_options(out, general_options());
+    buf_addlit(
+        out, "\n`gantry help COMMAND` tells more. gantryd is looked for at --host, $GANTRY_HOST,\n"
+             "/run/gantry/gantryd.sock, $XDG_RUNTIME_DIR/gantry/gantryd.sock.\n"
+             "Exit status: 0 done, 1 the answer is no, 2 wrong use, 3 gantryd not reachable,\n"
+             "4 not allowed.\n");
+    return out->err;
+}

@@ -1,0 +1,79 @@
+/* args.h: the command line: verbs and options as tables, from which parsing and help come.
+ *
+ * Options may stand before or after the verb; "--" ends them. Nothing here prints or exits.
+ */
+#ifndef GANTRY_CLI_ARGS_H
+#define GANTRY_CLI_ARGS_H
+
+#include "base/base.h"
+#include "base/buf.h"
+#include "base/err.h"
+
+struct cli;
+
+enum option_id {
+    OPTION_HOST,
+    OPTION_CACERT,
+    OPTION_OUTPUT,
+    OPTION_HELP,
+    OPTION_VERSION,
+    OPTION_FOLLOW,
+    OPTION_LINES,
+    OPTION_CLEAR,
+    OPTION_ALL,
+    OPTION_TIME,
+    OPTION_SET,
+    OPTION_COUNT
+};
+#define OPTION_BIT(id) (1u << (id))
+
+struct option_row {
+    char letter;       /* 0: none */
+    const char *name;  /* without dashes */
+    const char *value; /* name of its value in the help; NULL: it takes none */
+    bool general;      /* belongs to every verb */
+    const char *help;
+};
+extern const struct option_row option_rows[OPTION_COUNT];
+
+struct verb {
+    const char *group; /* first word of a verb of two, "docker"; or NULL */
+    const char *name;
+    const char *args;          /* for the help: "CONTAINER SERVICE..." */
+    int min, max;              /* number of arguments; max -1: any */
+    unsigned options;          /* OPTION_BITs beyond the general ones */
+    const char *help;          /* one line */
+    const char *more;          /* further lines for `help VERB`, or NULL */
+    int (*run)(struct cli *c); /* returns the exit code, having said what went wrong */
+};
+
+struct args {
+    const struct verb *verb; /* NULL: none given (help, version, or nothing at all) */
+    const char **words;      /* owned; arguments after the verb, borrowed from argv */
+    size_t n_words;
+    const char **all;                /* owned memory in which words points */
+    unsigned given;                  /* OPTION_BITs */
+    const char *value[OPTION_COUNT]; /* borrowed from argv; the last one counts */
+    const char *topic;               /* `help docker`, `docker --help`: a group, or NULL */
+};
+
+/* argv[0] is not looked at. ERR_INVALID with a text for the user (then only `done` is allowed on
+ * *ret), ERR_NO_MEMORY. With --help or --version the number of arguments is not checked. */
+int args_parse(struct args *ret, const struct verb *verbs, size_t n_verbs, int argc, char **argv,
+               struct err *e);
+void args_done(struct args *a);
+static inline bool args_has(const struct args *a, enum option_id id)
+{
+    return (a->given & OPTION_BIT(id)) != 0;
+}
+
+/* The verb of these words (1 or 2), or NULL. */
+const struct verb *args_find(const struct verb *verbs, size_t n_verbs, const char *first,
+                             const char *second);
+bool args_is_group(const struct verb *verbs, size_t n_verbs, const char *word);
+
+/* Help for everything, for one group (group != NULL), or for one verb (verb != NULL). */
+int args_help(struct buf *out, const struct verb *verbs, size_t n_verbs, const char *group,
+              const struct verb *verb);
+
+#endif

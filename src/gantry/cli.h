@@ -1,0 +1,109 @@
+/* cli.h: what the commands share: one run of the program, its output, and calls to gantryd.
+ *
+ * A command is a function in a row of the table (verbs.c). It makes calls one after the other; each
+ * runs the loop until the answer is there. Whoever notices a failure says it once (cli_fail) and
+ * returns the exit code.
+ */
+#ifndef GANTRY_CLI_CLI_H
+#define GANTRY_CLI_CLI_H
+
+#include "base/base.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/json_in.h"
+#include "gantry/args.h"
+#include "gantry/host.h"
+#include "gantry/table.h"
+#include "net/client.h"
+#include "net/loop.h"
+
+/* Exit status. */
+enum cli_exit {
+    EXIT_DONE = 0,
+    EXIT_NO = 1, /* the server says no, or our own output failed */
+    EXIT_USAGE = 2,
+    EXIT_UNREACHABLE = 3, /* nobody answers, or not as gantryd does */
+    EXIT_NOT_ALLOWED = 4, /* 401, 403, 421, or the socket's permissions */
+};
+
+struct cli_io {
+    int in, out, err;
+};
+
+struct cli {
+    struct args args;
+    struct cli_io io;
+    struct buf out; /* waiting for standard output */
+    int out_error;  /* errno of the first failed write; everything later is dropped */
+    bool terminal;  /* standard output is one */
+    bool colour;
+    bool json; /* -o json */
+    struct host host;
+    struct loop *loop; /* these are made by the first call */
+    struct tls_context *tls;
+    struct client_pool *pool;
+    int signal; /* end by this signal after cleaning up; 0: none */
+};
+
+extern const struct verb cli_verbs[];
+extern const size_t cli_n_verbs;
+
+/* The whole program. Returns the exit code; *ret_signal is a signal to die by instead, or 0. */
+int cli_main(int argc, char **argv, const struct cli_io *io, int *ret_signal);
+
+/* "gantry: TEXT" and, if hint is not NULL, " (HINT)", as one clean line on standard error. Returns
+ * code. */
+int cli_fail(struct cli *c, int code, const char *hint, const char *fmt, ...) BASE_PRINTF(4, 5);
+/* The exit code and hint for a failure of ours or of the transport; says it. */
+int cli_fail_err(struct cli *c, const struct err *e);
+/* The same for an answer of the server that is no success (status >= 300, or none of ours). */
+int cli_fail_status(struct cli *c, int status, struct slice body);
+
+/* Writes what is in c->out. Failures are kept in out_error; cli_main tells them. */
+void cli_flush(struct cli *c);
+/* Appends text from elsewhere: as it is, or filtered for a terminal. A line end is added if missing
+ * and `line`. */
+void cli_text(struct cli *c, struct slice text, bool line);
+/* Prints a table, or says that memory is short. */
+int cli_table(struct cli *c, const struct table *t);
+
+/* Makes loop, TLS and pool if there are none. Exit code. */
+int cli_connect(struct cli *c);
+
+struct cli_call {
+    enum http_method method;
+    const char *path;     /* encoded; see cli_path */
+    struct slice body;    /* JSON; p NULL: none */
+    uint64_t patience_ms; /* until the answer begins; 0: 15 s */
+};
+/* Appends the answer's body to *body. Returns EXIT_DONE for 2xx, else the exit code, having said
+ * why. */
+int cli_call(struct cli *c, const struct cli_call *call, struct buf *body);
+/* The same for a GET or a call whose answer is an object: prints it and gives NULL with -o json, or
+ * parses it: *ret is then a new reference. */
+int cli_call_json(struct cli *c, const struct cli_call *call, json_t **ret);
+/* Prints an answer as it came, in a line of its own. */
+void cli_json(struct cli *c, struct slice body);
+
+/* "/containers/%s/services": each %s is the next word, percent-encoded. Returns EXIT_DONE, or says
+ * that a word cannot be a name. */
+int cli_path(struct cli *c, struct buf *out, const char *pattern, const char *const *words);
+
+/* Value of -n; `fallback` if not given; -1 for "all". Exit code. */
+int cli_number(struct cli *c, enum option_id id, int64_t fallback, bool all_allowed, int64_t *ret);
+
+/* The commands. */
+int cmd_containers(struct cli *c);
+int cmd_services(struct cli *c);
+int cmd_status(struct cli *c);
+int cmd_control(struct cli *c);
+int cmd_run_script(struct cli *c);
+int cmd_logs(struct cli *c);
+int cmd_logs_follow(struct cli *c, const char *path, int64_t lines);
+int cmd_docker_ps(struct cli *c);
+int cmd_docker_control(struct cli *c);
+int cmd_docker_logs(struct cli *c);
+int cmd_docker_status(struct cli *c);
+int cmd_help(struct cli *c);
+
+#endif

@@ -1,0 +1,217 @@
+/* service.c: containers, services, status, up, down, restart, run-script. */
+#include "base/file.h"
+#include "base/json_out.h"
+#include "base/str.h"
+#include "gantry/cli.h"
+#include "gantry/text.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MAX_PATH_TEXT 8192
+#define MAX_SCRIPT ((size_t)1 << 20)
+/* s6-rc may take 10 s for each half of a restart, and waits for the one before (contract 3.5). */
+#define CONTROL_PATIENCE_MS 60000
+
+/* GET of a path made of the words. */
+static int get(struct cli *c, const char *pattern, const char *const *words, json_t **ret)
+{
+    _cleanup_(buf_done) struct buf path = BUF_INIT(MAX_PATH_TEXT);
+    int rc = cli_path(c, &path, pattern, words);
+    *ret = NULL;
+    if (rc != EXIT_DONE)
+        return rc;
+    return cli_call_json(c, &(struct cli_call){.method = HTTP_METHOD_GET, .path = path.data}, ret);
+}
+
+int cmd_containers(struct cli *c)
+{
+    static const char *const heads[] = {"NAME", "SOCKET"};
+    _cleanup_(json_decrefp) json_t *doc = NULL;
+    int rc = get(c, "/containers", NULL, &doc);
+    if (doc == NULL)
+        return rc;
+    _cleanup_(table_done) struct table t;
+    table_init(&t, heads, ARRAY_LEN(heads));
+    const json_t *list = json_object_get(doc, "containers");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *row = json_array_get(list, i);
+        table_cells(&t, json_get_str(row, "name"));
+        table_cells(&t, json_get_str(row, "socket_path"));
+    }
+    return cli_table(c, &t);
+}
+
+int cmd_services(struct cli *c)
+{
+    static const char *const heads[] = {"NAME", "LABEL"};
+    _cleanup_(json_decrefp) json_t *doc = NULL;
+    int rc = get(c, "/containers/%s/services", c->args.words, &doc);
+    if (doc == NULL)
+        return rc;
+    _cleanup_(table_done) struct table t;
+    table_init(&t, heads, ARRAY_LEN(heads));
+    const json_t *list = json_object_get(doc, "services");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *row = json_array_get(list, i);
+        table_cells(&t, json_get_str(row, "id"));
+        table_cells(&t, json_get_str(row, "label"));
+    }
+    return cli_table(c, &t);
+}
+
+/* A service that should run and does not is the one to look at. */
+static enum table_colour state_colour(bool up, const char *raw)
+{
+    if (up)
+        return TABLE_GREEN;
+    return raw != NULL && strstr(raw, ", want up") != NULL ? TABLE_RED : TABLE_YELLOW;
+}
+
+static void number_cell(struct table *t, const json_t *row, const char *key, bool duration)
+{
+    int64_t n;
+    _cleanup_(buf_done) struct buf b = BUF_INIT(64);
+    if (json_get_int(row, key, &n) && duration)
+        text_duration(&b, n);
+    else if (json_get_int(row, key, &n))
+        buf_addi(&b, n);
+    table_cell(t, (struct slice){b.data, b.len}, TABLE_PLAIN);
+    t->text.err = t->text.err != 0 ? t->text.err : b.err;
+}
+
+static void status_row(struct table *t, const json_t *row)
+{
+    bool up = false;
+    const char *raw = json_get_str(row, "raw"), *name = json_get_str(row, "service");
+    (void)json_get_bool(row, "is_up", &up);
+    table_cells(t, name != NULL ? name : json_get_str(row, "name"));
+    table_cell(t, slice_of(up ? "up" : "down"), state_colour(up, raw));
+    number_cell(t, row, "pid", false);
+    number_cell(t, row, "uptime_seconds", true);
+    table_cells(t, json_get_str(row, "service_label"));
+    _cleanup_(buf_done) struct buf detail = BUF_INIT(8192);
+    text_status_detail(&detail, slice_of(raw != NULL ? raw : ""), up);
+    table_cell(t, (struct slice){detail.data, detail.len}, TABLE_PLAIN);
+}
+
+int cmd_status(struct cli *c)
+{
+    static const char *const heads[] = {"NAME", "STATE", "PID", "UPTIME", "LABEL", "DETAIL"};
+    bool one = c->args.n_words == 2;
+    _cleanup_(json_decrefp) json_t *doc = NULL;
+    int rc = get(c, one ? "/containers/%s/services/%s/status" : "/containers/%s/services/status",
+                 c->args.words, &doc);
+    if (doc == NULL)
+        return rc;
+    _cleanup_(table_done) struct table t;
+    table_init(&t, heads, ARRAY_LEN(heads));
+    const json_t *list = json_object_get(doc, "statuses");
+    if (one)
+        status_row(&t, doc);
+    for (size_t i = 0; i < json_array_size(list); i++)
+        status_row(&t, json_array_get(list, i));
+    return cli_table(c, &t);
+}
+
+static int control_one(struct cli *c, const char *service)
+{
+    const char *const words[] = {c->args.words[0], service};
+    _cleanup_(buf_done) struct buf path = BUF_INIT(MAX_PATH_TEXT), body = BUF_INIT(256);
+    int rc = cli_path(c, &path, "/containers/%s/services/%s", words);
+    if (rc != EXIT_DONE)
+        return rc;
+    if (buf_addf(&body, "{\"action\":\"%s\"}", c->args.verb->name) != 0)
+        return cli_fail(c, EXIT_NO, NULL, "out of memory");
+    struct cli_call call = {
+        HTTP_METHOD_POST, path.data, {body.data, body.len}, CONTROL_PATIENCE_MS};
+    _cleanup_(json_decrefp) json_t *doc = NULL;
+    rc = cli_call_json(c, &call, &doc);
+    if (doc == NULL)
+        return rc;
+    text_clean(&c->out, slice_of(service));
+    buf_addf(&c->out, ": %s: ", c->args.verb->name);
+    const char *result = json_get_str(doc, "result");
+    text_clean(&c->out, slice_of(result != NULL ? result : "ok"));
+    buf_addc(&c->out, '\n');
+    return rc;
+}
+
+int cmd_control(struct cli *c)
+{
+    int code = EXIT_DONE;
+    for (size_t i = 1; i < c->args.n_words; i++) {
+        int rc = control_one(c, c->args.words[i]);
+        if (rc == EXIT_UNREACHABLE) /* the others would say the same again */
+            return rc;
+        code = rc > code ? rc : code;
+    }
+    return code;
+}
+
+static int read_script(struct cli *c, const char *name, struct buf *text)
+{
+    struct err e = {0};
+    int rc;
+    if (strcmp(name, "-") != 0) {
+        rc = file_read(AT_FDCWD, name, 0, text, &e);
+    } else {
+        char part[8192];
+        ssize_t n;
+        while ((n = read(c->io.in, part, sizeof part)) > 0 && text->err == 0)
+            buf_add(text, part, (size_t)n);
+        rc = n < 0 ? err_sys(&e, errno, "standard input") : text->err;
+        if (text->err == ERR_LIMIT)
+            err_set(&e, ERR_LIMIT, "standard input is larger than 1 MiB");
+    }
+    if (rc != 0)
+        return cli_fail(c, EXIT_NO, NULL, "%s", e.code != 0 ? e.msg : "out of memory");
+    if (slice_trim((struct slice){text->data, text->len}).len == 0)
+        return cli_fail(c, EXIT_USAGE, NULL, "\"%s\" is empty", name);
+    /* JSON carries text only: other bytes would arrive changed. */
+    if (!utf8_valid(text->data, text->len))
+        return cli_fail(c, EXIT_USAGE, NULL, "\"%s\" is not UTF-8 text", name);
+    return EXIT_DONE;
+}
+
+static int set_script(struct cli *c, const char *path)
+{
+    _cleanup_(buf_done) struct buf text = BUF_INIT(MAX_SCRIPT), body = BUF_INIT(8 * MAX_SCRIPT);
+    int rc = read_script(c, c->args.value[OPTION_SET], &text);
+    if (rc != EXIT_DONE)
+        return rc;
+    struct json_out j;
+    json_begin(&j, &body);
+    json_obj(&j);
+    json_kslice(&j, "content", (struct slice){text.data, text.len});
+    json_end_obj(&j);
+    if (body.err != 0)
+        return cli_fail(c, EXIT_NO, NULL, "out of memory");
+    struct cli_call call = {HTTP_METHOD_PUT, path, {body.data, body.len}, 0};
+    _cleanup_(json_decrefp) json_t *doc = NULL;
+    rc = cli_call_json(c, &call, &doc);
+    if (doc == NULL)
+        return rc;
+    const char *where = json_get_str(doc, "path");
+    buf_addlit(&c->out, "written: ");
+    text_clean(&c->out, slice_of(where != NULL ? where : ""));
+    buf_addc(&c->out, '\n');
+    return rc;
+}
+
+int cmd_run_script(struct cli *c)
+{
+    _cleanup_(buf_done) struct buf path = BUF_INIT(MAX_PATH_TEXT);
+    int rc = cli_path(c, &path, "/containers/%s/services/%s/run", c->args.words);
+    if (rc != EXIT_DONE)
+        return rc;
+    if (args_has(&c->args, OPTION_SET))
+        return set_script(c, path.data);
+    _cleanup_(json_decrefp) json_t *doc = NULL;
+    rc = cli_call_json(c, &(struct cli_call){.method = HTTP_METHOD_GET, .path = path.data}, &doc);
+    const json_t *content = json_object_get(doc, "content");
+    if (content != NULL && json_is_string(content))
+        cli_text(c, (struct slice){json_string_value(content), json_string_length(content)}, false);
+    return rc;
+}
