@@ -59,8 +59,7 @@ void reply_send(struct call *k, const struct http_response *r, struct slice body
     (void)exchange_respond(x, r, body);
 }
 
-static void reply_with_cors(struct call *k, int status, const char *content_type,
-                            struct slice body)
+static void reply_with_cors(struct call *k, int status, const char *content_type, struct slice body)
 {
     struct http_header h[4];
     struct http_response r = {.status = status, .content_type = content_type, .headers = h};
@@ -161,36 +160,42 @@ static void call_own_texts(struct call *k, char *to)
     }
 }
 
+/* A held call of its own, with room for `total` bytes of text behind it; the stack's call ends:
+ * nothing is left in it to free or to answer. */
+static struct call *call_to_heap(struct call *k, size_t total)
+{
+    struct call *h = mem_alloc(sizeof(*h) + total);
+    if (h == NULL)
+        return NULL;
+    memcpy(h, k, sizeof(*h));
+    h->heap = true;
+    h->running = false;
+    k->answered = true;
+    k->c.body = NULL;
+    k->path_buf = k->query_buf = k->text_buf = (struct buf){0};
+    call_own_texts(h, (char *)(h + 1));
+    return h;
+}
+
 int api_call_hold(struct api_call *c, void (*gone)(void *ctx, struct api_call *c), void *ctx,
                   struct api_call **ret)
 {
-    struct call *k = call_of(c);
+    struct call *k = call_of(c), *h = NULL;
     INVARIANT(!k->held && !k->answered && c->x != NULL);
     struct slice *texts[CALL_MAX_TEXTS];
     size_t total = 1, n = call_texts(k, texts);
     for (size_t i = 0; i < n; i++)
         total += texts[i]->len;
-    struct call *h = k;
-    char *strings = k->heap ? mem_alloc(total) : NULL;
-    if (!k->heap)
-        h = mem_alloc(sizeof(*h) + total);
-    if (h == NULL || (k->heap && strings == NULL)) {
+    if (!k->heap) {
+        h = call_to_heap(k, total);
+    } else if ((k->strings = mem_alloc(total)) != NULL) {
+        h = k;
+        call_own_texts(h, h->strings);
+    }
+    if (h == NULL) {
         api_reply_error(c, 503, "out of memory");
         return ERR_NO_MEMORY;
     }
-    if (h != k) {
-        memcpy(h, k, sizeof(*h));
-        h->heap = true;
-        h->running = false;
-        strings = (char *)(h + 1);
-        /* The stack's call ends here: nothing is left in it to free or to answer. */
-        k->answered = true;
-        k->c.body = NULL;
-        k->path_buf = k->query_buf = k->text_buf = (struct buf){0};
-    } else {
-        h->strings = strings;
-    }
-    call_own_texts(h, strings);
     buf_done(&h->path_buf);
     buf_done(&h->query_buf);
     buf_done(&h->text_buf);

@@ -219,7 +219,8 @@ static bool type_is_json(struct slice type)
     struct slice sub = {media.p + n, media.len - n};
     if (slice_eq_nocase(sub, SLICE_LIT("json")))
         return true;
-    return sub.len > 5 && slice_eq_nocase((struct slice){sub.p + sub.len - 5, 5}, SLICE_LIT("+json"));
+    return sub.len > 5 &&
+           slice_eq_nocase((struct slice){sub.p + sub.len - 5, 5}, SLICE_LIT("+json"));
 }
 
 /* Reads the body as the contract says. False: it has been answered. */
@@ -390,9 +391,10 @@ void api_handle(void *ctx, struct exchange *x)
         cors_preflight(&k);
         call_leave(&k);
     } else if (origin_refused(&k)) {
-        api_reply_error(&k.c, 403,
-                        "Origin \"%.*s\" is not allowed; add it to cors.allow_origins if it should be",
-                        (int)(k.info.origin.len > 256 ? 256 : k.info.origin.len), k.info.origin.p);
+        api_reply_error(
+            &k.c, 403,
+            "Origin \"%.*s\" is not allowed; add it to cors.allow_origins if it should be",
+            (int)(k.info.origin.len > 256 ? 256 : k.info.origin.len), k.info.origin.p);
         call_leave(&k);
     } else {
         route_and_run(&k, path);

@@ -26,42 +26,49 @@ struct api_param {
     const char *name;
     enum api_type type;
     bool required;
-    bool nullable;             /* null and absent are the same: not set */
-    int64_t def;               /* INT, BOOL */
-    const char *const *names;  /* ENUM, NULL-terminated; the value is an index */
+    bool nullable;            /* null and absent are the same: not set */
+    int64_t def;              /* INT, BOOL */
+    const char *const *names; /* ENUM, NULL-terminated; the value is an index */
     const char *doc;
 };
 
 struct api_value {
-    bool set;         /* given by the client (and not null) */
-    int64_t i;        /* INT (saturated beyond 64 bits), BOOL, ENUM; the default if not set */
-    struct slice s;   /* STR; borrowed from the call */
+    bool set;       /* given by the client (and not null) */
+    int64_t i;      /* INT (saturated beyond 64 bits), BOOL, ENUM; the default if not set */
+    struct slice s; /* STR; borrowed from the call */
 };
 
 struct api_call;
 struct api_route {
     enum http_method method;
-    const char *path;           /* "/services/{name}/logs" */
-    enum api_verb verb;         /* right: what is done ... */
-    const char *kind;           /* ... to what: "service", "docker-container", "api" */
+    const char *path;              /* "/services/{name}/logs" */
+    enum api_verb verb;            /* right: what is done ... */
+    const char *kind;              /* ... to what: "service", "docker-container", "api" */
     const struct api_param *query; /* n_query */
     size_t n_query;
-    const struct api_param *body;  /* members of a JSON object body; n_body; NULL: no body is read */
+    const struct api_param *body; /* members of a JSON object body; n_body; NULL: no body is read */
     size_t n_body;
-    bool body_any_object;       /* agent PUT run: any JSON object, given as call->body, members unchecked */
-    bool also_head;             /* HEAD allowed too; 405 then lists "GET, HEAD" */
+    bool body_any_object; /* agent PUT run: any JSON object, given as call->body, members unchecked
+                           */
+    bool also_head;       /* HEAD allowed too; 405 then lists "GET, HEAD" */
     const char *tag, *summary, *operation_id; /* OpenAPI */
-    const char *answer_schema;  /* name in components.schemas, or NULL */
+    const char *answer_schema;                /* name in components.schemas, or NULL */
+    const char *body_schema;                  /* the same for the request's body */
     /* Called when everything is valid. Must answer, now or later (api_call_hold). */
     void (*handler)(struct api_call *c);
-    /* Checked before validation of values (docker client present?); answers by itself and returns false. May be NULL. */
+    /* Checked before validation of values (docker client present?); answers by itself and returns
+     * false. May be NULL. */
     bool (*precondition)(struct api_call *c);
 };
 #define ROUTE(method_, path_, verb_, kind_, ...)                                                   \
-    {.method = HTTP_METHOD_##method_, .path = (path_), .verb = (verb_), .kind = (kind_), __VA_ARGS__}
+    {                                                                                              \
+        .method = HTTP_METHOD_##method_, .path = (path_), .verb = (verb_), .kind = (kind_),        \
+        __VA_ARGS__                                                                                \
+    }
 
 struct api_cors {
-    const char *const *allow_origins; /* exact origins, "*" alone for any; "loopback" for http(s) on any loopback host and port */
+    const char *const *allow_origins; /* exact origins, "*" alone for any; "loopback" for http(s) on
+                                         any loopback host and port */
     size_t n;
 };
 
@@ -69,16 +76,17 @@ struct api; /* compiled table */
 struct api_options {
     const struct api_route *routes;
     size_t n_routes;
-    void *app;                     /* handed to handlers */
-    const struct api_cors *cors;   /* NULL: no CORS headers at all (the agent) */
+    void *app;                   /* handed to handlers */
+    const struct api_cors *cors; /* NULL: no CORS headers at all (the agent) */
     /* Host check; NULL: every host. Returns false for a request that must get 421. */
     bool (*host_allowed)(void *app, struct exchange *x);
-    /* A request that matches a WebSocket path of the program is offered here first (after the Host check);
-     * returns true if it took the exchange. May be NULL. */
+    /* A request that matches a WebSocket path of the program is offered here first (after the Host
+     * check); returns true if it took the exchange. May be NULL. */
     bool (*upgrade)(void *app, struct exchange *x, struct slice decoded_path);
     size_t max_body;
 };
-/* The table is checked here: ERR_INVALID for a row without right, doc or handler. `o` is copied, tables are borrowed. */
+/* The table is checked here: ERR_INVALID for a row without right, doc or handler. `o` is copied,
+ * tables are borrowed. */
 int api_new(struct api **ret, const struct api_options *o, struct err *e);
 void api_free(struct api *a);
 /* A listener's handler; ctx is the struct api. */
@@ -95,29 +103,35 @@ struct api_call {
     json_t *body; /* the parsed object, or NULL */
 };
 
-/* Keeps the call beyond the handler. Answering later releases it. If the peer leaves first, `gone` (may be
- * NULL) is called and the call stays valid, with c->x NULL, until api_call_release; answers on it do nothing but release.
- * ERR_NO_MEMORY: a 503 has been sent and the call must not be used. Returns the held call in *ret (may differ from c). */
-int api_call_hold(struct api_call *c, void (*gone)(void *ctx, struct api_call *c), void *ctx, struct api_call **ret);
-void api_call_release(struct api_call *c); /* without answering: only after gone, or after taking over the exchange */
+/* Keeps the call beyond the handler. Answering later releases it. If the peer leaves first, `gone`
+ * (may be NULL) is called and the call stays valid, with c->x NULL, until api_call_release; answers
+ * on it do nothing but release. ERR_NO_MEMORY: a 503 has been sent and the call must not be used.
+ * Returns the held call in *ret (may differ from c). */
+int api_call_hold(struct api_call *c, void (*gone)(void *ctx, struct api_call *c), void *ctx,
+                  struct api_call **ret);
+void api_call_release(
+    struct api_call *c); /* without answering: only after gone, or after taking over the exchange */
 
 /* Answers. All release a held call. */
-void api_reply_json(struct api_call *c, int status, const struct buf *body); /* checks body->err: 503 when it failed */
-void api_reply_error(struct api_call *c, int status, const char *fmt, ...) BASE_PRINTF(3, 4); /* {"error":...,"detail":null} */
+void api_reply_json(struct api_call *c, int status,
+                    const struct buf *body); /* checks body->err: 503 when it failed */
+void api_reply_error(struct api_call *c, int status, const char *fmt, ...)
+    BASE_PRINTF(3, 4); /* {"error":...,"detail":null} */
 /* status of the error's row, its message */
 void api_reply_err(struct api_call *c, const struct err *e);
 void api_reply_text(struct api_call *c, int status, const char *content_type, struct slice body);
-/* CORS headers that belong to this request, for answers that handlers stream themselves. Returns their number (at most 4). */
+/* CORS headers that belong to this request, for answers that handlers stream themselves. Returns
+ * their number (at most 4). */
 size_t api_cors_headers(struct api_call *c, struct http_header out[4]);
 /* For handlers that stream: takes the exchange out of a held or fresh call; the call ends here. */
 struct exchange *api_call_take(struct api_call *c);
 
-/* True if the request has no Origin, one of this very host, or one that the allow-list holds. A table
- * without CORS allows all. WebSockets are asked this before they are accepted. */
+/* True if the request has no Origin, one of this very host, or one that the allow-list holds. A
+ * table without CORS allows all. WebSockets are asked this before they are accepted. */
 bool api_origin_allowed(const struct api *a, const struct exchange *x);
 
-/* Matches one pattern ("/ws/{container}/logs", "/topics/{topic:path}") against a decoded path; fills at
- * most `max` parameters, borrowed from path. */
+/* Matches one pattern ("/ws/{container}/logs", "/topics/{topic:path}") against a decoded path;
+ * fills at most `max` parameters, borrowed from path. */
 bool api_path_match(const char *pattern, struct slice path, struct slice *params, size_t max);
 
 /* The rows of a table, for OpenAPI and the CLI's help. */

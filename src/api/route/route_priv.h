@@ -50,8 +50,8 @@ struct path_segs {
 };
 
 struct route_match {
-    const struct compiled_route *full;    /* path and method */
-    const struct compiled_route *partial; /* the first with this path, but another method */
+    const struct compiled_route *full;        /* path and method */
+    const struct compiled_route *partial;     /* the first with this path, but another method */
     struct slice params[API_MAX_PATH_PARAMS]; /* of full */
 };
 
@@ -71,7 +71,8 @@ void request_info_read(struct request_info *i, const struct http_request *r);
 
 enum body_kind { BODY_NONE, BODY_JSON, BODY_TEXT };
 
-/* A call with what the front ends do not see. On the stack until it is held or waits for its body. */
+/* A call with what the front ends do not see. On the stack until it is held or waits for its body.
+ */
 #define CALL_MAGIC 0x43414c4cu
 struct call {
     struct api_call c; /* first: the public part is the call */

@@ -1,6 +1,6 @@
-/* Values of query and body, and the entries of a 422 (talos contract 1.3). Strict forms of the faults, but as
- * lenient in what is taken as the recorded implementation: digits and booleans are integers, a
- * fraction is cut, a number is text. */
+/* Values of query and body, and the entries of a 422 (talos contract 1.3). Strict forms of the
+ * faults, but as lenient in what is taken as the recorded implementation: digits and booleans are
+ * integers, a fraction is cut, a number is text. */
 #include "api/route/route_priv.h"
 
 #include <math.h>
@@ -64,8 +64,14 @@ static void add_fault(struct faults *f, const struct place *at, const char *type
     json_end_obj(&f->j);
 }
 
-static bool is_blank(char ch) { return ch == ' ' || (ch >= '\t' && ch <= '\r'); }
-static bool is_digit(char ch) { return ch >= '0' && ch <= '9'; }
+static bool is_blank(char ch)
+{
+    return ch == ' ' || (ch >= '\t' && ch <= '\r');
+}
+static bool is_digit(char ch)
+{
+    return ch >= '0' && ch <= '9';
+}
 
 bool parse_int_lenient(struct slice s, int64_t *ret)
 {
@@ -166,7 +172,8 @@ static bool value_from_text(const struct api_param *p, struct slice s, struct ap
         ok = parse_int_lenient(s, &i);
         if (!ok)
             add_fault(f, at, "int_parsing",
-                      "Input should be a valid integer, unable to parse string as an integer", NULL);
+                      "Input should be a valid integer, unable to parse string as an integer",
+                      NULL);
         break;
     case API_BOOL:
         ok = parse_bool_lenient(s, &i);

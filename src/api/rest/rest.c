@@ -1,0 +1,339 @@
+/* The table of calls, and what belongs to all of them. */
+#include "api/rest/rest_priv.h"
+#include "net/server.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+
+#define CS "/containers/{container}/services"
+#define QUERY(q) .query = (q), .n_query = ARRAY_LEN(q)
+#define BODY(b, schema) .body = (b), .n_body = ARRAY_LEN(b), .body_schema = (schema)
+
+static const struct api_param logs_query[] = {
+    {.name = "tail", .type = API_INT, .def = REST_LOG_TAIL, .doc = "Last lines to show"},
+    {.name = "follow",
+     .type = API_BOOL,
+     .doc = "Go on as server-sent events: event logs, data {logs, cursor}"},
+    {.name = "cursor", .type = API_STR, .doc = "With follow: go on after this position"},
+};
+static const struct api_param action_body[] = {
+    {.name = "action", .type = API_ENUM, .required = true, .names = rest_service_actions},
+};
+static const struct api_param content_body[] = {
+    {.name = "content", .type = API_STR, .required = true},
+};
+static const struct api_param docker_all_query[] = {
+    {.name = "all", .type = API_BOOL, .doc = "Also those that are not running"},
+};
+static const struct api_param docker_logs_query[] = {
+    {.name = "tail", .type = API_INT, .def = REST_LOG_TAIL, .doc = "Last lines; negative: all"},
+};
+static const struct api_param docker_body[] = {
+    {.name = "action", .type = API_ENUM, .required = true, .names = rest_docker_actions},
+    {.name = "timeout",
+     .type = API_INT,
+     .nullable = true,
+     .def = 10,
+     .doc = "Seconds until a stop kills; null and 0 mean 10"},
+};
+
+static void get_root(struct api_call *c)
+{
+    api_reply_json(c, 200, &((struct rest *)c->app)->root);
+}
+
+static const struct api_route routes[] = {
+    ROUTE(GET, "/", API_READ, "api", .tag = "root", .summary = "Name, version and documentation",
+          .operation_id = "root__get", .handler = get_root),
+    ROUTE(GET, "/openapi.json", API_READ, "api", .also_head = true, .summary = "This document",
+          .handler = rest_openapi_get),
+    ROUTE(GET, "/docs", API_READ, "api", .also_head = true, .summary = "The calls, readable",
+          .handler = rest_docs),
+    ROUTE(GET, "/docs/oauth2-redirect", API_READ, "api", .also_head = true,
+          .summary = "Kept for its path", .handler = rest_docs),
+    ROUTE(GET, "/redoc", API_READ, "api", .also_head = true, .summary = "The calls, readable",
+          .handler = rest_docs),
+    ROUTE(GET, "/containers", API_READ, "container", .tag = "containers",
+          .summary = "Containers of the configuration",
+          .operation_id = "list_containers_containers_get",
+          .answer_schema = "ContainerListResponse", .handler = rest_containers),
+    ROUTE(GET, CS, API_READ, "service", .tag = "services", .summary = "Services of a container",
+          .operation_id = "list_services_containers__container__services_get",
+          .answer_schema = "ServiceListResponse", .handler = rest_service_list),
+    ROUTE(GET, CS "/status", API_READ, "service", .tag = "services",
+          .summary = "Status of every service of a container",
+          .operation_id = "get_all_services_status_containers__container__services_status_get",
+          .answer_schema = "ServiceStatusListResponse", .handler = rest_service_status_all),
+    ROUTE(GET, CS "/{service}/status", API_READ, "service", .tag = "services",
+          .summary = "Status of a service",
+          .operation_id = "get_service_status_containers__container__services__service__status_get",
+          .answer_schema = "ServiceStatusResponse", .handler = rest_service_status),
+    ROUTE(POST, CS "/{service}", API_CONTROL, "service", BODY(action_body, "ServiceActionRequest"),
+          .tag = "services", .summary = "Bring a service up or down, or restart it",
+          .operation_id = "control_service_containers__container__services__service__post",
+          .answer_schema = "ServiceControlResponse", .handler = rest_service_act),
+    ROUTE(GET, CS "/{service}/logs", API_READ, "service", QUERY(logs_query), .tag = "services",
+          .summary = "Last lines of a service's log",
+          .operation_id = "get_service_logs_containers__container__services__service__logs_get",
+          .answer_schema = "ServiceLogsResponse", .handler = rest_service_logs),
+    ROUTE(DELETE, CS "/{service}/logs", API_DELETE, "service", .tag = "services",
+          .summary = "Empty a service's log",
+          .operation_id =
+              "clear_service_logs_containers__container__services__service__logs_delete",
+          .answer_schema = "ServiceLogsClearResponse", .handler = rest_service_logs_clear),
+    ROUTE(GET, CS "/{service}/run", API_READ, "service", .tag = "services",
+          .summary = "Run script of a service",
+          .operation_id =
+              "get_service_run_script_containers__container__services__service__run_get",
+          .answer_schema = "ServiceRunScriptResponse", .handler = rest_service_run_get),
+    ROUTE(PUT, CS "/{service}/run", API_WRITE, "service",
+          BODY(content_body, "ServiceRunScriptUpdateRequest"), .tag = "services",
+          .summary = "Replace the run script of a service",
+          .operation_id =
+              "update_service_run_script_containers__container__services__service__run_put",
+          .answer_schema = "ServiceRunScriptResponse", .handler = rest_service_run_put),
+    ROUTE(GET, "/docker/containers", API_READ, "docker-container", QUERY(docker_all_query),
+          .tag = "docker", .summary = "Containers of the engine",
+          .operation_id = "list_docker_containers_docker_containers_get",
+          .answer_schema = "DockerContainerListResponse", .precondition = rest_docker_ready,
+          .handler = rest_docker_list),
+    ROUTE(GET, "/docker/containers/{name}/status", API_READ, "docker-container", .tag = "docker",
+          .summary = "Status of a container",
+          .operation_id = "get_docker_container_status_docker_containers__name__status_get",
+          .answer_schema = "DockerContainerStatus", .precondition = rest_docker_ready,
+          .handler = rest_docker_status),
+    ROUTE(POST, "/docker/containers/{name}", API_CONTROL, "docker-container",
+          BODY(docker_body, "DockerContainerActionRequest"), .tag = "docker",
+          .summary = "Start, stop or restart a container",
+          .operation_id = "control_docker_container_docker_containers__name__post",
+          .answer_schema = "DockerContainerActionResponse", .precondition = rest_docker_ready,
+          .handler = rest_docker_act),
+    ROUTE(GET, "/docker/containers/{name}/logs", API_READ, "docker-container",
+          QUERY(docker_logs_query), .tag = "docker", .summary = "Log of a container",
+          .operation_id = "get_docker_container_logs_docker_containers__name__logs_get",
+          .answer_schema = "DockerContainerLogsResponse", .precondition = rest_docker_ready,
+          .handler = rest_docker_logs),
+    ROUTE(GET, "/containers/{container}/ros2/topics", API_READ, "topic", .tag = "ros2",
+          .summary = "ROS 2 topics of a container (not served: 503)",
+          .operation_id = "list_ros2_topics_containers__container__ros2_topics_get",
+          .answer_schema = "ROS2TopicsListResponse", .handler = rest_topics),
+    ROUTE(GET, "/containers/{container}/ros2/topics/{topic:path}", API_READ, "topic", .tag = "ros2",
+          .summary = "Newest message of a ROS 2 topic (not served: 503)",
+          .operation_id = "get_ros2_topic_data_containers__container__ros2_topics__topic__get",
+          .answer_schema = "ROS2TopicDataResponse", .handler = rest_topics),
+};
+
+const struct api_route *rest_routes(size_t *n)
+{
+    *n = ARRAY_LEN(routes);
+    return routes;
+}
+
+struct buf *rest_out(struct rest *r)
+{
+    if (r->out.cap > REST_KEEP_BUFFER)
+        buf_done(&r->out);
+    buf_clear(&r->out);
+    return &r->out;
+}
+
+void rest_reply_out(struct api_call *c)
+{
+    api_reply_json(c, 200, &((struct rest *)c->app)->out);
+}
+
+struct agent *rest_agent(struct api_call *c)
+{
+    struct rest *r = c->app;
+    struct agent *a = agent_set_find(r->o.agents, c->path[0]);
+    if (a == NULL)
+        api_reply_error(c, 404, "Container '%.*s' not found", (int)c->path[0].len, c->path[0].p);
+    return a;
+}
+
+/* Host without its port, brackets of IPv6 kept. */
+static struct slice host_name(struct slice h)
+{
+    if (h.len > 0 && h.p[0] == '[') {
+        const char *end = memchr(h.p, ']', h.len);
+        return end ? (struct slice){h.p, (size_t)(end - h.p) + 1} : h;
+    }
+    const char *colon = h.len > 0 ? memchr(h.p, ':', h.len) : NULL;
+    return colon ? (struct slice){h.p, (size_t)(colon - h.p)} : h;
+}
+
+static bool is_address(struct slice h)
+{
+    char text[64];
+    unsigned char bytes[16];
+    bool v6 = h.len > 2 && h.p[0] == '[';
+    size_t n = v6 ? h.len - 2 : h.len;
+    if (n == 0 || n >= sizeof(text))
+        return false;
+    memcpy(text, h.p + (v6 ? 1 : 0), n);
+    text[n] = '\0';
+    return inet_pton(v6 ? AF_INET6 : AF_INET, text, bytes) == 1;
+}
+
+static bool is_loopback_name(struct slice h)
+{
+    return slice_eq_nocase(h, SLICE_LIT("localhost")) || slice_eqs(h, "[::1]") ||
+           (slice_starts(h, "127.") && is_address(h));
+}
+
+/* The address part of "http://127.0.0.1:8081". */
+static struct slice listener_host(const struct exchange *x)
+{
+    const char *url = listener_address(exchange_listener(x));
+    const char *host = url ? strstr(url, "://") : NULL;
+    return host ? host_name(slice_of(host + 3)) : SLICE_LIT("");
+}
+
+bool rest_host_allowed(void *app, struct exchange *x)
+{
+    struct rest *r = app;
+    if (exchange_peer(x)->kind == PEER_UNIX)
+        return true;
+    const struct http_request *req = exchange_request(x);
+    if (req->host.len == 0)
+        return req->version == 10; /* HTTP/1.0 has none, and no browser sends it */
+    struct slice name = host_name(req->host);
+    if (is_loopback_name(name))
+        return true;
+    struct slice own = listener_host(x);
+    if (slice_eq_nocase(name, own))
+        return true;
+    /* A listener on all addresses has each of them; a name made to point here is none. */
+    if ((slice_eqs(own, "0.0.0.0") || slice_eqs(own, "[::]")) && is_address(name))
+        return true;
+    for (size_t i = 0; i < r->o.n_hosts; i++) {
+        struct slice h = slice_of(r->o.hosts[i]);
+        if (slice_eqs(h, "*") || slice_eq_nocase(h, name) || slice_eq_nocase(h, req->host))
+            return true;
+    }
+    return false;
+}
+
+/* The two answers that never change. */
+static int make_static(struct rest *r)
+{
+    struct json_out j;
+    buf_init(&r->root, 4096);
+    json_begin(&j, &r->root);
+    json_obj(&j);
+    json_kstr(&j, "message", "Gantry API");
+    json_kstr(&j, "version", GANTRY_VERSION);
+    json_key(&j, "docs");
+    json_obj(&j);
+    json_kstr(&j, "swagger_ui", "/docs");
+    json_kstr(&j, "redoc", "/redoc");
+    json_kstr(&j, "openapi_schema", "/openapi.json");
+    json_end_obj(&j);
+    json_kstr(&j, "description", "Everything that runs on this machine, behind one API");
+    json_end_obj(&j);
+
+    buf_init(&r->containers, REST_MAX_ANSWER);
+    json_begin(&j, &r->containers);
+    json_obj(&j);
+    json_key(&j, "containers");
+    json_arr(&j);
+    for (size_t i = 0; i < agent_set_count(r->o.agents); i++) {
+        const struct agent *a = agent_set_at(r->o.agents, i);
+        json_obj(&j);
+        json_kstr(&j, "name", agent_name(a));
+        json_kstr(&j, "socket_path", agent_socket(a));
+        json_end_obj(&j);
+    }
+    json_end_arr(&j);
+    json_end_obj(&j);
+    return r->root.err != 0 ? r->root.err : r->containers.err;
+}
+
+static void rest_destroy(void *ctx)
+{
+    struct rest *r = ctx;
+    void (*closed)(void *) = r->closed;
+    void *closed_ctx = r->closed_ctx;
+    api_free(r->api);
+    buf_done(&r->out);
+    buf_done(&r->root);
+    buf_done(&r->containers);
+    buf_done(&r->openapi);
+    r->magic = 0;
+    mem_free(r);
+    if (closed != NULL)
+        closed(closed_ctx);
+}
+
+int rest_new(struct rest **ret, const struct rest_options *o, struct err *e)
+{
+    struct rest *r = mem_zalloc(sizeof(*r));
+    if (r == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    r->magic = REST_MAGIC;
+    r->o = *o;
+    if (r->o.max_viewers == 0)
+        r->o.max_viewers = 10000;
+    list_init(&r->viewers);
+    buf_init(&r->out, REST_MAX_ANSWER);
+    struct api_options ao = {.routes = routes,
+                             .n_routes = ARRAY_LEN(routes),
+                             .app = r,
+                             .cors = o->cors,
+                             .host_allowed = rest_host_allowed,
+                             .upgrade = rest_upgrade,
+                             .max_body = o->max_body};
+    int rc = make_static(r);
+    if (rc != 0)
+        err_set(e, rc, "cannot build the list of containers: %s", err_row(rc)->text);
+    else
+        rc = api_new(&r->api, &ao, e);
+    if (rc == 0 && (rc = loop_timer_init(o->loop, &r->ping, rest_ping, r)) != 0)
+        err_set(e, rc, "cannot make a timer");
+    if (rc != 0) {
+        rest_destroy(r);
+        return rc;
+    }
+    *ret = r;
+    return 0;
+}
+
+void rest_handle(void *ctx, struct exchange *x)
+{
+    struct rest *r = ctx;
+    CHECK_MAGIC(r, REST_MAGIC);
+    api_handle(r->api, x);
+}
+
+void rest_drain(struct rest *r)
+{
+    CHECK_MAGIC(r, REST_MAGIC);
+    r->draining = true;
+    rest_viewers_drain(r);
+}
+
+void rest_free(struct rest *r, void (*closed)(void *ctx), void *ctx)
+{
+    if (r == NULL)
+        return;
+    CHECK_MAGIC(r, REST_MAGIC);
+    INVARIANT(r->n_viewers == 0);
+    r->closed = closed;
+    r->closed_ctx = ctx;
+    loop_timer_close(&r->ping, rest_destroy);
+}
+
+size_t rest_viewers(const struct rest *r)
+{
+    return r->n_viewers;
+}
+
+struct slice rest_openapi(struct rest *r)
+{
+    if (r->openapi.data == NULL) {
+        buf_init(&r->openapi, 1024 * 1024);
+        if (rest_openapi_write(&r->openapi, routes, ARRAY_LEN(routes)) != 0)
+            buf_done(&r->openapi);
+    }
+    return (struct slice){r->openapi.data, r->openapi.len};
+}

@@ -1,0 +1,49 @@
+/* rest.h: gantryd's REST and WebSocket front end: one route table over services and a container
+ * runtime.
+ *
+ * Wire: talos contract 1.4 to 1.9 and 2.1. Beyond it: server-sent events at
+ * CS/{service}/logs?follow=true (event "logs", data {"logs","cursor"}; resumable with `cursor` or
+ * Last-Event-ID). ROS 2 topics are not served: their paths answer 404 or 503 as without a plugin.
+ */
+#ifndef GANTRY_API_REST_H
+#define GANTRY_API_REST_H
+
+#include "api/route/route.h"
+#include "core/runtime.h"
+#include "service/agent.h"
+#include "service/log_hub.h"
+
+struct rest;
+
+/* Everything is borrowed and must outlive the front end. */
+struct rest_options {
+    struct loop *loop;
+    struct agent_set *agents;
+    struct log_hub *hub;
+    const struct runtime *runtime; /* NULL: no container runtime, always 503 */
+    const struct api_cors *cors;
+    const char *const *hosts; /* further Host names that are served; "*": every one */
+    size_t n_hosts;
+    size_t max_body;    /* of a request; 0: 1 MiB */
+    size_t ws_queue;    /* bytes waiting for one WebSocket; 0: 1 MiB */
+    size_t max_viewers; /* log viewers at a time; 0: 10,000. More get 503 */
+};
+
+/* ERR_NO_MEMORY. *ret is the caller's, free it with rest_free. */
+int rest_new(struct rest **ret, const struct rest_options *o, struct err *e);
+/* A listener's handler; ctx is the struct rest. */
+void rest_handle(void *ctx, struct exchange *x);
+/* Ends all log streams: WebSockets with close code 1012 (a client then comes back), events with a
+ * proper end. New ones get 503. */
+void rest_drain(struct rest *r);
+/* All exchanges and WebSockets must be over. Closes its timer: run the loop until closed(ctx) came.
+ */
+void rest_free(struct rest *r, void (*closed)(void *ctx), void *ctx);
+
+size_t rest_viewers(const struct rest *r);
+/* The OpenAPI 3.1 document; borrowed, made on first use. {NULL, 0}: out of memory. */
+struct slice rest_openapi(struct rest *r);
+/* The table, for tests and for the CLI's help. */
+const struct api_route *rest_routes(size_t *n);
+
+#endif

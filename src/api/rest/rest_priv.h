@@ -1,0 +1,77 @@
+/* rest_priv.h: what the files of this folder share. */
+#ifndef GANTRY_API_REST_PRIV_H
+#define GANTRY_API_REST_PRIV_H
+
+#include "api/rest/rest.h"
+#include "base/list.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "net/loop.h"
+
+#define REST_MAX_ANSWER (64u * 1024u * 1024u)
+#define REST_KEEP_BUFFER (256u * 1024u)
+#define REST_SERVICE_NAME_MAX 255
+#define REST_LOG_TAIL 100
+
+#define REST_MAGIC 0x52455354u
+struct rest {
+    uint32_t magic;
+    struct rest_options o;
+    struct api *api;
+    struct buf out;        /* answers are built here, one after the other */
+    struct buf root;       /* GET / */
+    struct buf containers; /* GET /containers: the configuration does not change while running */
+    struct buf openapi;    /* made on first use */
+    struct list_node viewers;
+    size_t n_viewers, n_sse;
+    struct loop_timer ping; /* for the event streams; runs only while there are any */
+    bool draining;
+    void (*closed)(void *ctx);
+    void *closed_ctx;
+};
+
+/* The empty answer buffer. */
+struct buf *rest_out(struct rest *r);
+/* 200 with what is in the answer buffer. */
+void rest_reply_out(struct api_call *c);
+/* The agent of path parameter 0; NULL: 404 has been answered. */
+struct agent *rest_agent(struct api_call *c);
+bool rest_host_allowed(void *app, struct exchange *x);
+
+/* services.c */
+void rest_containers(struct api_call *c);
+void rest_service_list(struct api_call *c);
+void rest_service_status_all(struct api_call *c);
+void rest_service_status(struct api_call *c);
+void rest_service_act(struct api_call *c);
+void rest_service_logs(struct api_call *c);
+void rest_service_logs_clear(struct api_call *c);
+void rest_service_run_get(struct api_call *c);
+void rest_service_run_put(struct api_call *c);
+void rest_topics(struct api_call *c);
+extern const char *const rest_service_actions[];
+/* The text that every answer about absent ROS 2 topics has. */
+#define REST_NO_ROS2                                                                               \
+    "ROS2 plugin for container '%.*s' is not available. Check if ROS2 configuration exists in "    \
+    "config.yml and zenoh connection."
+
+/* containers.c: the container runtime */
+bool rest_docker_ready(struct api_call *c);
+void rest_docker_list(struct api_call *c);
+void rest_docker_status(struct api_call *c);
+void rest_docker_act(struct api_call *c);
+void rest_docker_logs(struct api_call *c);
+extern const char *const rest_docker_actions[];
+
+/* viewers.c: live logs */
+void rest_follow(struct api_call *c, struct agent *a);
+bool rest_upgrade(void *app, struct exchange *x, struct slice path);
+void rest_viewers_drain(struct rest *r);
+void rest_ping(void *ctx);
+
+/* docs.c, openapi.c */
+void rest_docs(struct api_call *c);
+void rest_openapi_get(struct api_call *c);
+int rest_openapi_write(struct buf *out, const struct api_route *rows, size_t n);
+
+#endif

@@ -1,0 +1,380 @@
+/* Services of the containers, asked of their agents (talos contract 1.7 and 1.8). */
+#include "api/rest/rest_priv.h"
+
+#include <stdio.h>
+
+#define AGENT_FAILED "Failed to communicate with agent: "
+
+const char *const rest_service_actions[] = {"up", "down", "restart", NULL};
+
+void rest_containers(struct api_call *c)
+{
+    api_reply_json(c, 200, &((struct rest *)c->app)->containers);
+}
+
+void rest_topics(struct api_call *c)
+{
+    if (rest_agent(c) != NULL)
+        api_reply_error(c, 503, REST_NO_ROS2, (int)c->path[0].len, c->path[0].p);
+}
+
+/* Asks the agent and holds the call until fn(held call) comes. Everything but `rq.service` is
+ * filled. */
+static void ask(struct api_call *c, struct agent *a, struct agent_request rq, bool one, agent_fn fn)
+{
+    if (one && !name_is_safe(c->path[1], REST_SERVICE_NAME_MAX)) {
+        api_reply_error(c, 503, AGENT_FAILED "'%.*s' is not a service name",
+                        (int)(c->path[1].len > 1024 ? 1024 : c->path[1].len), c->path[1].p);
+        return;
+    }
+    struct api_call *held;
+    if (api_call_hold(c, NULL, NULL, &held) != 0)
+        return;
+    struct err e = {0};
+    if (one)
+        rq.service = held->path[1];
+    if (agent_call(a, &rq, fn, held, &e) != 0)
+        api_reply_error(held, 503, AGENT_FAILED "%s", e.msg);
+}
+
+static void reply_bad_answer(struct api_call *c, const char *what)
+{
+    api_reply_error(c, 503, AGENT_FAILED "unexpected answer: %s", what);
+}
+
+/* True if there is an object to read; else the failure has been answered. */
+static bool usable(struct api_call *c, const struct err *e, const json_t *answer)
+{
+    if (e->code != 0) {
+        api_reply_error(c, 503, AGENT_FAILED "%s", e->msg);
+        return false;
+    }
+    if (!json_is_object(answer)) {
+        reply_bad_answer(c, "not an object");
+        return false;
+    }
+    return true;
+}
+
+/* Reads members of an agent's answer. `bad` takes the first member of a wrong type. */
+struct reader {
+    const json_t *o;
+    const char *bad;
+};
+
+static struct slice read_text(struct reader *rd, const char *key, struct slice def, bool nullable)
+{
+    const json_t *v = json_object_get(rd->o, key);
+    if (v == NULL)
+        return def;
+    if (json_is_string(v))
+        return (struct slice){json_string_value(v), json_string_length(v)};
+    if (!(nullable && json_is_null(v)) && rd->bad == NULL)
+        rd->bad = key;
+    return (struct slice){NULL, 0};
+}
+
+static bool read_bool(struct reader *rd, const char *key)
+{
+    const json_t *v = json_object_get(rd->o, key);
+    if (v != NULL && !json_is_boolean(v) && rd->bad == NULL)
+        rd->bad = key;
+    return json_is_true(v);
+}
+
+/* Writes an integer, or what `def` is (NULL: null) when it is absent or null. */
+static void copy_int(struct json_out *j, struct reader *rd, const char *key, const int64_t *def)
+{
+    const json_t *v = json_object_get(rd->o, key);
+    if (json_is_integer(v))
+        json_kint(j, key, (int64_t)json_integer_value(v));
+    else if (def != NULL)
+        json_kint(j, key, *def);
+    else
+        json_knull(j, key);
+    if (v != NULL && !json_is_integer(v) && !json_is_null(v) && rd->bad == NULL)
+        rd->bad = key;
+}
+
+static void copy_text(struct json_out *j, struct reader *rd, const char *key, struct slice def,
+                      bool nullable)
+{
+    struct slice s = read_text(rd, key, def, nullable);
+    if (s.p == NULL)
+        json_knull(j, key);
+    else
+        json_kslice(j, key, s);
+}
+
+static void finish(struct api_call *c, const struct reader *rd)
+{
+    char what[96];
+    if (rd->bad == NULL) {
+        rest_reply_out(c);
+        return;
+    }
+    snprintf(what, sizeof(what), "member '%s' has a wrong type", rd->bad);
+    reply_bad_answer(c, what);
+}
+
+/* Begins the answer with `container`, and `service` if it is about one. */
+static void begin(struct api_call *c, struct json_out *j, bool one)
+{
+    json_begin(j, rest_out(c->app));
+    json_obj(j);
+    json_kslice(j, "container", c->path[0]);
+    if (one)
+        json_kslice(j, "service", c->path[1]);
+}
+
+static struct slice label_first(const struct agent *a, struct slice id)
+{
+    return a ? agent_label_first(a, id) : id;
+}
+
+static void write_status(struct json_out *j, struct reader *rd, const struct agent *a,
+                         struct slice container, struct slice service, struct slice name)
+{
+    json_obj(j);
+    json_kslice(j, "container", container);
+    json_kslice(j, "service", service);
+    json_kslice(j, "service_label", label_first(a, service));
+    copy_text(j, rd, "name", name, false);
+    copy_text(j, rd, "raw", SLICE_LIT(""), false);
+    json_kbool(j, "is_up", read_bool(rd, "is_up"));
+    copy_int(j, rd, "pid", NULL);
+    copy_int(j, rd, "uptime_seconds", NULL);
+    json_end_obj(j);
+}
+
+static const struct agent *agent_of(struct api_call *c)
+{
+    return agent_set_find(((struct rest *)c->app)->o.agents, c->path[0]);
+}
+
+static void got_list(void *ctx, const struct err *e, int status, json_t *answer)
+{
+    (void)status;
+    struct api_call *c = ctx;
+    if (!usable(c, e, answer))
+        return;
+    struct reader rd = {.o = answer};
+    struct json_out j;
+    const json_t *list = json_object_get(answer, "services");
+    if (list != NULL && !json_is_array(list))
+        rd.bad = "services";
+    begin(c, &j, false);
+    json_key(&j, "services");
+    json_arr(&j);
+    const struct agent *a = agent_of(c);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *v = json_array_get(list, i);
+        if (!json_is_string(v)) {
+            rd.bad = "services";
+            break;
+        }
+        struct slice id = {json_string_value(v), json_string_length(v)};
+        json_obj(&j);
+        json_kslice(&j, "id", id);
+        json_kslice(&j, "label", a ? agent_label_last(a, id) : id);
+        json_end_obj(&j);
+    }
+    json_end_arr(&j);
+    json_end_obj(&j);
+    finish(c, &rd);
+}
+
+void rest_service_list(struct api_call *c)
+{
+    struct agent *a = rest_agent(c);
+    if (a != NULL)
+        ask(c, a, (struct agent_request){.method = HTTP_METHOD_GET, .tail = ""}, false, got_list);
+}
+
+static void got_status_all(void *ctx, const struct err *e, int status, json_t *answer)
+{
+    (void)status;
+    struct api_call *c = ctx;
+    if (!usable(c, e, answer))
+        return;
+    struct reader all = {.o = answer};
+    struct json_out j;
+    const json_t *list = json_object_get(answer, "statuses");
+    if (list != NULL && !json_is_array(list))
+        all.bad = "statuses";
+    begin(c, &j, false);
+    json_key(&j, "statuses");
+    json_arr(&j);
+    const struct agent *a = agent_of(c);
+    for (size_t i = 0; i < json_array_size(list) && all.bad == NULL; i++) {
+        struct reader rd = {.o = json_array_get(list, i)};
+        struct slice name = read_text(&rd, "name", SLICE_LIT(""), false);
+        if (json_is_object(rd.o) && rd.bad == NULL)
+            write_status(&j, &rd, a, c->path[0], name, SLICE_LIT(""));
+        else if (rd.bad == NULL)
+            rd.bad = "statuses";
+        all.bad = rd.bad;
+    }
+    json_end_arr(&j);
+    json_end_obj(&j);
+    finish(c, &all);
+}
+
+void rest_service_status_all(struct api_call *c)
+{
+    struct agent *a = rest_agent(c);
+    struct agent_request rq = {.method = HTTP_METHOD_GET, .tail = "/status"};
+    if (a != NULL)
+        ask(c, a, rq, false, got_status_all);
+}
+
+static void got_status(void *ctx, const struct err *e, int status, json_t *answer)
+{
+    (void)status;
+    struct api_call *c = ctx;
+    if (!usable(c, e, answer))
+        return;
+    struct reader rd = {.o = answer};
+    struct json_out j;
+    json_begin(&j, rest_out(c->app));
+    write_status(&j, &rd, agent_of(c), c->path[0], c->path[1], c->path[1]);
+    finish(c, &rd);
+}
+
+void rest_service_status(struct api_call *c)
+{
+    struct agent *a = rest_agent(c);
+    struct agent_request rq = {.method = HTTP_METHOD_GET, .tail = "/status"};
+    if (a != NULL)
+        ask(c, a, rq, true, got_status);
+}
+
+static void got_act(void *ctx, const struct err *e, int status, json_t *answer)
+{
+    (void)status;
+    struct api_call *c = ctx;
+    if (!usable(c, e, answer))
+        return;
+    struct reader rd = {.o = answer};
+    struct json_out j;
+    begin(c, &j, true);
+    json_kstr(&j, "action", rest_service_actions[c->body_values[0].i]);
+    copy_text(&j, &rd, "result", SLICE_LIT("ok"), false);
+    json_end_obj(&j);
+    finish(c, &rd);
+}
+
+void rest_service_act(struct api_call *c)
+{
+    struct agent *a = rest_agent(c);
+    if (a == NULL)
+        return;
+    char body[64];
+    int n = snprintf(body, sizeof(body), "{\"action\":\"%s\"}",
+                     rest_service_actions[c->body_values[0].i]);
+    struct agent_request rq = {
+        .method = HTTP_METHOD_POST, .tail = "", .body = {body, (size_t)n}, .control = true};
+    ask(c, a, rq, true, got_act);
+}
+
+static void got_logs(void *ctx, const struct err *e, int status, json_t *answer)
+{
+    (void)status;
+    struct api_call *c = ctx;
+    if (!usable(c, e, answer))
+        return;
+    struct reader rd = {.o = answer};
+    struct json_out j;
+    begin(c, &j, true);
+    copy_text(&j, &rd, "logs", SLICE_LIT(""), false);
+    copy_int(&j, &rd, "tail", &c->query[0].i);
+    copy_text(&j, &rd, "log_path", (struct slice){NULL, 0}, true);
+    json_end_obj(&j);
+    finish(c, &rd);
+}
+
+void rest_service_logs(struct api_call *c)
+{
+    struct agent *a = rest_agent(c);
+    if (a == NULL)
+        return;
+    if (c->query[1].i) {
+        rest_follow(c, a);
+        return;
+    }
+    char query[40];
+    int n = snprintf(query, sizeof(query), "tail=%lld", (long long)c->query[0].i);
+    struct agent_request rq = {
+        .method = HTTP_METHOD_GET, .tail = "/logs", .query = {query, (size_t)n}};
+    ask(c, a, rq, true, got_logs);
+}
+
+static void got_logs_clear(void *ctx, const struct err *e, int status, json_t *answer)
+{
+    (void)status;
+    struct api_call *c = ctx;
+    if (!usable(c, e, answer))
+        return;
+    struct reader rd = {.o = answer};
+    struct json_out j;
+    begin(c, &j, true);
+    copy_text(&j, &rd, "message", SLICE_LIT("Logs cleared successfully"), false);
+    copy_text(&j, &rd, "log_path", (struct slice){NULL, 0}, true);
+    json_end_obj(&j);
+    finish(c, &rd);
+}
+
+void rest_service_logs_clear(struct api_call *c)
+{
+    struct agent *a = rest_agent(c);
+    struct agent_request rq = {.method = HTTP_METHOD_DELETE, .tail = "/logs"};
+    if (a != NULL)
+        ask(c, a, rq, true, got_logs_clear);
+}
+
+static void got_run(void *ctx, const struct err *e, int status, json_t *answer)
+{
+    (void)status;
+    struct api_call *c = ctx;
+    if (!usable(c, e, answer))
+        return;
+    struct reader rd = {.o = answer};
+    struct json_out j;
+    begin(c, &j, true);
+    copy_text(&j, &rd, "path", SLICE_LIT(""), false);
+    copy_text(&j, &rd, "content", SLICE_LIT(""), false);
+    json_end_obj(&j);
+    finish(c, &rd);
+}
+
+void rest_service_run_get(struct api_call *c)
+{
+    struct agent *a = rest_agent(c);
+    struct agent_request rq = {.method = HTTP_METHOD_GET, .tail = "/run"};
+    if (a != NULL)
+        ask(c, a, rq, true, got_run);
+}
+
+void rest_service_run_put(struct api_call *c)
+{
+    struct agent *a = rest_agent(c);
+    if (a == NULL)
+        return;
+    if (slice_trim(c->body_values[0].s).len == 0) {
+        api_reply_error(c, 400, "Content must not be empty");
+        return;
+    }
+    struct buf *b = rest_out(c->app);
+    struct json_out j;
+    json_begin(&j, b);
+    json_obj(&j);
+    json_kslice(&j, "content", c->body_values[0].s);
+    json_end_obj(&j);
+    if (b->err != 0) {
+        api_reply_json(c, 200, b); /* tells why there is no body to send */
+        return;
+    }
+    struct agent_request rq = {
+        .method = HTTP_METHOD_PUT, .tail = "/run", .body = {b->data, b->len}};
+    ask(c, a, rq, true, got_run);
+}
