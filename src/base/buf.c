@@ -7,7 +7,10 @@
 
 enum { BUF_FIRST_CAP = 63 }; /* 64 bytes with the NUL */
 
-void buf_init(struct buf *b, size_t max) { *b = BUF_INIT(max); }
+void buf_init(struct buf *b, size_t max)
+{
+    *b = BUF_INIT(max);
+}
 
 void buf_done(struct buf *b)
 {

@@ -43,7 +43,7 @@ static int system_random(void *ctx, void *p, size_t n)
 const struct clock clock_system = {system_mono, system_real, system_random, NULL};
 
 struct civil {
-    int year, month, day; /* month and day from 1 */
+    int year, month, day;              /* month and day from 1 */
     int hour, minute, second, weekday; /* 0 is Sunday */
     int nanos;
 };

@@ -29,7 +29,10 @@ const struct err_row *err_row(int code)
     return &rows[0];
 }
 
-const char *err_name(int code) { return err_row(code)->name; }
+const char *err_name(int code)
+{
+    return err_row(code)->name;
+}
 
 /* Ends a text that did not fit with "...", between characters. `size` counts the NUL. */
 static void cut(char *text, size_t size)

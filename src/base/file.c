@@ -125,7 +125,8 @@ static int create_temp(struct swap *s, struct err *e)
             return err_set(e, ERR_IO, "no randomness for a temporary name");
         hex_encode(hex, random, sizeof(random));
         (void)snprintf(s->temp, size, ".%s.%s.tmp", s->name, hex);
-        s->fd = openat(s->folder, s->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        s->fd =
+            openat(s->folder, s->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (s->fd >= 0)
             return 0;
         if (errno != EEXIST)

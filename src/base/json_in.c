@@ -8,7 +8,10 @@
 
 enum { JSON_MAX_DEPTH = 64 };
 
-void json_in_init(void) { json_set_alloc_funcs(mem_alloc, mem_free); }
+void json_in_init(void)
+{
+    json_set_alloc_funcs(mem_alloc, mem_free);
+}
 
 /* Where and why; the offset in bytes first. */
 struct spot {
@@ -24,7 +27,10 @@ struct preview {
     size_t big_ints; /* how many */
 };
 
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
 
 /* The end of the number at `i` (a '-' or a digit), and whether it is an integer beyond 64 bits. */
 static size_t skip_number(struct slice t, size_t i, bool *big)
@@ -34,7 +40,8 @@ static size_t skip_number(struct slice t, size_t i, bool *big)
         i++;
     bool integer = i == t.len || (t.p[i] != '.' && t.p[i] != 'e' && t.p[i] != 'E');
     int64_t v;
-    *big = integer && i - start > 18 && str_to_i64((struct slice){t.p + start, i - start}, &v) == ERR_LIMIT;
+    *big = integer && i - start > 18 &&
+           str_to_i64((struct slice){t.p + start, i - start}, &v) == ERR_LIMIT;
     if (integer)
         return i;
     /* Digits of a fraction and an exponent must not look like integers of their own. */
@@ -102,11 +109,15 @@ static bool fail_at(struct finder *f, size_t at, const char *reason)
     return false;
 }
 
-static char peek(const struct finder *f) { return f->i < f->t.len ? f->t.p[f->i] : '\0'; }
+static char peek(const struct finder *f)
+{
+    return f->i < f->t.len ? f->t.p[f->i] : '\0';
+}
 
 static void skip_blanks(struct finder *f)
 {
-    while (f->i < f->t.len && (peek(f) == ' ' || peek(f) == '\t' || peek(f) == '\n' || peek(f) == '\r'))
+    while (f->i < f->t.len &&
+           (peek(f) == ' ' || peek(f) == '\t' || peek(f) == '\n' || peek(f) == '\r'))
         f->i++;
 }
 
@@ -115,7 +126,10 @@ static int hex4(const char *p)
     int v = 0;
     for (int k = 0; k < 4; k++) {
         char c = p[k];
-        int d = is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int d = is_digit(c)            ? c - '0'
+                : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                       : -1;
         if (d < 0)
             return -1;
         v = v << 4 | d;
@@ -256,7 +270,8 @@ static struct spot find_fault(struct slice text)
             return f.fault;
         }
         /* After a value: closing brackets, then a comma, or the end. */
-        for (skip_blanks(&f); depth > 0 && peek(&f) == (is_object[depth] ? '}' : ']'); skip_blanks(&f)) {
+        for (skip_blanks(&f); depth > 0 && peek(&f) == (is_object[depth] ? '}' : ']');
+             skip_blanks(&f)) {
             f.i++;
             depth--;
         }
@@ -299,7 +314,8 @@ static void report(struct slice text, struct spot s, struct json_fault *fault, s
 }
 
 /* jansson keeps quiet about the cause of many a failure, so the text itself is asked first. */
-static void explain(struct slice text, const json_error_t *je, struct json_fault *fault, struct err *e)
+static void explain(struct slice text, const json_error_t *je, struct json_fault *fault,
+                    struct err *e)
 {
     struct spot s = find_fault(text);
     if (s.reason == NULL) {

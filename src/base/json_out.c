@@ -13,12 +13,12 @@
 #define N8 0, 0, 0, 0, 0, 0, 0, 0
 #define E8 '8', '8', '8', '8', '8', '8', '8', '8'
 static const char class_of[256] = {
-    U4, U4, 'b', 't', 'n', 'u', 'f', 'r', 'u', 'u', /* 0x00 to 0x0F */
-    U4, U4, U4, U4,                                 /* 0x10 to 0x1F */
-    0, 0, '"', 0, 0, 0, 0, 0, N8, N8, N8,           /* 0x20 to 0x3F */
-    N8, N8, N8, 0, 0, 0, 0, '\\', 0, 0, 0,          /* 0x40 to 0x5F */
-    N8, N8, N8, N8,                                 /* 0x60 to 0x7F */
-    E8, E8, E8, E8, E8, E8, E8, E8, E8, E8, E8, E8, E8, E8, E8, E8,
+    U4, U4, 'b', 't', 'n', 'u', 'f', 'r',  'u', 'u',     /* 0x00 to 0x0F */
+    U4, U4, U4,  U4,                                     /* 0x10 to 0x1F */
+    0,  0,  '"', 0,   0,   0,   0,   0,    N8,  N8,  N8, /* 0x20 to 0x3F */
+    N8, N8, N8,  0,   0,   0,   0,   '\\', 0,   0,   0,  /* 0x40 to 0x5F */
+    N8, N8, N8,  N8,                                     /* 0x60 to 0x7F */
+    E8, E8, E8,  E8,  E8,  E8,  E8,  E8,   E8,  E8,  E8, E8, E8, E8, E8, E8,
 };
 #undef U4
 #undef N8
@@ -151,9 +151,15 @@ void json_end_arr(struct json_out *j)
     j->comma = true;
 }
 
-void json_key(struct json_out *j, const char *key) { put_string(j, slice_of(key), true); }
+void json_key(struct json_out *j, const char *key)
+{
+    put_string(j, slice_of(key), true);
+}
 
-void json_str(struct json_out *j, struct slice v) { put_string(j, v, false); }
+void json_str(struct json_out *j, struct slice v)
+{
+    put_string(j, v, false);
+}
 
 void json_cstr(struct json_out *j, const char *v)
 {
@@ -234,7 +240,10 @@ void json_bool(struct json_out *j, bool v)
         put_raw(j, "false", 5);
 }
 
-void json_nil(struct json_out *j) { put_raw(j, "null", 4); }
+void json_nil(struct json_out *j)
+{
+    put_raw(j, "null", 4);
+}
 
 void json_raw(struct json_out *j, struct slice v)
 {

@@ -130,7 +130,8 @@ static ssize_t write_now(const char *p, size_t n)
         if (logger.kind == FD_SOCKET) {
             got = send(logger.fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
         } else {
-            if (logger.kind != FD_FILE && (poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0))
+            if (logger.kind != FD_FILE &&
+                (poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0))
                 return -1;
             got = write(logger.fd, p, n);
         }
@@ -172,38 +173,6 @@ static void line_init(struct line *l)
     l->cut = false;
 }
 
-/* Text of logfmt: nothing in it can end the line, the value, or steer a terminal. */
-static int escape_logfmt(struct buf *b, struct slice v)
-{
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < v.len && b->err == 0;) {
-        unsigned char u = (unsigned char)v.p[i];
-        int n = utf8_char(v.p + i, v.len - i);
-        unsigned control = u;
-        if (n == 2 && u == 0xC2 && (unsigned char)v.p[i + 1] < 0xA0)
-            control = (unsigned char)v.p[i + 1]; /* U+0080 to U+009F */
-        else if (u >= 0x20 && u != 0x7F)
-            control = UINT_MAX;
-        if (n <= 0) {
-            (void)buf_addlit(b, "\xEF\xBF\xBD");
-            i += utf8_bad_len(v.p + i, v.len - i);
-            continue;
-        }
-        if (u == '"' || u == '\\')
-            (void)buf_add(b, (char[]){'\\', (char)u}, 2);
-        else if (u == '\n')
-            (void)buf_addlit(b, "\\n");
-        else if (u == '\t')
-            (void)buf_addlit(b, "\\t");
-        else if (control != UINT_MAX)
-            (void)buf_add(b, (char[]){'\\', 'u', '0', '0', digits[control >> 4], digits[control & 15]}, 6);
-        else
-            (void)buf_add(b, v.p + i, (size_t)n);
-        i += (size_t)n;
-    }
-    return b->err;
-}
-
 static bool needs_quotes(struct slice v)
 {
     if (v.len == 0 || !utf8_valid(v.p, v.len))
@@ -219,7 +188,7 @@ static bool needs_quotes(struct slice v)
 /* Adds the escaped text, or as much of it as surely fits. */
 static void add_escaped(struct line *l, struct slice v)
 {
-    int (*escape)(struct buf *, struct slice) = logger.json ? json_escape : escape_logfmt;
+    int (*escape)(struct buf *, struct slice) = logger.json ? json_escape : str_add_printable;
     size_t before = l->b.len;
     if (l->b.err != 0 || escape(&l->b, v) == 0)
         return;
@@ -286,7 +255,8 @@ static void add_field(struct line *l, const struct log_field *f)
 static void add_head_logfmt(struct line *l, const char *ts, enum log_level level, const char *room,
                             const char *id, const char *text)
 {
-    static const char *const colours[] = {"\x1B[31m", "\x1B[33m", "\x1B[32m", "\x1B[36m", "\x1B[2m"};
+    static const char *const colours[] = {"\x1B[31m", "\x1B[33m", "\x1B[32m", "\x1B[36m",
+                                          "\x1B[2m"};
     (void)buf_addf(&l->b, "%s %s%s%s %s %s \"", ts, logger.colour ? colours[level] : "",
                    level_names[level], logger.colour ? "\x1B[0m" : "", room, id);
     l->b.max--;

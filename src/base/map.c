@@ -25,7 +25,10 @@ struct map_entry {
 static uint64_t hash_key[2];
 static bool hash_key_set;
 
-static uint64_t rotl(uint64_t v, int n) { return v << n | v >> (64 - n); }
+static uint64_t rotl(uint64_t v, int n)
+{
+    return v << n | v >> (64 - n);
+}
 
 static void sip_round(uint64_t v[4])
 {
@@ -74,7 +77,10 @@ static uint32_t keyed_hash(const void *p, size_t n)
     return (uint32_t)(h ^ h >> 32);
 }
 
-void map_init(struct map *m) { m->root = NULL; }
+void map_init(struct map *m)
+{
+    m->root = NULL;
+}
 
 void map_done(struct map *m, void (*free_value)(void *value))
 {
@@ -105,7 +111,8 @@ int map_put(struct map *m, struct slice key, void *value)
     if (find(m, key) != NULL)
         return ERR_EXISTS;
     size_t size;
-    if (__builtin_add_overflow(sizeof(struct map_entry) + 1, key.len, &size) || key.len > UINT32_MAX)
+    if (__builtin_add_overflow(sizeof(struct map_entry) + 1, key.len, &size) ||
+        key.len > UINT32_MAX)
         return ERR_NO_MEMORY;
     struct map_entry *e = mem_zalloc(size);
     if (e == NULL)
@@ -139,12 +146,27 @@ void *map_take(struct map *m, struct slice key)
     return value;
 }
 
-size_t map_count(const struct map *m) { return HASH_COUNT(m->root); }
+size_t map_count(const struct map *m)
+{
+    return HASH_COUNT(m->root);
+}
 
-struct map_entry *map_first(const struct map *m) { return m->root; }
+struct map_entry *map_first(const struct map *m)
+{
+    return m->root;
+}
 
-struct map_entry *map_next(const struct map_entry *e) { return e->hh.next; }
+struct map_entry *map_next(const struct map_entry *e)
+{
+    return e->hh.next;
+}
 
-struct slice map_key(const struct map_entry *e) { return (struct slice){e->key, e->key_len}; }
+struct slice map_key(const struct map_entry *e)
+{
+    return (struct slice){e->key, e->key_len};
+}
 
-void *map_value(const struct map_entry *e) { return e->value; }
+void *map_value(const struct map_entry *e)
+{
+    return e->value;
+}

@@ -30,9 +30,15 @@ static inline bool must_fail(void)
     return __builtin_expect(left != 0, 0) && must_fail_slow(left);
 }
 
-void *mem_alloc(size_t size) { return must_fail() ? NULL : malloc(size > 0 ? size : 1); }
+void *mem_alloc(size_t size)
+{
+    return must_fail() ? NULL : malloc(size > 0 ? size : 1);
+}
 
-void *mem_zalloc(size_t size) { return mem_calloc(1, size); }
+void *mem_zalloc(size_t size)
+{
+    return mem_calloc(1, size);
+}
 
 void *mem_calloc(size_t n, size_t size)
 {
@@ -47,7 +53,10 @@ void *mem_realloc(void *p, size_t size)
     return must_fail() ? NULL : realloc(p, size > 0 ? size : 1);
 }
 
-char *mem_strdup(const char *s) { return mem_strndup(s, strlen(s)); }
+char *mem_strdup(const char *s)
+{
+    return mem_strndup(s, strlen(s));
+}
 
 char *mem_strndup(const char *s, size_t len)
 {
@@ -62,7 +71,10 @@ char *mem_strndup(const char *s, size_t len)
     return copy;
 }
 
-void mem_free(void *p) { free(p); }
+void mem_free(void *p)
+{
+    free(p);
+}
 
 void mem_fail_at(uint64_t n, bool sticky)
 {
@@ -71,9 +83,15 @@ void mem_fail_at(uint64_t n, bool sticky)
     __atomic_store_n(&fail_countdown, n, __ATOMIC_RELAXED);
 }
 
-bool mem_fail_hit(void) { return __atomic_load_n(&fail_hit, __ATOMIC_RELAXED); }
+bool mem_fail_hit(void)
+{
+    return __atomic_load_n(&fail_hit, __ATOMIC_RELAXED);
+}
 
-uint64_t mem_alloc_count(void) { return __atomic_load_n(&alloc_count, __ATOMIC_RELAXED); }
+uint64_t mem_alloc_count(void)
+{
+    return __atomic_load_n(&alloc_count, __ATOMIC_RELAXED);
+}
 
 void mem_wipe(void *p, size_t len)
 {

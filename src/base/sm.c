@@ -2,7 +2,10 @@
 
 #include "base/log.h"
 
-static bool in_table(const struct sm *m, int state) { return state >= 0 && state < m->table->n_states; }
+static bool in_table(const struct sm *m, int state)
+{
+    return state >= 0 && state < m->table->n_states;
+}
 
 bool sm_can(const struct sm *m, int to)
 {
@@ -17,8 +20,9 @@ void sm_move(struct sm *m, int to, const char *who)
     const char *from_name = sm_name(m);
     const char *to_name = in_table(m, to) ? m->table->states[to].name : "?";
     if (!allowed)
-        LOG(ERROR, "sm", "sm-impossible", "impossible move, ending", LF_STR("machine", m->table->name),
-            LF_STR("object", who), LF_STR("from", from_name), LF_STR("to", to_name));
+        LOG(ERROR, "sm", "sm-impossible", "impossible move, ending",
+            LF_STR("machine", m->table->name), LF_STR("object", who), LF_STR("from", from_name),
+            LF_STR("to", to_name));
     INVARIANT(allowed);
     LOG(TRACE, "sm", "sm-move", "move", LF_STR("machine", m->table->name), LF_STR("object", who),
         LF_STR("from", from_name), LF_STR("to", to_name));

@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 
+#include <limits.h>
 #include <string.h>
 
 bool slice_eq(struct slice a, struct slice b)
@@ -10,7 +11,10 @@ bool slice_eq(struct slice a, struct slice b)
     return a.len == b.len && (a.len == 0 || memcmp(a.p, b.p, a.len) == 0);
 }
 
-bool slice_eqs(struct slice a, const char *s) { return slice_eq(a, slice_of(s)); }
+bool slice_eqs(struct slice a, const char *s)
+{
+    return slice_eq(a, slice_of(s));
+}
 
 static unsigned char lower(char c)
 {
@@ -34,7 +38,10 @@ bool slice_starts(struct slice a, const char *prefix)
     return a.len >= n && (n == 0 || memcmp(a.p, prefix, n) == 0);
 }
 
-static bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+static bool is_blank(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 struct slice slice_trim(struct slice a)
 {
@@ -135,7 +142,10 @@ static size_t valid_run(const char *p, size_t n)
     return i;
 }
 
-bool utf8_valid(const char *p, size_t n) { return valid_run(p, n) == n; }
+bool utf8_valid(const char *p, size_t n)
+{
+    return valid_run(p, n) == n;
+}
 
 int utf8_add_lossy(struct buf *b, const char *p, size_t n)
 {
@@ -172,7 +182,8 @@ static size_t pct_decode_raw(char *to, struct slice in, bool plus_is_blank)
     size_t n = 0;
     for (size_t i = 0; i < in.len; i++) {
         char c = in.p[i];
-        if (c == '%' && in.len - i > 2 && hex_value(in.p[i + 1]) >= 0 && hex_value(in.p[i + 2]) >= 0) {
+        if (c == '%' && in.len - i > 2 && hex_value(in.p[i + 1]) >= 0 &&
+            hex_value(in.p[i + 2]) >= 0) {
             c = (char)(hex_value(in.p[i + 1]) << 4 | hex_value(in.p[i + 2]));
             i += 2;
         } else if (c == '+' && plus_is_blank) {
@@ -295,8 +306,8 @@ static int number_with_unit(struct slice s, const struct unit *units, size_t n_u
 
 int str_to_ms(struct slice s, int64_t *ret_ms)
 {
-    static const struct unit units[] = {{"", 1000},     {"ms", 1},       {"s", 1000},
-                                        {"m", 60000},   {"h", 3600000},  {"d", 86400000}};
+    static const struct unit units[] = {{"", 1000},   {"ms", 1},      {"s", 1000},
+                                        {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
     uint64_t v;
     if (s.len == 0)
         return ERR_SYNTAX;
@@ -308,7 +319,7 @@ int str_to_ms(struct slice s, int64_t *ret_ms)
 
 int str_to_size(struct slice s, uint64_t *ret)
 {
-    static const struct unit units[] = {{"", 1},        {"k", 1u << 10}, {"K", 1u << 10},
+    static const struct unit units[] = {{"", 1},         {"k", 1u << 10}, {"K", 1u << 10},
                                         {"M", 1u << 20}, {"G", 1u << 30}, {"T", 1ull << 40}};
     if (s.len == 0)
         return ERR_SYNTAX;
@@ -329,6 +340,36 @@ bool name_is_safe(struct slice name, size_t max)
             return false;
     }
     return true;
+}
+
+int str_add_printable(struct buf *b, struct slice v)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < v.len && b->err == 0;) {
+        unsigned char u = (unsigned char)v.p[i];
+        int n = utf8_char(v.p + i, v.len - i);
+        if (n <= 0) {
+            (void)buf_addlit(b, "\xEF\xBF\xBD");
+            i += utf8_bad_len(v.p + i, v.len - i);
+            continue;
+        }
+        unsigned control = u < 0x20 || u == 0x7F ? u : UINT_MAX;
+        if (n == 2 && u == 0xC2 && (unsigned char)v.p[i + 1] < 0xA0)
+            control = (unsigned char)v.p[i + 1]; /* U+0080 to U+009F */
+        if (u == '"' || u == '\\')
+            (void)buf_add(b, (char[]){'\\', (char)u}, 2);
+        else if (u == '\n')
+            (void)buf_addlit(b, "\\n");
+        else if (u == '\t')
+            (void)buf_addlit(b, "\\t");
+        else if (control != UINT_MAX)
+            (void)buf_add(
+                b, (char[]){'\\', 'u', '0', '0', digits[control >> 4], digits[control & 15]}, 6);
+        else
+            (void)buf_add(b, v.p + i, (size_t)n);
+        i += (size_t)n;
+    }
+    return b->err;
 }
 
 size_t str_strip_sgr(char *p, size_t n)

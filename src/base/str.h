@@ -46,6 +46,11 @@ int str_to_size(struct slice s, uint64_t *ret);
  * valid UTF-8 without '/' and control characters, not "." or "..", not starting with '-'. */
 bool name_is_safe(struct slice name, size_t max);
 
+/* Appends text for a quoted place in a log line or a message: '"' and '\\' with a backslash, control
+ * characters (U+0080 to U+009F too) as \n, \t or \u00xx, bytes that are not UTF-8 as U+FFFD. So
+ * the text cannot end its line or steer a terminal. Each input byte gives at most 6. */
+int str_add_printable(struct buf *b, struct slice v);
+
 /* Removes ESC [ digits-and-semicolons m (colours) in place; returns the new length. */
 size_t str_strip_sgr(char *p, size_t n);
 

@@ -1,0 +1,46 @@
+/* schema_priv.h: what the three files of the schema tables share. */
+#ifndef GANTRY_SCHEMA_PRIV_H
+#define GANTRY_SCHEMA_PRIV_H
+
+#include "base/schema.h"
+
+/* What a plain scalar is in the core schema of YAML 1.2. */
+enum schema_scalar { SCALAR_NULL, SCALAR_BOOL, SCALAR_INT, SCALAR_FLOAT, SCALAR_TEXT };
+enum schema_scalar schema_scalar_kind(struct slice text);
+
+static inline void *schema_member(const struct schema_field *f, void *obj)
+{
+    return (char *)obj + f->offset;
+}
+static inline const void *schema_member_const(const struct schema_field *f, const void *obj)
+{
+    return (const char *)obj + f->offset;
+}
+
+bool schema_is_scalar(enum schema_type type);
+
+/* Sets a member of a scalar type; the one before is freed. ERR_INVALID (message without the path
+ * of the member; nothing changed), ERR_NO_MEMORY. `quoted`: it is text whatever it looks like. */
+int schema_set_scalar(const struct schema_field *f, void *member, struct slice text, bool quoted,
+                      struct err *e);
+
+/* Frees what a member owns and makes it absent. */
+void schema_member_done(const struct schema_field *f, void *member);
+
+/* A new zeroed element at the end, counted; NULL when out of memory. */
+void *schema_list_add(struct schema_list *l, size_t size);
+
+/* A copy of text as an owned string in *member, the one before freed. */
+int schema_set_str(char **member, struct slice text);
+
+/* Reads the YAML text of one member's value (a default of a table). */
+int schema_read_member(const struct schema_field *f, void *obj, struct slice text, struct err *e);
+
+/* The member that takes the key of a MAP element; NULL if there is none. */
+const struct schema_field *schema_key_field(const struct schema *s);
+
+/* The largest unit that gives a whole number: "90s", "8M". */
+void schema_add_duration(struct buf *b, int64_t ms);
+void schema_add_size(struct buf *b, int64_t bytes);
+
+#endif
