@@ -1,8 +1,10 @@
 /* The CLI without a server: arguments, hosts, durations, tables, text for terminals. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 #include "base/mem.h"
 #include "base/str.h"
