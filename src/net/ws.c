@@ -266,9 +266,13 @@ static struct chunk *frame_chunk(struct slice body, bool zipped, size_t *head_le
 {
     char head[WS_HEAD_MAX];
     size_t n = frame_head(head, WSLAY_TEXT_FRAME, zipped, body.len);
-    struct chunk *c = chunk_new(NULL, n + body.len);
+    if (body.len > SIZE_MAX / 2)
+        return NULL;
+    struct chunk *c = mem_alloc(sizeof(*c) + n + body.len);
     if (c == NULL)
         return NULL;
+    c->refs = 1;
+    c->len = n + body.len;
     memcpy(c->data, head, n);
     if (body.len > 0)
         memcpy(c->data + n, body.p, body.len);

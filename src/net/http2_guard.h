@@ -1,0 +1,43 @@
+/* http2_guard.h: what one HTTP/2 peer may do to us besides asking and answering. Token buckets over
+ * the frames that cost us work and bring no request: resets (CVE-2023-44487, and CVE-2025-8671
+ * where the peer makes us reset), SETTINGS, PING, PRIORITY, WINDOW_UPDATE and empty DATA
+ * (CVE-2019-9511 to 9518). */
+#ifndef GANTRY_HTTP2_GUARD_H
+#define GANTRY_HTTP2_GUARD_H
+
+#include "base/base.h"
+
+struct bucket {
+    uint32_t burst, per_s;
+    uint64_t milli; /* thousandths of a token */
+    uint64_t at_ms;
+};
+void bucket_init(struct bucket *b, uint32_t burst, uint32_t per_s, uint64_t now_ms);
+/* Takes one token; false if there is none. */
+bool bucket_take(struct bucket *b, uint64_t now_ms);
+void bucket_give(struct bucket *b, uint32_t n);
+
+struct h2_guard {
+    struct bucket resets, frames;
+};
+
+#define H2_RESETS_BURST 200u
+#define H2_RESETS_PER_S 100u
+#define H2_FRAMES_BURST 1000u
+#define H2_FRAMES_PER_S 250u
+/* A frame of ours that carries data excuses two of the peer's: window updates of stream and
+ * connection. */
+#define H2_FRAMES_PER_DATA 2u
+/* A request excuses the priority frames that some clients send with it. */
+#define H2_FRAMES_PER_REQUEST 4u
+
+void h2_guard_init(struct h2_guard *g, uint64_t now_ms);
+/* A stream ended by a reset, the peer's or one that the peer provoked. False: cut the connection.
+ */
+bool h2_guard_reset(struct h2_guard *g, uint64_t now_ms);
+/* A frame begins (type, flags and payload length as on the wire). False: cut the connection. */
+bool h2_guard_frame(struct h2_guard *g, uint8_t type, uint8_t flags, size_t length,
+                    uint64_t now_ms);
+void h2_guard_data_sent(struct h2_guard *g);
+
+#endif
