@@ -1,0 +1,323 @@
+/* The table of gantryd's configuration, and the checks that go beyond single values. */
+#include "gantryd/config.h"
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CONFIG_MAX_BYTES (1u << 20)
+#define CONFIG_DEFAULT "config.yml"
+#define CONFIG_SYSTEM "/etc/gantry/config.yml"
+
+#define KIB INT64_C(1024)
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+#define DAY_MS INT64_C(86400000)
+
+const char *const config_compat_names[] = {"none", "talos-0.1.2", NULL};
+static const char *const level_names[] = {"error", "warn", "info", "debug", "trace", NULL};
+static const char *const format_names[] = {"auto", "logfmt", "json", NULL};
+
+static bool is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
+}
+
+static int port_parse(struct slice text, const char *whole, uint16_t *ret, struct err *e)
+{
+    uint64_t v;
+    if (str_to_u64(text, &v) != 0 || v > 65535)
+        return err_set(e, ERR_INVALID, "address \"%s\" has no port from 0 to 65535", whole);
+    *ret = (uint16_t)v;
+    return 0;
+}
+
+int listen_parse(const char *address, struct listen_address *ret, struct err *e)
+{
+    struct listen_address a = {0};
+    unsigned char bytes[16];
+    if (strncmp(address, "unix:", 5) == 0) {
+        a.unix_path = address + 5;
+        a.local = true;
+        if (a.unix_path[0] != '/')
+            return err_set(e, ERR_INVALID, "address \"%s\": a socket's path begins with '/'",
+                           address);
+        *ret = a;
+        return 0;
+    }
+    const char *colon = strrchr(address, ':');
+    if (colon == NULL)
+        return err_set(e, ERR_INVALID, "address \"%s\" is neither \"host:port\" nor \"unix:/path\"",
+                       address);
+    struct slice host = {address, (size_t)(colon - address)};
+    bool v6 = host.len >= 2 && host.p[0] == '[' && host.p[host.len - 1] == ']';
+    if (v6)
+        host = (struct slice){host.p + 1, host.len - 2};
+    if (slice_eqs(host, "localhost"))
+        host = SLICE_LIT("127.0.0.1");
+    if (host.len >= sizeof(a.host))
+        return err_set(e, ERR_INVALID, "address \"%s\" is too long", address);
+    memcpy(a.host, host.p, host.len);
+    if (inet_pton(v6 ? AF_INET6 : AF_INET, a.host, bytes) != 1)
+        return err_set(e, ERR_INVALID,
+                       "address \"%s\": the host must be a numeric address or localhost", address);
+    int rc = port_parse(slice_of(colon + 1), address, &a.port, e);
+    if (rc != 0)
+        return rc;
+    a.local = is_loopback(a.host);
+    *ret = a;
+    return 0;
+}
+
+int mode_parse(const char *text, unsigned *ret, struct err *e)
+{
+    unsigned v = 0;
+    size_t n = strlen(text);
+    for (size_t i = 0; i < n && v <= 0777; i++)
+        v = text[i] >= '0' && text[i] <= '7' ? v * 8 + (unsigned)(text[i] - '0') : 01000;
+    if (n == 0 || v > 0777)
+        return err_set(e, ERR_INVALID, "mode \"%s\" is not octal from 0 to 0777", text);
+    *ret = v;
+    return 0;
+}
+
+int room_level_parse(const char *text, char room[32], int *level, struct err *e)
+{
+    const char *eq = strchr(text, '=');
+    enum log_level l;
+    if (eq == NULL || eq == text || eq - text > 31 || log_level_parse(eq + 1, &l) != 0)
+        return err_set(e, ERR_INVALID, "\"%s\" is not \"room=level\", for example \"net=debug\"",
+                       text);
+    memcpy(room, text, (size_t)(eq - text));
+    room[eq - text] = '\0';
+    *level = (int)l;
+    return 0;
+}
+
+static int check_rooms(const void *member, struct err *e)
+{
+    const struct schema_list *l = member;
+    char room[32];
+    int level, rc = 0;
+    for (size_t i = 0; i < l->count && rc == 0; i++)
+        rc = room_level_parse(((char **)l->items)[i], room, &level, e);
+    return rc;
+}
+
+static int check_address(const void *member, struct err *e)
+{
+    const char *const *text = member;
+    struct listen_address a;
+    return *text ? listen_parse(*text, &a, e) : 0;
+}
+
+static int check_mode(const void *member, struct err *e)
+{
+    const char *const *text = member;
+    unsigned mode;
+    return *text ? mode_parse(*text, &mode, e) : 0;
+}
+
+static int check_listener(const struct config_listener *li, struct err *e)
+{
+    struct listen_address a;
+    if (li->address == NULL || listen_parse(li->address, &a, NULL) != 0)
+        return 0; /* told at its own place */
+    if (!a.local && !li->insecure)
+        return err_set(
+            e, ERR_INVALID,
+            "listener \"%s\" can be reached from other machines, and anybody there could "
+            "control this one; use a loopback or Unix address, or say \"insecure: true\" "
+            "for this listener to accept that",
+            li->address);
+    if ((li->tls.cert == NULL) != (li->tls.key == NULL))
+        return err_set(e, ERR_INVALID, "listener \"%s\": tls needs both cert and key", li->address);
+    if (li->tls.cert == NULL && (li->tls.client_ca != NULL || li->tls.require_client_cert))
+        return err_set(e, ERR_INVALID, "listener \"%s\": tls needs cert and key", li->address);
+    if (li->tls.require_client_cert && li->tls.client_ca == NULL)
+        return err_set(e, ERR_INVALID, "listener \"%s\": require_client_cert needs client_ca",
+                       li->address);
+    return 0;
+}
+
+static int check_listeners(const void *member, struct err *e)
+{
+    const struct schema_list *l = member;
+    int rc = 0;
+    for (size_t i = 0; i < l->count && rc == 0; i++)
+        rc = check_listener(&((const struct config_listener *)l->items)[i], e);
+    return rc;
+}
+
+#define FIELD(name_, type_, struct_, member_, ...)                                                 \
+    {                                                                                              \
+        .name = (name_), .type = (type_), .offset = offsetof(struct struct_, member_), __VA_ARGS__ \
+    }
+#define SCHEMA(struct_, fields_, ...)                                                              \
+    {                                                                                              \
+        .size = sizeof(struct struct_), .fields = (fields_), .n_fields = ARRAY_LEN(fields_),       \
+        __VA_ARGS__                                                                                \
+    }
+
+static const struct schema_field label_fields[] = {
+    FIELD("id", SCHEMA_STR, config_label, id, .flags = SCHEMA_REQUIRED, .doc = "Service"),
+    FIELD("label", SCHEMA_STR, config_label, label, .flags = SCHEMA_REQUIRED,
+          .doc = "What people are shown for it"),
+};
+static const struct schema label_schema = SCHEMA(config_label, label_fields, .name = "Label");
+
+static const struct schema_field container_fields[] = {
+    FIELD("name", SCHEMA_STR, config_container, name, .doc = "Name of the container"),
+    FIELD("socket_path", SCHEMA_STR, config_container, socket_path, .flags = SCHEMA_REQUIRED,
+          .doc = "Unix socket of the agent in the container"),
+    FIELD("services", SCHEMA_LIST, config_container, services, .sub = &label_schema,
+          .doc = "Labels of services"),
+    FIELD("ros2", SCHEMA_ANY, config_container, ros2, .flags = SCHEMA_NOT_SERVED | SCHEMA_NULLABLE,
+          .doc = "ROS 2 topics; accepted, not served"),
+    FIELD("repo_version", SCHEMA_ANY, config_container, repo_version,
+          .flags = SCHEMA_NOT_SERVED | SCHEMA_NULLABLE, .doc = "Accepted, not served"),
+};
+static const struct schema container_schema =
+    SCHEMA(config_container, container_fields, .name = "Container", .key = "name");
+
+static const struct schema_field tls_fields[] = {
+    FIELD("cert", SCHEMA_STR, config_tls, cert, .doc = "Certificate chain, PEM"),
+    FIELD("key", SCHEMA_STR, config_tls, key, .doc = "Private key, PEM"),
+    FIELD("client_ca", SCHEMA_STR, config_tls, client_ca,
+          .doc = "Client certificates are verified against it"),
+    FIELD("require_client_cert", SCHEMA_BOOL, config_tls, require_client_cert, .def = "false",
+          .doc = "Refuse clients without a certificate"),
+};
+static const struct schema tls_schema = SCHEMA(config_tls, tls_fields, .name = "Tls");
+
+static const struct schema_field listener_fields[] = {
+    FIELD("address", SCHEMA_STR, config_listener, address, .flags = SCHEMA_REQUIRED,
+          .check = check_address, .doc = "127.0.0.1:8081, [::1]:8081 or unix:/path"),
+    FIELD("insecure", SCHEMA_BOOL, config_listener, insecure, .def = "false",
+          .doc = "Listen beyond this machine without authentication"),
+    FIELD("tls", SCHEMA_STRUCT, config_listener, tls, .sub = &tls_schema, .doc = "TLS files"),
+    FIELD("mode", SCHEMA_STR, config_listener, mode, .def = "\"0660\"", .check = check_mode,
+          .doc = "Mode of a Unix socket, octal in quotes"),
+    FIELD("group", SCHEMA_STR, config_listener, group, .doc = "Group of a Unix socket"),
+};
+static const struct schema listener_schema =
+    SCHEMA(config_listener, listener_fields, .name = "Listener");
+
+#define SIZE(name_, min_, max_, def_, doc_)                                                        \
+    FIELD(#name_, SCHEMA_SIZE, config_limits, name_, .min = (min_), .max = (max_), .def = (def_),  \
+          .unit = "bytes", .doc = (doc_))
+#define COUNT(name_, max_, def_, doc_)                                                             \
+    FIELD(#name_, SCHEMA_INT, config_limits, name_, .min = 1, .max = (max_), .def = (def_),        \
+          .doc = (doc_))
+#define TIME(name_, def_, doc_)                                                                    \
+    FIELD(#name_, SCHEMA_DURATION, config_limits, name_, .min = 10, .max = DAY_MS, .def = (def_),  \
+          .unit = "ms", .doc = (doc_))
+static const struct schema_field limits_fields[] = {
+    SIZE(max_head, 256, MIB, "16k", "Request line and header block"),
+    COUNT(max_headers, 10000, "100", "Header lines"),
+    SIZE(max_target, 64, MIB, "8k", "Request target"),
+    SIZE(max_body, 0, GIB, "1M", "Request body"),
+    SIZE(max_queue, 4 * KIB, GIB, "1M", "Waiting for a client that does not read"),
+    COUNT(max_streams, 10000, "100", "HTTP/2 streams of a connection"),
+    COUNT(max_pipelined, 10000, "64", "HTTP/1.1 answers waiting for an earlier one"),
+    TIME(first_byte, "10s", "From connecting to the first byte"),
+    TIME(head, "10s", "From the first byte to the end of the header block"),
+    TIME(body, "30s", "Between two pieces of a request body"),
+    TIME(idle, "75s", "A connection without a request"),
+    TIME(write, "30s", "A client that takes nothing of an answer"),
+    COUNT(max_connections, 1000000, "10000", "Connections in all"),
+    COUNT(max_viewers, 1000000, "10000", "Log viewers in all"),
+    SIZE(ws_queue, 4 * KIB, GIB, "1M", "Waiting for a log viewer; one that exceeds it is cut"),
+};
+static const struct schema limits_schema = SCHEMA(config_limits, limits_fields, .name = "Limits");
+
+static const struct schema_field http_fields[] = {
+    FIELD("hosts", SCHEMA_STR_LIST, config_http, hosts,
+          .doc = "Names under which this server may be asked, beyond loopback and its addresses"),
+    FIELD("listeners", SCHEMA_LIST, config_http, listeners, .sub = &listener_schema, .min = 1,
+          .max = 64, .check = check_listeners,
+          .doc = "Where to listen; default 127.0.0.1:8081 and a Unix socket"),
+    FIELD("limits", SCHEMA_STRUCT, config_http, limits, .sub = &limits_schema, .doc = "Limits"),
+};
+static const struct schema http_schema = SCHEMA(config_http, http_fields, .name = "Http");
+
+static const struct schema_field cors_fields[] = {
+    FIELD("allow_origins", SCHEMA_STR_LIST, config_cors, allow_origins, .def = "[loopback]",
+          .doc = "Origins of web pages that may ask; \"loopback\", or \"*\" for all"),
+};
+static const struct schema cors_schema = SCHEMA(config_cors, cors_fields, .name = "Cors");
+static const struct schema_field docker_fields[] = {
+    FIELD("socket", SCHEMA_STR, config_docker, socket, .def = "/var/run/docker.sock",
+          .doc = "Unix socket of the Docker Engine"),
+};
+static const struct schema docker_schema = SCHEMA(config_docker, docker_fields, .name = "Docker");
+static const struct schema_field log_fields[] = {
+    FIELD("level", SCHEMA_ENUM, config_log, level, .names = level_names, .def = "info",
+          .doc = "Least important lines that are written"),
+    FIELD("format", SCHEMA_ENUM, config_log, format, .names = format_names, .def = "auto",
+          .doc = "auto: logfmt on a terminal, else JSON"),
+    FIELD("rooms", SCHEMA_STR_LIST, config_log, rooms, .max = 32, .check = check_rooms,
+          .doc = "Levels of single rooms, as \"net=debug\""),
+};
+static const struct schema log_schema = SCHEMA(config_log, log_fields, .name = "Log");
+static const struct schema_field shutdown_fields[] = {
+    FIELD("limit", SCHEMA_DURATION, config_shutdown, limit, .min = 0, .max = DAY_MS, .def = "10s",
+          .unit = "ms", .doc = "How long answers under way may take when stopping"),
+};
+static const struct schema shutdown_schema =
+    SCHEMA(config_shutdown, shutdown_fields, .name = "Shutdown");
+
+static const struct schema_field config_fields[] = {
+    FIELD("containers", SCHEMA_MAP, config, containers, .sub = &container_schema,
+          .doc = "Containers with an agent"),
+    FIELD("compat", SCHEMA_ENUM, config, compat, .names = config_compat_names, .def = "none",
+          .doc = "talos-0.1.2: also its faulty answers about Docker containers"),
+    FIELD("cors", SCHEMA_STRUCT, config, cors, .sub = &cors_schema, .doc = "Web pages"),
+    FIELD("http", SCHEMA_STRUCT, config, http, .sub = &http_schema, .doc = "HTTP server"),
+    FIELD("docker", SCHEMA_STRUCT, config, docker, .sub = &docker_schema, .doc = "Docker Engine"),
+    FIELD("log", SCHEMA_STRUCT, config, log, .sub = &log_schema, .doc = "Log"),
+    FIELD("shutdown", SCHEMA_STRUCT, config, shutdown, .sub = &shutdown_schema, .doc = "Stopping"),
+};
+const struct schema config_schema =
+    SCHEMA(config, config_fields, .name = "Config", .doc = "Configuration of gantryd");
+
+int config_load(struct config *c, const char *path, struct schema_report *r, struct err *e)
+{
+    memset(c, 0, sizeof(*c));
+    int rc = schema_defaults(&config_schema, c, e);
+    if (rc != 0 || path == NULL)
+        return rc;
+    struct buf text = BUF_INIT(CONFIG_MAX_BYTES);
+    rc = file_read(AT_FDCWD, path, 0, &text, e);
+    if (rc == 0)
+        rc = schema_read_yaml(&config_schema, c, (struct slice){text.data, text.len}, r, e);
+    buf_done(&text);
+    return rc;
+}
+
+void config_done(struct config *c)
+{
+    schema_done(&config_schema, c);
+    memset(c, 0, sizeof(*c));
+}
+
+const char *config_path(const char *flag)
+{
+    if (flag != NULL)
+        return flag;
+    const char *env = getenv("CONFIG_FILE");
+    if (env != NULL && env[0] != '\0')
+        return env;
+    if (access(CONFIG_DEFAULT, F_OK) == 0)
+        return CONFIG_DEFAULT;
+    return access(CONFIG_SYSTEM, F_OK) == 0 ? CONFIG_SYSTEM : NULL;
+}

@@ -1,0 +1,96 @@
+/* config.h: gantryd's configuration file: one struct, one table.
+ *
+ * Talos contract, 4.1, with `ros2` and `repo_version` accepted and reported as not served, and
+ * unknown keys refused. The rest is Gantry's own; docs and the --check-config faults come from the
+ * table.
+ */
+#ifndef GANTRY_GANTRYD_CONFIG_H
+#define GANTRY_GANTRYD_CONFIG_H
+
+#include "base/base.h"
+#include "base/err.h"
+#include "base/schema.h"
+
+struct config_label {
+    char *id, *label;
+};
+struct config_container {
+    char *name;
+    char *socket_path;
+    struct schema_list services; /* struct config_label */
+    bool ros2, repo_version;     /* given, not served */
+};
+struct config_tls {
+    char *cert, *key, *client_ca;
+    bool require_client_cert;
+};
+struct config_listener {
+    char *address; /* "127.0.0.1:8081", "[::1]:8081", "unix:/path" */
+    bool insecure;
+    struct config_tls tls;
+    char *mode, *group; /* of a Unix socket */
+};
+struct config_limits {
+    int64_t max_head, max_headers, max_target, max_body, max_queue, max_streams, max_pipelined;
+    int64_t first_byte, head, body, idle, write; /* ms */
+    int64_t max_connections, max_viewers, ws_queue;
+};
+struct config_http {
+    struct schema_list hosts;     /* char * */
+    struct schema_list listeners; /* struct config_listener; none: the default ones */
+    struct config_limits limits;
+};
+struct config_cors {
+    struct schema_list allow_origins; /* char * */
+};
+struct config_docker {
+    char *socket;
+};
+struct config_log {
+    int level, format;        /* enum log_level, enum log_format */
+    struct schema_list rooms; /* char *, "net=debug" */
+};
+struct config_shutdown {
+    int64_t limit; /* ms */
+};
+enum config_compat { COMPAT_NONE, COMPAT_TALOS_0_1_2 };
+struct config {
+    struct schema_list containers; /* struct config_container */
+    int compat;                    /* enum config_compat */
+    struct config_cors cors;
+    struct config_http http;
+    struct config_docker docker;
+    struct config_log log;
+    struct config_shutdown shutdown;
+};
+
+extern const struct schema config_schema;
+extern const char *const config_compat_names[];
+
+/* Where a listener listens. */
+struct listen_address {
+    const char *unix_path; /* borrowed from the text; or host and port */
+    char host[64];
+    uint16_t port;
+    bool local; /* loopback or Unix */
+};
+/* ERR_INVALID. */
+int listen_parse(const char *address, struct listen_address *ret, struct err *e);
+
+/* "0660" -> 0660. ERR_INVALID. */
+int mode_parse(const char *text, unsigned *ret, struct err *e);
+/* "net=debug". ERR_INVALID. `room` takes at most 31 bytes. */
+int room_level_parse(const char *text, char room[32], int *level, struct err *e);
+
+/* Fills *c (uninitialised) with defaults, then with the file's values. path NULL: only defaults. 0;
+ * ERR_INVALID with faults in *r; what the system says about reading it. *c must be freed with
+ * config_done in any case but when the result is ERR_NO_MEMORY before anything was read; it is then
+ * all zero, so that works too. */
+int config_load(struct config *c, const char *path, struct schema_report *r, struct err *e);
+void config_done(struct config *c);
+
+/* The file to read: `flag`, else CONFIG_FILE, else config.yml, else /etc/gantry/config.yml, else
+ * NULL. */
+const char *config_path(const char *flag);
+
+#endif

@@ -1,0 +1,274 @@
+/* Wiring, and the order of starting and stopping.
+ *
+ * Stopping: log viewers are told and closed, the server takes nothing new and finishes what is
+ * under way (at most shutdown.limit), then agents, runtime, hub and front end go, and the loop runs
+ * empty.
+ */
+#include "gantryd/daemon.h"
+
+#include "api/rest/rest.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "driver/docker/docker.h"
+#include "gantryd/listeners.h"
+#include "net/server.h"
+#include "net/ws.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { SIGNALS = 3, MAX_FILES = 65536, STOP_STEP_MS = 20 };
+
+struct daemon {
+    const struct config *c;
+    struct loop *loop;
+    struct agent_set *agents;
+    struct log_hub *hub;
+    struct docker *docker;
+    struct runtime runtime;
+    struct api_cors cors;
+    struct rest *rest;
+    struct server *server;
+    struct listeners listeners;
+    uv_signal_t signals[SIGNALS];
+    size_t n_signals;
+    struct loop_timer step; /* while stopping */
+    bool has_step, stopping, drained, parts_gone;
+};
+
+/* As many open files as allowed, up to what the loop can watch without asking for memory. */
+static void raise_file_limit(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0)
+        return;
+    rlim_t want = r.rlim_max > MAX_FILES ? MAX_FILES : r.rlim_max;
+    if (r.rlim_cur >= want)
+        return;
+    r.rlim_cur = want;
+    (void)setrlimit(RLIMIT_NOFILE, &r); /* the old limit serves too, with fewer connections */
+}
+
+static int add_agent(struct daemon *d, const struct config_container *k, struct err *e)
+{
+    size_t n = k->services.count;
+    struct agent_label *labels = mem_calloc(n, sizeof(*labels));
+    if (labels == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    const struct config_label *from = k->services.items;
+    for (size_t i = 0; i < n; i++)
+        labels[i] = (struct agent_label){from[i].id, from[i].label};
+    struct agent_options o = {
+        .name = k->name, .socket_path = k->socket_path, .labels = labels, .n_labels = n};
+    int rc = agent_set_add(d->agents, &o, e);
+    mem_free(labels);
+    return rc;
+}
+
+static int make_agents(struct daemon *d, struct err *e)
+{
+    struct agent_set_options o = {0};
+    int rc = agent_set_new(&d->agents, d->loop, &o, e);
+    const struct config_container *items = d->c->containers.items;
+    for (size_t i = 0; i < d->c->containers.count && rc == 0; i++)
+        rc = add_agent(d, &items[i], e);
+    return rc;
+}
+
+static int make_runtime(struct daemon *d, struct err *e)
+{
+    struct docker_options o = {.socket_path = d->c->docker.socket,
+                               .strict_talos = d->c->compat == COMPAT_TALOS_0_1_2};
+    int rc = docker_new(&d->docker, d->loop, &o, e);
+    if (rc == 0)
+        docker_runtime(d->docker, &d->runtime);
+    return rc;
+}
+
+static int make_rest(struct daemon *d, struct err *e)
+{
+    const struct config *c = d->c;
+    d->cors = (struct api_cors){.allow_origins = c->cors.allow_origins.items,
+                                .n = c->cors.allow_origins.count};
+    struct rest_options o = {.loop = d->loop,
+                             .agents = d->agents,
+                             .hub = d->hub,
+                             .runtime = &d->runtime,
+                             .cors = &d->cors,
+                             .hosts = c->http.hosts.items,
+                             .n_hosts = c->http.hosts.count,
+                             .max_body = (size_t)c->http.limits.max_body,
+                             .ws_queue = (size_t)c->http.limits.ws_queue,
+                             .max_viewers = (size_t)c->http.limits.max_viewers};
+    return rest_new(&d->rest, &o, e);
+}
+
+static int make_server(struct daemon *d, struct err *e)
+{
+    const struct config_limits *l = &d->c->http.limits;
+    struct server_options o = {
+        .limits = {.max_head = (size_t)l->max_head,
+                   .max_headers = (size_t)l->max_headers,
+                   .max_target = (size_t)l->max_target,
+                   .max_body = (size_t)l->max_body,
+                   .max_queue = (size_t)l->max_queue,
+                   .max_streams = (size_t)l->max_streams,
+                   .max_pipelined = (size_t)l->max_pipelined,
+                   .first_byte_ms = (uint64_t)l->first_byte,
+                   .head_ms = (uint64_t)l->head,
+                   .body_ms = (uint64_t)l->body,
+                   .idle_ms = (uint64_t)l->idle,
+                   .write_ms = (uint64_t)l->write},
+        .max_connections = (size_t)l->max_connections,
+        .server_name = "gantry",
+    };
+    return server_new(&d->server, d->loop, &o, e);
+}
+
+static void rest_gone(void *ctx)
+{
+    struct daemon *d = ctx;
+    d->rest = NULL;
+}
+
+/* Frees what the server's exchanges used; they are all over. The loop then runs empty. */
+static void free_parts(struct daemon *d)
+{
+    if (d->parts_gone)
+        return;
+    d->parts_gone = true;
+    server_free(d->server);
+    d->server = NULL;
+    listeners_done(&d->listeners);
+    agent_set_free(d->agents);
+    docker_free(d->docker);
+    for (size_t i = 0; i < d->n_signals; i++)
+        uv_close((uv_handle_t *)&d->signals[i], NULL);
+    if (d->has_step)
+        loop_timer_close(&d->step, NULL);
+    if (d->rest != NULL)
+        rest_free(d->rest, rest_gone, d);
+}
+
+/* Runs until server and viewers are over: a WebSocket may need a moment to say goodbye. */
+static void on_step(void *ctx)
+{
+    struct daemon *d = ctx;
+    if (d->drained && rest_viewers(d->rest) == 0)
+        free_parts(d);
+}
+
+static void on_drained(void *ctx)
+{
+    struct daemon *d = ctx;
+    d->drained = true;
+}
+
+static void stop(struct daemon *d, int signum)
+{
+    if (d->stopping) {
+        /* Asked twice: no goodbyes. Socket files are all that would stay behind. */
+        listeners_unlink(&d->listeners);
+        LOG(WARN, "gantryd", "stop-now", "asked to stop again, ending at once",
+            LF_INT("signal", signum));
+        _exit(128 + signum);
+    }
+    d->stopping = true;
+    LOG(INFO, "gantryd", "stop", "stopping: answers under way are finished first",
+        LF_INT("signal", signum), LF_INT("limit_ms", d->c->shutdown.limit));
+    rest_drain(d->rest);
+    server_drain(d->server, (uint64_t)d->c->shutdown.limit, on_drained, d);
+    loop_timer_start(&d->step, STOP_STEP_MS, STOP_STEP_MS);
+}
+
+static void on_signal(uv_signal_t *h, int signum)
+{
+    struct daemon *d = h->data;
+    if (signum == SIGHUP)
+        listeners_reload(&d->listeners);
+    else
+        stop(d, signum);
+}
+
+static int make_signals(struct daemon *d, struct err *e)
+{
+    static const int wanted[SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
+    int rc = loop_timer_init(d->loop, &d->step, on_step, d);
+    if (rc != 0)
+        return err_set(e, rc, "cannot make a timer");
+    d->has_step = true;
+    for (size_t i = 0; i < SIGNALS; i++) {
+        uv_signal_t *h = &d->signals[i];
+        rc = uv_signal_init(loop_uv(d->loop), h);
+        if (rc != 0)
+            return err_sys(e, rc, "cannot watch signals");
+        d->n_signals++;
+        h->data = d;
+        rc = uv_signal_start(h, on_signal, wanted[i]);
+        if (rc != 0)
+            return err_sys(e, rc, "cannot watch signal %d", wanted[i]);
+    }
+    return 0;
+}
+
+static void on_stopped(void *ctx)
+{
+    (void)ctx;
+}
+
+int daemon_new(struct daemon **ret, const struct config *c, struct err *e)
+{
+    struct daemon *d = mem_zalloc(sizeof(*d));
+    if (d == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    d->c = c;
+    raise_file_limit();
+    int rc = loop_new(&d->loop, &clock_system, e);
+    if (rc == 0)
+        rc = make_agents(d, e);
+    if (rc == 0)
+        rc = log_hub_new(&d->hub, d->loop, e);
+    if (rc == 0)
+        rc = make_runtime(d, e);
+    if (rc == 0)
+        rc = make_rest(d, e);
+    if (rc == 0)
+        rc = make_server(d, e);
+    if (rc == 0)
+        rc = make_signals(d, e);
+    if (rc == 0)
+        rc = listeners_open(&d->listeners, d->loop, d->server, &c->http, rest_handle, d->rest, e);
+    if (rc != 0) {
+        daemon_free(d);
+        return rc;
+    }
+    *ret = d;
+    return 0;
+}
+
+void daemon_run(struct daemon *d)
+{
+    (void)loop_run(d->loop);
+    LOG(INFO, "gantryd", "stopped", "stopped");
+}
+
+void daemon_free(struct daemon *d)
+{
+    if (d == NULL)
+        return;
+    if (!d->parts_gone && d->loop != NULL) {
+        if (d->server != NULL) {
+            server_stop(d->server, on_stopped, d);
+            (void)loop_run_once(d->loop, false);
+        }
+        free_parts(d);
+        (void)loop_run(d->loop);
+    }
+    log_hub_free(d->hub);
+    loop_free(d->loop);
+    mem_free(d);
+}

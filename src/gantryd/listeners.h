@@ -1,0 +1,30 @@
+/* listeners.h: what gantryd listens on, and the TLS files of each. */
+#ifndef GANTRY_GANTRYD_LISTENERS_H
+#define GANTRY_GANTRYD_LISTENERS_H
+
+#include "base/err.h"
+#include "gantryd/config.h"
+#include "net/server.h"
+
+#define LISTENERS_MAX 64
+
+struct listeners {
+    struct tls_context *tls[LISTENERS_MAX];
+    const char *unix_paths[LISTENERS_MAX]; /* of sockets that were made; borrowed */
+    size_t n_tls, n_unix;
+    char default_unix[256];
+};
+
+/* Opens all of the configuration, or the default ones: 127.0.0.1:8081 and a Unix socket (a warning
+ * if that cannot be made). ERR_EXISTS when somebody listens there already, and what the system
+ * says. */
+int listeners_open(struct listeners *l, struct loop *loop, struct server *s,
+                   const struct config_http *c, void (*handler)(void *ctx, struct exchange *x),
+                   void *ctx, struct err *e);
+/* Reads all TLS files again, and logs how that went. */
+void listeners_reload(struct listeners *l);
+/* Removes the socket files, for an end without goodbyes. */
+void listeners_unlink(const struct listeners *l);
+void listeners_done(struct listeners *l);
+
+#endif
