@@ -32,7 +32,8 @@ void log_hub_free(struct log_hub *h); /* all views must be closed */
  * `cursor`: resume after it, or empty: the last `tail` lines (at most 10,000; a shared history holds 100). */
 int log_hub_view(struct log_hub *h, struct agent *a, struct slice service, int64_t tail, struct slice cursor,
                  void (*fn)(void *ctx, const struct log_event *ev), void *ctx, struct log_view **ret, struct err *e);
-void log_view_close(struct log_view *v); /* no callback comes after it */
+/* No callback comes after it. NULL is fine. The agents outlive the views. */
+void log_view_close(struct log_view *v);
 
 size_t log_hub_upstreams(const struct log_hub *h); /* for tests and metrics */
 

@@ -1,0 +1,296 @@
+#include "service/agent.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "service/agent_text.h"
+#include <string.h>
+
+enum {
+    AGENT_MAGIC = 0x4147454e,
+    SET_MAGIC = 0x41534554,
+    DEFAULT_ANSWER_MS = 5000,
+    DEFAULT_CONTROL_MS = 30000,
+    DEFAULT_MAX_ANSWER = 8 << 20,
+    CALL_CONNECTIONS = 100,   /* contract 1.8 */
+    FOLLOW_CONNECTIONS = 1024,
+};
+
+struct label {
+    char *id, *text;
+};
+
+struct agent {
+    uint32_t magic;
+    struct agent_set *set; /* weak: the set owns the agent */
+    char *name, *socket_path;
+    struct label *labels;
+    size_t n_labels;
+    struct client_pool *calls;
+    struct client_pool *follows; /* made when needed: streams that last must not use up the calls' places */
+};
+
+struct agent_set {
+    uint32_t magic;
+    struct loop *loop;
+    struct agent_set_options o;
+    struct agent **agents;
+    size_t n, room;
+    struct map by_name;
+};
+
+/* One call under way. It knows nothing of the agent, which may be freed before. */
+struct call {
+    agent_fn fn;
+    void *ctx;
+    uint64_t limit_ms;
+    struct buf target;
+};
+
+/* --- the set --- */
+
+int agent_set_new(struct agent_set **ret, struct loop *l, const struct agent_set_options *o, struct err *e)
+{
+    struct agent_set *s = mem_zalloc(sizeof(*s));
+    if (s == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    s->magic = SET_MAGIC;
+    s->loop = l;
+    s->o = *o;
+    if (s->o.answer_ms == 0)
+        s->o.answer_ms = DEFAULT_ANSWER_MS;
+    if (s->o.control_ms == 0)
+        s->o.control_ms = DEFAULT_CONTROL_MS;
+    if (s->o.max_answer == 0)
+        s->o.max_answer = DEFAULT_MAX_ANSWER;
+    map_init(&s->by_name);
+    *ret = s;
+    return 0;
+}
+
+static void agent_free(struct agent *a)
+{
+    if (a == NULL)
+        return;
+    if (a->calls != NULL)
+        client_pool_free(a->calls);
+    if (a->follows != NULL)
+        client_pool_free(a->follows);
+    for (size_t i = 0; i < a->n_labels; i++) {
+        mem_free(a->labels[i].id);
+        mem_free(a->labels[i].text);
+    }
+    mem_free(a->labels);
+    mem_free(a->name);
+    mem_free(a->socket_path);
+    a->magic = 0;
+    mem_free(a);
+}
+
+void agent_set_free(struct agent_set *s)
+{
+    if (s == NULL)
+        return;
+    CHECK_MAGIC(s, SET_MAGIC);
+    map_done(&s->by_name, NULL);
+    for (size_t i = 0; i < s->n; i++)
+        agent_free(s->agents[i]);
+    mem_free(s->agents);
+    s->magic = 0;
+    mem_free(s);
+}
+
+static int pool_new(struct agent *a, size_t connections, struct client_pool **ret, struct err *e)
+{
+    struct client_options o = {
+        .target = {.unix_path = a->socket_path},
+        .host = "agent",
+        .max_connections = connections,
+    };
+    return client_pool_new(ret, a->set->loop, &o, e);
+}
+
+static int labels_copy(struct agent *a, const struct agent_options *o)
+{
+    a->labels = mem_calloc(o->n_labels, sizeof(*a->labels));
+    if (a->labels == NULL)
+        return ERR_NO_MEMORY;
+    for (size_t i = 0; i < o->n_labels; i++) {
+        struct label *l = &a->labels[a->n_labels++];
+        l->id = mem_strdup(o->labels[i].id);
+        l->text = mem_strdup(o->labels[i].label != NULL ? o->labels[i].label : o->labels[i].id);
+        if (l->id == NULL || l->text == NULL)
+            return ERR_NO_MEMORY;
+    }
+    return 0;
+}
+
+static int set_grow(struct agent_set *s)
+{
+    if (s->n < s->room)
+        return 0;
+    size_t room = s->room == 0 ? 8 : s->room * 2;
+    struct agent **more = mem_realloc(s->agents, room * sizeof(struct agent *));
+    if (more == NULL)
+        return ERR_NO_MEMORY;
+    s->agents = more;
+    s->room = room;
+    return 0;
+}
+
+int agent_set_add(struct agent_set *s, const struct agent_options *o, struct err *e)
+{
+    CHECK_MAGIC(s, SET_MAGIC);
+    if (agent_set_find(s, slice_of(o->name)) != NULL)
+        return err_set(e, ERR_EXISTS, "container \"%s\" is there twice", o->name);
+    struct agent *a = mem_zalloc(sizeof(*a));
+    if (a == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    a->magic = AGENT_MAGIC;
+    a->set = s;
+    a->name = mem_strdup(o->name);
+    a->socket_path = mem_strdup(o->socket_path);
+    int rc = a->name == NULL || a->socket_path == NULL || labels_copy(a, o) != 0 || set_grow(s) != 0 ? ERR_NO_MEMORY : 0;
+    if (rc == 0)
+        rc = pool_new(a, CALL_CONNECTIONS, &a->calls, e);
+    else
+        err_set(e, rc, "out of memory");
+    if (rc == 0) {
+        rc = map_put(&s->by_name, slice_of(a->name), a);
+        if (rc != 0)
+            err_set(e, rc, "out of memory");
+    }
+    if (rc != 0) {
+        agent_free(a);
+        return rc;
+    }
+    s->agents[s->n++] = a;
+    return 0;
+}
+
+size_t agent_set_count(const struct agent_set *s)
+{
+    return s->n;
+}
+
+struct agent *agent_set_at(const struct agent_set *s, size_t i)
+{
+    INVARIANT(i < s->n);
+    return s->agents[i];
+}
+
+struct agent *agent_set_find(const struct agent_set *s, struct slice name)
+{
+    return map_get(&s->by_name, name);
+}
+
+/* --- one agent --- */
+
+const char *agent_name(const struct agent *a)
+{
+    return a->name;
+}
+
+const char *agent_socket(const struct agent *a)
+{
+    return a->socket_path;
+}
+
+struct slice agent_label_last(const struct agent *a, struct slice id)
+{
+    for (size_t i = a->n_labels; i-- > 0;)
+        if (slice_eqs(id, a->labels[i].id))
+            return slice_of(a->labels[i].text);
+    return id;
+}
+
+struct slice agent_label_first(const struct agent *a, struct slice id)
+{
+    for (size_t i = 0; i < a->n_labels; i++)
+        if (slice_eqs(id, a->labels[i].id))
+            return slice_of(a->labels[i].text);
+    return id;
+}
+
+struct client_pool *agent_pool(struct agent *a)
+{
+    CHECK_MAGIC(a, AGENT_MAGIC);
+    if (a->follows == NULL)
+        (void)pool_new(a, FOLLOW_CONNECTIONS, &a->follows, NULL);
+    return a->follows;
+}
+
+/* --- calls --- */
+
+static void call_free(struct call *c)
+{
+    buf_done(&c->target);
+    mem_free(c);
+}
+
+static void call_done(void *ctx, const struct err *e, int status, const struct client_response *r, struct slice body)
+{
+    struct call *c = ctx;
+    struct err out = {0};
+    json_t *answer = NULL;
+    if (e->code != 0) {
+        agent_text_transport(&out, e, c->limit_ms);
+        status = 0;
+    } else if (status >= 300) {
+        const struct http_header *to = http_find(r->headers, r->n_headers, "location");
+        agent_text_status(&out, status, r->reason, (struct slice){c->target.data, c->target.len},
+                          to != NULL ? to->value : (struct slice){NULL, 0}, body);
+    } else {
+        answer = agent_json(body, &out);
+    }
+    c->fn(c->ctx, &out, status, answer);
+    json_decref(answer);
+    call_free(c);
+}
+
+/* A name that no service can have is told as the agent tells it. */
+static void call_refused(void *ctx)
+{
+    static const char body[] = "{\"error\":\"no service can have this name\"}";
+    struct call *c = ctx;
+    struct err out = {0};
+    agent_text_status(&out, 404, (struct slice){NULL, 0}, (struct slice){c->target.data, c->target.len},
+                      (struct slice){NULL, 0}, SLICE_LIT(body));
+    c->fn(c->ctx, &out, 404, NULL);
+    call_free(c);
+}
+
+static int call_send(struct agent *a, struct call *c, const struct agent_request *r, struct err *e)
+{
+    int rc = agent_target(&c->target, r->service, r->tail, r->query);
+    if (rc == ERR_NOT_FOUND) {
+        rc = loop_defer(a->set->loop, call_refused, c);
+        return rc == 0 ? 0 : err_set(e, rc, "out of memory");
+    }
+    if (rc != 0)
+        return err_set(e, rc, rc == ERR_LIMIT ? "the request's target is too long" : "out of memory");
+    struct client_request q = {
+        .method = r->method,
+        .target = {c->target.data, c->target.len},
+        .body = r->body,
+        .first_byte_ms = c->limit_ms,
+        .idle_ms = a->set->o.answer_ms,
+        .max_body = a->set->o.max_answer,
+    };
+    return client_fetch(a->calls, &q, call_done, c, NULL, e);
+}
+
+int agent_call(struct agent *a, const struct agent_request *r, agent_fn fn, void *ctx, struct err *e)
+{
+    CHECK_MAGIC(a, AGENT_MAGIC);
+    struct call *c = mem_zalloc(sizeof(*c));
+    if (c == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    c->fn = fn;
+    c->ctx = ctx;
+    c->limit_ms = r->control ? a->set->o.control_ms : a->set->o.answer_ms;
+    buf_init(&c->target, AGENT_TARGET_MAX);
+    int rc = call_send(a, c, r, e);
+    if (rc != 0)
+        call_free(c);
+    return rc;
+}
