@@ -137,23 +137,33 @@ static int hex4(const char *p)
     return v;
 }
 
-/* At the 'u' of \uXXXX. A surrogate without its other half has no UTF-8 form. */
+/* The value of \uXXXX whose 'u' is at `u`; -1 if that is none (and then the fault is there). */
+static int find_in_hex(struct finder *f, size_t u)
+{
+    int v = f->t.len - u > 5 ? hex4(f->t.p + u + 1) : -1;
+    if (v < 0)
+        (void)fail_at(f, u, "Invalid \\uXXXX escape");
+    return v;
+}
+
+/* At the 'u' of \uXXXX. A surrogate without its other half has no UTF-8 form; Python takes it,
+ * jansson and this do not. */
 static bool find_in_unicode(struct finder *f)
 {
-    static const char reason[] = "Invalid \\uXXXX escape";
     size_t u = f->i;
-    if (f->t.len - u <= 5)
-        return fail_at(f, u + 1, reason);
-    int v = hex4(f->t.p + u + 1);
-    if (v < 0 || (v >= 0xDC00 && v <= 0xDFFF))
-        return fail_at(f, u, reason);
+    int low, v = find_in_hex(f, u);
+    if (v < 0)
+        return false;
     f->i = u + 5;
-    if (v < 0xD800 || v > 0xDBFF)
+    if (v < 0xD800 || v > 0xDFFF)
         return true;
-    const char *p = f->t.p + f->i;
-    int low = f->t.len - f->i > 6 && p[0] == '\\' && p[1] == 'u' ? hex4(p + 2) : -1;
+    if (v > 0xDBFF || f->t.len - f->i < 2 || f->t.p[f->i] != '\\' || f->t.p[f->i + 1] != 'u')
+        return fail_at(f, u, "Invalid \\uXXXX escape");
+    low = find_in_hex(f, f->i + 1);
+    if (low < 0)
+        return false;
     if (low < 0xDC00 || low > 0xDFFF)
-        return fail_at(f, u, reason);
+        return fail_at(f, u, "Invalid \\uXXXX escape");
     f->i += 6;
     return true;
 }

@@ -2,6 +2,7 @@
 
 #include "base/str.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -197,7 +198,8 @@ void json_double(struct json_out *j, double v)
         return;
     }
     char text[40], out[40];
-    for (int digits = 15; digits <= 17; digits++) {
+    /* 15 digits always hold what was written with 15; the numbers near 0 hold fewer. */
+    for (int digits = fabs(v) < DBL_MIN ? 1 : 15; digits <= 17; digits++) {
         (void)snprintf(text, sizeof(text), "%.*e", digits - 1, v);
         if (strtod(text, NULL) == v)
             break;

@@ -203,6 +203,24 @@ static void add_escaped(struct line *l, struct slice v)
     (void)escape(&l->b, (struct slice){v.p, n});
 }
 
+/* The closing quote has its place before the text may fill the rest. */
+static void add_quoted(struct line *l, struct slice v)
+{
+    if (l->b.err != 0)
+        return;
+    if (l->b.max - l->b.len < 2) {
+        l->b.err = ERR_LIMIT;
+        return;
+    }
+    (void)buf_addc(&l->b, '"');
+    l->b.max--;
+    l->b.cap--;
+    add_escaped(l, v);
+    l->b.max++;
+    l->b.cap++;
+    (void)buf_addc(&l->b, '"');
+}
+
 static void add_value(struct line *l, const struct log_field *f)
 {
     struct slice v = {f->s, f->len};
@@ -224,17 +242,10 @@ static void add_value(struct line *l, const struct log_field *f)
         (void)buf_addlit(&l->b, "null");
         return;
     }
-    bool quotes = logger.json || needs_quotes(v) || slice_eqs(v, "null");
-    if (quotes)
-        (void)buf_addc(&l->b, '"');
-    /* The closing quote has its place before the text may fill the rest. */
-    l->b.max -= quotes;
-    l->b.cap -= quotes;
-    add_escaped(l, v);
-    l->b.max += quotes;
-    l->b.cap += quotes;
-    if (quotes)
-        (void)buf_addc(&l->b, '"');
+    if (logger.json || needs_quotes(v) || slice_eqs(v, "null"))
+        add_quoted(l, v);
+    else
+        add_escaped(l, v);
 }
 
 /* A field goes in whole (its text perhaps shortened) or not at all. */
@@ -257,14 +268,9 @@ static void add_head_logfmt(struct line *l, const char *ts, enum log_level level
 {
     static const char *const colours[] = {"\x1B[31m", "\x1B[33m", "\x1B[32m", "\x1B[36m",
                                           "\x1B[2m"};
-    (void)buf_addf(&l->b, "%s %s%s%s %s %s \"", ts, logger.colour ? colours[level] : "",
+    (void)buf_addf(&l->b, "%s %s%s%s %s %s ", ts, logger.colour ? colours[level] : "",
                    level_names[level], logger.colour ? "\x1B[0m" : "", room, id);
-    l->b.max--;
-    l->b.cap--;
-    add_escaped(l, slice_of(text));
-    l->b.max++;
-    l->b.cap++;
-    (void)buf_addc(&l->b, '"');
+    add_quoted(l, slice_of(text));
 }
 
 static void build_line(struct line *l, enum log_level level, const char *room, const char *id,
