@@ -6,6 +6,7 @@
 #include "service/agent_text.h"
 #include "service/log_history.h"
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -27,7 +28,7 @@ enum up_state {
     UP_CONNECTING, /* asked; the answer tells whether the agent can follow */
     UP_FOLLOWING,  /* the agent sends events */
     UP_POLLING,    /* the agent answers; between two questions, or during one */
-    UP_WAITING,    /* lost; asked again after RETRY_MS */
+    UP_WAITING,    /* lost; asked again a little later */
     UP_CLOSED,     /* nobody looks any more */
 };
 #define TO(s) (1u << (s))
@@ -82,6 +83,7 @@ struct log_view {
 struct log_hub {
     uint32_t magic;
     struct loop *loop;
+    uint64_t poll_ms, retry_ms;
     struct list_node ups;
     size_t n_ups;
 };
@@ -200,7 +202,7 @@ static void up_wait(struct upstream *u)
     if (u->call != NULL)
         client_cancel(STEAL(u->call));
     sm_move(&u->sm, UP_WAITING, agent_name(u->agent));
-    loop_timer_start(&u->timer, RETRY_MS, 0);
+    loop_timer_start(&u->timer, u->hub->retry_ms, 0);
 }
 
 static void up_fail(struct upstream *u, const struct err *e)
@@ -295,7 +297,7 @@ static void answer_read(struct upstream *u, struct err *e)
     u->answered = true;
     if (u->sm.state == UP_CONNECTING)
         sm_move(&u->sm, UP_POLLING, agent_name(u->agent));
-    loop_timer_start(&u->timer, back ? 0 : POLL_MS, 0);
+    loop_timer_start(&u->timer, back ? 0 : u->hub->poll_ms, 0);
     up_text(u, json_text(root, "logs"));
 }
 
@@ -538,9 +540,18 @@ int log_hub_new(struct log_hub **ret, struct loop *l, struct err *e)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     h->magic = HUB_MAGIC;
     h->loop = l;
+    h->poll_ms = POLL_MS;
+    h->retry_ms = RETRY_MS;
     list_init(&h->ups);
     *ret = h;
     return 0;
+}
+
+void log_hub_set_times(struct log_hub *h, uint64_t poll_ms, uint64_t retry_ms)
+{
+    CHECK_MAGIC(h, HUB_MAGIC);
+    h->poll_ms = poll_ms;
+    h->retry_ms = retry_ms;
 }
 
 void log_hub_free(struct log_hub *h)

@@ -28,6 +28,8 @@ struct log_event {
 
 int log_hub_new(struct log_hub **ret, struct loop *l, struct err *e);
 void log_hub_free(struct log_hub *h); /* all views must be closed */
+/* Between two polls of an old agent (500 ms), and before a lost agent is asked again (2000 ms). For tests. */
+void log_hub_set_times(struct log_hub *h, uint64_t poll_ms, uint64_t retry_ms);
 /* Starts viewing. fn is called from the loop, never inside; it may close its own or any other view.
  * `cursor`: resume after it, or empty: the last `tail` lines (at most 10,000; a shared history holds 100). */
 int log_hub_view(struct log_hub *h, struct agent *a, struct slice service, int64_t tail, struct slice cursor,
