@@ -6,6 +6,8 @@
 #include "net/server.h"
 #include "base/list.h"
 #include "base/sm.h"
+#include "net/loop_priv.h"
+#include "net/stream_priv.h"
 
 /* What a protocol does for an exchange. Semantics as the public functions. */
 struct exchange_ops {
@@ -18,6 +20,7 @@ struct exchange_ops {
     size_t (*queued)(const struct exchange *x);
     int (*upgrade)(struct exchange *x, const struct http_header *headers, size_t n,
                    void (*taken)(void *ctx, struct stream *s, struct slice early), void *ctx);
+    void (*want_body)(struct exchange *x); /* a user who takes the body was set; may be NULL */
 };
 
 enum exchange_state { X_HEAD, X_OPEN, X_STARTED, X_ANSWERED, X_CLOSED };
@@ -40,6 +43,20 @@ struct exchange {
     size_t body_max;     /* starts as limits.max_body; exchange_collect may lower it */
     char id[17];         /* filled on first use */
     void *collect;       /* state of exchange_collect */
+    bool counted;        /* in the server's stats */
+};
+
+/* What a connection waits for; the deadlines of http_limits. LINGER: reading the rest of a peer that
+ * has had its last answer; HALF: a peer that ended its side while its answer is being made. */
+enum conn_wait {
+    WAIT_FIRST_BYTE,
+    WAIT_HEAD,
+    WAIT_BODY,
+    WAIT_IDLE,
+    WAIT_WRITE,
+    WAIT_LINGER,
+    WAIT_HALF,
+    WAIT_NONE,
 };
 
 /* One accepted connection; a protocol takes it over after the first bytes or ALPN. */
@@ -51,6 +68,11 @@ struct server_conn {
     const struct protocol *protocol; /* NULL until chosen */
     void *state;                     /* of the protocol */
     struct deadline deadline;
+    enum conn_wait waiting;
+    uint64_t sent_mark;              /* stream_sent when WAIT_WRITE began */
+    char early[24];                  /* first bytes, while they do not tell the protocol yet */
+    uint8_t n_early;
+    bool upgraded;                   /* the stream has another user; still counted and cut here */
 };
 
 /* A protocol of a listener. The server closes conn->stream by itself after `closed`. */
@@ -75,9 +97,21 @@ void exchange_close(struct exchange *x, int err);           /* tells `closed` on
 
 /* For server.c's book-keeping: the connection is over; frees it. Call from the stream's `closed`. */
 void server_conn_gone(struct server_conn *c);
-/* (Re)arm one of the deadlines of limits; which: "first", "head", "body", "idle", "write". */
-enum conn_wait { WAIT_FIRST_BYTE, WAIT_HEAD, WAIT_BODY, WAIT_IDLE, WAIT_WRITE, WAIT_NONE };
+/* (Re)arms one of the deadlines of the limits, or none. WAIT_WRITE expires only if the kernel took no byte
+ * of ours since it was armed; the others are for protocol->expire. */
 void server_conn_wait(struct server_conn *c, enum conn_wait what);
 enum conn_wait server_conn_waiting(const struct server_conn *c);
+
+/* server.c, for protocols and exchange.c. */
+const struct server_options *server_options(const struct server *s); /* every limit set */
+struct server_stats *server_counts(struct server *s);
+bool server_draining(const struct server *s);
+/* Calls the listener's handler. */
+void server_handle(struct exchange *x);
+/* The stream goes to another user (101): the server goes on counting it, and cuts it when draining takes
+ * too long. The protocol frees its own state and does not call server_conn_gone. */
+void server_conn_upgraded(struct server_conn *c);
+/* A slot for a protocol's spare objects, freed with the server by free_fn. */
+void **server_spares(struct server *s, void (*free_fn)(void *spares));
 
 #endif
