@@ -327,9 +327,10 @@ void rest_follow(struct api_call *c, struct agent *a)
     if (r->n_sse++ == 0)
         loop_timer_start(&r->ping, SSE_PING_MS, SSE_PING_MS);
     exchange_set_user(v->x, &sse_viewer, v);
-    /* On a failure the transport has ended the exchange, and `closed` comes. */
-    if (sse_start(v->x, h, n) != 0)
+    if (sse_start(v->x, h, n) != 0) {
         viewer_stop(v);
+        exchange_abort(v->x); /* `closed` then frees the viewer */
+    }
 }
 
 void rest_viewers_drain(struct rest *r)

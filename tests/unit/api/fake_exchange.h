@@ -1,0 +1,34 @@
+/* fake_exchange.h: an exchange in memory: a request given as text, the answer kept as text. */
+#ifndef TEST_FAKE_EXCHANGE_H
+#define TEST_FAKE_EXCHANGE_H
+
+#include "api/route/route.h"
+#include "net/exchange_priv.h"
+
+#define FAKE_MAX_HEADERS 16
+
+struct fake {
+    struct exchange x;
+    struct http_header headers[FAKE_MAX_HEADERS];
+    char host[256];
+    int status;            /* 0: not answered */
+    int answers;           /* how often it was */
+    char content_type[64]; /* of the answer */
+    char head[4096];       /* its headers, "name: value\n" */
+    struct {
+        char *data;
+        size_t len;
+    } body;
+    bool closed_at_once; /* `closed` comes inside exchange_respond */
+};
+
+/* "name: value" lines, separated by \n; may be NULL. The texts must outlive the fake. */
+void fake_request(struct fake *f, const char *method, const char *target, const char *headers);
+/* Hands it to a handler, then the body (NULL: none), then the end. */
+void fake_run(struct fake *f, void (*handler)(void *ctx, struct exchange *x), void *ctx,
+              struct slice body);
+/* The exchange ends, as the transport would do it. */
+void fake_close(struct fake *f, int err);
+void fake_done(struct fake *f);
+
+#endif
