@@ -247,8 +247,8 @@ int schema_set_scalar(const struct schema_field *f, void *member, struct slice t
 {
     if (!quoted && schema_scalar_kind(text) == SCALAR_NULL && f->type != SCHEMA_ENUM) {
         if ((f->flags & SCHEMA_NULLABLE) == 0)
-            return err_set(e, ERR_INVALID, "\"%.*s\" is null, which is not allowed here",
-                           (int)text.len, text.len > 0 ? text.p : "");
+            return text.len == 0 ? err_set(e, ERR_INVALID, "the value is missing")
+                                 : invalid(e, text, "allowed here");
         schema_member_done(f, member);
         return 0;
     }

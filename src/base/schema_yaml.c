@@ -32,7 +32,7 @@ struct frame {
     void *obj;                         /* IN_STRUCT: the struct; lists: their struct schema_list */
     const struct schema_field *hidden; /* IN_STRUCT in a map: the member that has the key */
     const char *map_key;               /* IN_STRUCT in a map: borrowed from the element */
-    size_t index;                      /* IN_STRUCT in a list */
+    size_t index; /* IN_STRUCT in a list: its place; IN_STR_LIST: of the next value */
     uint64_t seen[MAX_FIELDS / 64];
     const struct schema_field *target; /* where the value goes; NULL: nowhere */
     void *element;                     /* IN_MAP: the struct that the value fills; NULL: none */
@@ -127,7 +127,7 @@ static void fault_at(struct reader *rd, yaml_mark_t at, const char *name, const 
     path[0] = '\0';
     add_path(rd, &b);
     if (name != NULL)
-        (void)buf_addf(&b, "%s%s", b.len > 0 ? "." : "", name);
+        (void)buf_addf(&b, "%s%s", b.len > 0 && name[0] != '[' ? "." : "", name);
     fault(rd, at, false, "%s%s%s", path, b.len > 0 ? ": " : "", text);
 }
 
@@ -474,7 +474,7 @@ static void element_value(struct reader *rd, struct frame *list, void *item, con
         if (key != NULL)
             (void)str_add_printable(&b, slice_of(key));
         else
-            (void)buf_addf(&b, "%zu", index);
+            (void)buf_addf(&b, "[%zu]", index);
         fault_at(rd, ev->start_mark, name, "expected a mapping (key: value)");
         skip_value(rd, ev);
         return;
@@ -502,7 +502,9 @@ static void str_list_value(struct reader *rd, struct frame *f, const yaml_event_
     if (r == ERR_NO_MEMORY) {
         out_of_memory(rd);
     } else if (r != 0) {
-        fault_at(rd, ev->start_mark, NULL, e.msg);
+        char place[32];
+        (void)snprintf(place, sizeof(place), "[%zu]", f->index);
+        fault_at(rd, ev->start_mark, place, e.msg);
         skip_value(rd, ev);
     } else {
         char **item = add_element(rd, f, sizeof(*item), ev->start_mark);
@@ -511,6 +513,7 @@ static void str_list_value(struct reader *rd, struct frame *f, const yaml_event_
         else
             mem_free(text);
     }
+    f->index++;
 }
 
 static void on_root(struct reader *rd, const yaml_event_t *ev)
