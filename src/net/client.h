@@ -1,7 +1,8 @@
 /* client.h: HTTP/1.1 client: a keep-alive pool per peer, deadlines, streaming answers.
  *
  * Nothing is retried, with one exception: a reused connection that the peer closed before any byte of
- * an answer to a request without a body is tried once more on a new connection (RFC 9112, 9.3.1).
+ * an answer to a request without a body is tried once more on a new connection, if the method is
+ * idempotent, as RFC 9112, 9.3.1 asks: not POST and PATCH.
  */
 #ifndef GANTRY_CLIENT_H
 #define GANTRY_CLIENT_H
@@ -54,17 +55,28 @@ struct client_user {
     void (*done)(void *ctx, const struct err *e);
 };
 
+/* What a pool counts, for /metrics and tests. */
+struct client_stats {
+    uint64_t calls, connects, reused, retried, failed, timeouts, cancelled;
+    size_t open, idle, waiting; /* connections, and calls without one */
+};
+
+/* Strings are copied, target.tls is referenced. ERR_INVALID (no target, a host that cannot be sent),
+ * ERR_NO_MEMORY. */
 int client_pool_new(struct client_pool **ret, struct loop *l, const struct client_options *o, struct err *e);
 /* Cancels what is under way (done with ERR_CANCELLED), closes, frees itself when all is closed. */
 void client_pool_free(struct client_pool *p);
 size_t client_pool_open(const struct client_pool *p); /* connections, idle ones included */
+const struct client_stats *client_pool_stats(const struct client_pool *p);
 
-/* Sends. *ret (may be NULL) is valid until done. On failure done is not called. */
+/* Sends. *ret (may be NULL) is valid until done; u is copied. On failure done is not called: ERR_INVALID
+ * (bytes that would break the request's form), ERR_BUSY (too many wait), ERR_NO_MEMORY, ERR_NO_FILES,
+ * ERR_STATE (the pool is being freed). */
 int client_send(struct client_pool *p, const struct client_request *r, const struct client_user *u,
                 void *ctx, struct client_call **ret, struct err *e);
-/* No callback comes after it; the connection is closed. */
+/* No callback comes after it; the connection is closed. Not from within done. */
 void client_cancel(struct client_call *c);
-/* Back-pressure: no body callbacks (and no reading) until resumed. */
+/* Back-pressure: no body callbacks (and no reading) until resumed. The time-outs rest meanwhile. */
 void client_pause(struct client_call *c, bool paused);
 
 /* The usual case: the whole answer in memory. body is borrowed for the call. status 0 when e->code. */
