@@ -19,9 +19,11 @@ struct buf {
 };
 
 #define BUF_INIT(maximum) ((struct buf){.max = (maximum)})
-/* A buffer in an array of the caller: never allocates, ERR_LIMIT when full, no buf_done. */
+/* A buffer in an array of the caller: never allocates, ERR_LIMIT when full, no buf_done. The array
+ * is a valid string at any time. Not for static initialisers. */
 #define BUF_FIXED(array)                                                                           \
-    ((struct buf){.data = (array), .cap = sizeof(array) - 1, .max = sizeof(array) - 1})
+    ((array)[0] = '\0',                                                                            \
+     (struct buf){.data = (array), .cap = sizeof(array) - 1, .max = sizeof(array) - 1})
 
 void buf_init(struct buf *b, size_t max);
 void buf_done(struct buf *b);  /* frees; the struct may be used again with the same max */

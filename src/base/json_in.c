@@ -317,7 +317,6 @@ static void report(struct slice text, struct spot s, struct json_fault *fault, s
     if (fault != NULL) {
         struct buf reason = BUF_FIXED(fault->reason);
         fault->offset = chars;
-        fault->reason[0] = '\0';
         (void)buf_adds(&reason, s.reason);
     }
     err_set(e, ERR_SYNTAX, "not JSON: %s (character %zu)", s.reason, chars);

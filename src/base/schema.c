@@ -231,7 +231,6 @@ static int set_enum(const struct schema_field *f, int *member, struct slice text
     struct shown s;
     char list[160];
     struct buf names = BUF_FIXED(list);
-    list[0] = '\0';
     for (int i = 0; f->names[i] != NULL; i++) {
         if (slice_eqs(text, f->names[i])) {
             *member = i;

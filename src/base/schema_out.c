@@ -148,7 +148,6 @@ static void add_field_comment(struct buf *out, int indent, const struct schema_f
     char text[1024];
     struct buf b = BUF_FIXED(text);
     bool number = f->type == SCHEMA_INT || f->type == SCHEMA_DURATION || f->type == SCHEMA_SIZE;
-    text[0] = '\0';
     (void)buf_adds(&b, f->doc != NULL ? f->doc : "");
     (void)buf_adds(&b, " (");
     size_t empty = b.len;
@@ -310,7 +309,6 @@ static void write_ref(const struct schema *sub, struct json_out *j)
 {
     char text[128];
     struct buf b = BUF_FIXED(text);
-    text[0] = '\0';
     (void)buf_addf(&b, "#/components/schemas/%s", sub->name);
     json_kstr(j, "$ref", text);
 }
@@ -384,7 +382,6 @@ static void write_description(const struct schema_field *f, struct json_out *j)
         json_key(j, "description");
         char text[768];
         struct buf b = BUF_FIXED(text);
-        text[0] = '\0';
         (void)buf_addf(&b, "%s%s(%s)", f->doc != NULL ? f->doc : "", f->doc != NULL ? " " : "",
                        unit);
         json_cstr(j, b.err == 0 ? text : f->doc);

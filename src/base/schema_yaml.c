@@ -124,7 +124,6 @@ static void fault_at(struct reader *rd, yaml_mark_t at, const char *name, const 
 {
     char path[160];
     struct buf b = BUF_FIXED(path);
-    path[0] = '\0';
     add_path(rd, &b);
     if (name != NULL)
         (void)buf_addf(&b, "%s%s", b.len > 0 && name[0] != '[' ? "." : "", name);
@@ -137,7 +136,6 @@ static void fault_in(struct reader *rd, yaml_mark_t at, bool warning, const char
 {
     char path[160], shown[96];
     struct buf p = BUF_FIXED(path), s = BUF_FIXED(shown);
-    path[0] = shown[0] = '\0';
     add_path(rd, &p);
     if (str_add_printable(&s, name) != 0) {
         s.err = 0;
@@ -470,7 +468,6 @@ static void element_value(struct reader *rd, struct frame *list, void *item, con
     if (ev->type != YAML_MAPPING_START_EVENT || !tag_is_fine(ev)) {
         char name[96];
         struct buf b = BUF_FIXED(name);
-        name[0] = '\0';
         if (key != NULL)
             (void)str_add_printable(&b, slice_of(key));
         else
