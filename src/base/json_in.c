@@ -8,9 +8,20 @@
 
 enum { JSON_MAX_DEPTH = 64 };
 
+/* jansson 2.14 goes on when its buffer for a string cannot grow, and leaves characters out
+ * (lex_save in load.c): a text read while memory failed is not to be trusted. */
+static _Thread_local bool memory_failed;
+
+static void *tracked_alloc(size_t size)
+{
+    void *p = mem_alloc(size);
+    memory_failed |= p == NULL;
+    return p;
+}
+
 void json_in_init(void)
 {
-    json_set_alloc_funcs(mem_alloc, mem_free);
+    json_set_alloc_funcs(tracked_alloc, mem_free);
 }
 
 /* Where and why; the offset in bytes first. */
@@ -372,7 +383,13 @@ json_t *json_parse(struct slice text, struct json_fault *fault, struct err *e)
         source = (struct slice){copy.data, copy.len};
     }
     json_error_t je = {0};
+    memory_failed = false;
     json_t *value = json_loadb(source.p, source.len, flags, &je);
+    if (memory_failed) {
+        json_decref(value);
+        err_set(e, ERR_NO_MEMORY, "no memory to read %zu bytes of JSON", text.len);
+        return NULL;
+    }
     if (value == NULL)
         explain(text, &je, fault, e);
     return value;
