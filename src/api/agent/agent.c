@@ -1,0 +1,173 @@
+/* The table of calls, and the life of an agent. */
+#include "api/agent/agent_priv.h"
+#include "base/json_out.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_BODY (2u * 1024u * 1024u) /* a run script of the largest size, in JSON */
+
+static void agent_root(struct api_call *c)
+{
+    struct buf b = BUF_INIT(256);
+    struct json_out j;
+    json_begin(&j, &b);
+    json_obj(&j);
+    json_kstr(&j, "message", "s6 Agent API");
+    json_kstr(&j, "version", GANTRY_VERSION);
+    json_end_obj(&j);
+    api_reply_json(c, 200, &b);
+    buf_done(&b);
+}
+
+static const char *const action_names[] = {"up", "down", "restart", NULL};
+
+static const struct api_param action_body[] = {
+    {.name = "action", .type = API_ENUM, .required = true, .names = action_names,
+     .doc = "what the service is to do"},
+};
+static const struct api_param logs_query[LOGS_PARAMS] = {
+    [LOGS_TAIL] = {.name = "tail", .type = API_INT, .def = 100, .doc = "this many last lines"},
+    [LOGS_STRIP_ANSI] = {.name = "strip_ansi", .type = API_BOOL, .doc = "without colour codes"},
+    /* Text, because with follow it may be a token; checked in the handler. */
+    [LOGS_CURSOR] = {.name = "cursor", .type = API_STR,
+                     .doc = "everything from there on: a byte offset, or with follow an event's id"},
+    [LOGS_FOLLOW] = {.name = "follow", .type = API_BOOL, .doc = "an event stream of new lines"},
+};
+
+/* A path that also fits {name} stands before it: `allow` names the methods of the first that matches. */
+static const struct api_route routes[] = {
+    ROUTE(GET, "/", API_READ, "api", .tag = "root", .operation_id = "root",
+          .summary = "name and version", .handler = agent_root),
+    ROUTE(GET, "/services", API_READ, "service", .tag = "services", .operation_id = "list_services",
+          .summary = "names of all services", .handler = agent_services),
+    ROUTE(GET, "/services/status", API_READ, "service", .tag = "services",
+          .operation_id = "list_statuses", .summary = "states of all services",
+          .handler = agent_statuses),
+    ROUTE(GET, "/services/events", API_READ, "service", .tag = "services",
+          .operation_id = "follow_services",
+          .summary = "an event stream: every state once, then every change", .handler = agent_events),
+    ROUTE(GET, "/services/{name}/status", API_READ, "service", .tag = "services",
+          .operation_id = "get_status", .summary = "state of a service", .handler = agent_status),
+    ROUTE(POST, "/services/{name}", API_CONTROL, "service", .tag = "services",
+          .operation_id = "control_service", .summary = "starts, stops or restarts a service",
+          .body = action_body, .n_body = ARRAY_LEN(action_body), .handler = agent_action),
+    ROUTE(GET, "/services/{name}/logs", API_READ, "service", .tag = "logs", .operation_id = "get_logs",
+          .summary = "the log of a service", .query = logs_query, .n_query = ARRAY_LEN(logs_query),
+          .handler = agent_logs),
+    ROUTE(DELETE, "/services/{name}/logs", API_DELETE, "service", .tag = "logs",
+          .operation_id = "clear_logs", .summary = "empties the present log file",
+          .handler = agent_logs_clear),
+    ROUTE(GET, "/services/{name}/run", API_READ, "service", .tag = "scripts",
+          .operation_id = "get_run", .summary = "the source of the run script",
+          .handler = agent_run_get),
+    ROUTE(PUT, "/services/{name}/run", API_WRITE, "service", .tag = "scripts",
+          .operation_id = "put_run", .summary = "replaces the source of the run script",
+          .body_any_object = true, .handler = agent_run_put),
+};
+
+bool agent_name(struct api_call *c, struct slice *name)
+{
+    *name = c->path[0];
+    if (name_is_safe(*name, AGENT_NAME_MAX))
+        return true;
+    agent_reply_no_service(c, *name);
+    return false;
+}
+
+void agent_reply_no_service(struct api_call *c, struct slice name)
+{
+    size_t n = name.len < 512 ? name.len : 512;
+    api_reply_error(c, 404, "Service '%.*s' not found", (int)n, name.p);
+}
+
+void agent_reply_failure(struct api_call *c, const char *what, const struct err *e)
+{
+    int status = 500;
+    if (e->code == ERR_NO_MEMORY || e->code == ERR_NO_FILES || e->code == ERR_NO_SPACE ||
+        e->code == ERR_BUSY || e->code == ERR_NO_TOOL)
+        status = err_row(e->code)->http_status;
+    api_reply_error(c, status, "%s: %s", what, e->msg);
+}
+
+static void companion_failed(void *ctx, struct slice name, const struct err *e)
+{
+    (void)ctx;
+    LOG(WARN, "agent", "log-companion-failed", "a log service did not follow its service, ignoring",
+        LF_SLICE("service", name), LF_ERR(e));
+}
+
+static int make_parts(struct agent *a, const struct agent_options *o, struct err *e)
+{
+    struct api_options api = {
+        .routes = routes, .n_routes = ARRAY_LEN(routes), .app = a, .max_body = MAX_BODY};
+    struct s6_control_options control = {.scandir = o->scandir,
+                                         .rc_tool = o->rc_tool ? o->rc_tool : "s6-rc",
+                                         .companion_failed = companion_failed};
+    int rc = api_new(&a->api, &api, e);
+    if (rc == 0)
+        rc = s6_watcher_new(&a->watcher, a->loop, e);
+    if (rc == 0)
+        rc = s6_follow_new(&a->follow, a->loop, a->watcher, o->log_dir, e);
+    if (rc == 0)
+        rc = s6_events_new(&a->events, a->loop, a->watcher, o->scandir, e);
+    if (rc == 0)
+        rc = s6_control_new(&a->control, a->loop, &control, e);
+    return rc;
+}
+
+int agent_new(struct agent **ret, struct loop *l, const struct agent_options *o, struct err *e)
+{
+    struct agent *a = mem_zalloc(sizeof(*a));
+    if (a == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    a->magic = AGENT_MAGIC;
+    a->loop = l;
+    a->missing_tool_is_404 = o->missing_tool_is_404;
+    list_init(&a->streams);
+    (void)loop_timer_init(l, &a->tick, agent_streams_tick, a);
+    a->scandir = mem_strdup(o->scandir);
+    a->log_dir = mem_strdup(o->log_dir);
+    a->source_dir = mem_strdup(o->source_dir);
+    int rc = a->scandir != NULL && a->log_dir != NULL && a->source_dir != NULL
+                 ? make_parts(a, o, e)
+                 : err_set(e, ERR_NO_MEMORY, "out of memory");
+    if (rc != 0) {
+        agent_free(a);
+        return rc;
+    }
+    *ret = a;
+    return 0;
+}
+
+void agent_handle(void *ctx, struct exchange *x)
+{
+    struct agent *a = ctx;
+    CHECK_MAGIC(a, AGENT_MAGIC);
+    api_handle(a->api, x);
+}
+
+static void on_tick_closed(void *ctx)
+{
+    mem_free(ctx);
+}
+
+void agent_free(struct agent *a)
+{
+    if (a == NULL)
+        return;
+    CHECK_MAGIC(a, AGENT_MAGIC);
+    INVARIANT(list_empty(&a->streams));
+    s6_control_free(a->control);
+    s6_events_free(a->events);
+    s6_follow_free(a->follow);
+    s6_watcher_free(a->watcher);
+    api_free(a->api);
+    mem_free(a->scandir);
+    mem_free(a->log_dir);
+    mem_free(a->source_dir);
+    a->magic = 0;
+    loop_timer_close(&a->tick, on_tick_closed);
+}

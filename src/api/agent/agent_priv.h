@@ -1,0 +1,66 @@
+/* agent_priv.h: what the files of this folder share. */
+#ifndef GANTRY_API_AGENT_PRIV_H
+#define GANTRY_API_AGENT_PRIV_H
+
+#include "api/agent/agent.h"
+#include "api/route/route.h"
+#include "base/list.h"
+#include "base/str.h"
+#include "s6/control.h"
+#include "s6/events.h"
+#include "s6/follow.h"
+#include "s6/status.h"
+#include "s6/watch.h"
+
+#define AGENT_MAGIC 0x41474e54u
+#define AGENT_NAME_MAX 255 /* of a service: what a file name may have */
+/* The largest JSON text of S6_LOG_MAX_READ bytes of log, and a little: six bytes for a control character. */
+#define AGENT_MAX_ANSWER (8u * 1024u * 1024u)
+
+struct agent {
+    uint32_t magic;
+    struct loop *loop;
+    char *scandir, *log_dir, *source_dir;
+    bool missing_tool_is_404;
+    bool draining;
+    struct api *api;
+    struct s6_watcher *watcher;
+    struct s6_follow *follow;
+    struct s6_events *events;
+    struct s6_control *control;
+    struct list_node streams;
+    size_t n_streams;
+    struct loop_timer tick; /* runs while there are streams: pings, peers that do not read */
+};
+
+/* The {name} of a call. False: it cannot be a service's name, and the call has been answered with 404. */
+bool agent_name(struct api_call *c, struct slice *name);
+void agent_reply_no_service(struct api_call *c, struct slice name);
+/* {"error":"<what>: <the error>"} with the status that fits: 503 for a passing lack of something (descriptors,
+ * memory), 507 for a full disk, 500 for everything else, as the contract has it. */
+void agent_reply_failure(struct api_call *c, const char *what, const struct err *e);
+
+struct json_out;
+/* The object of the contract's 3.3. */
+void agent_write_status(struct json_out *j, struct slice name, const struct s6_status *st,
+                        int64_t real_ns);
+
+/* Handlers. */
+void agent_services(struct api_call *c);
+void agent_status(struct api_call *c);
+void agent_statuses(struct api_call *c);
+void agent_action(struct api_call *c);
+void agent_logs(struct api_call *c);
+void agent_logs_clear(struct api_call *c);
+void agent_run_get(struct api_call *c);
+void agent_run_put(struct api_call *c);
+void agent_events(struct api_call *c);
+
+/* stream.c: from the handler of logs with follow=true. */
+void agent_follow(struct api_call *c, struct slice name, const struct s6_follow_from *from,
+                  bool strip_ansi);
+void agent_streams_tick(void *ctx);
+
+enum { LOGS_TAIL, LOGS_STRIP_ANSI, LOGS_CURSOR, LOGS_FOLLOW, LOGS_PARAMS };
+
+#endif
