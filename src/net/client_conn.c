@@ -351,6 +351,9 @@ int client_conn_send(struct client_conn *k, struct client_call *c, struct slice 
     if (need > QUEUE_DEFAULT)
         stream_set_limits(k->stream, need, QUEUE_EXTRA);
     r = stream_writev(k->stream, parts, body.len > 0 ? 2 : 1);
+    /* A connect that failed at once: `failed` will tell why (no such socket, refused), from the loop. */
+    if (r == ERR_GONE && k->sm.state == CONN_CONNECTING)
+        r = 0;
     if (r != 0) {
         client_conn_close(k);
         return err_set(e, r, "%s: cannot send: %s", k->pool->name, err_row(r)->text);

@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -34,7 +35,7 @@ bool test_run(struct loop *l, bool (*cond)(void *ctx), void *ctx, uint64_t ms)
     struct loop_timer *t = calloc(1, sizeof(*t)); /* not counted as an allocation of ours */
     uint64_t until = clock_mono_ms(&clock_system) + ms;
     bool ok;
-    assert_int_equal(loop_timer_init(l, t, tick, NULL), 0);
+    assert_int_equal(loop_timer_init(l, t, tick, t), 0);
     loop_timer_start(t, 5, 5);
     while (!(ok = cond(ctx)) && clock_mono_ms(&clock_system) < until)
         loop_run_once(l, true);
