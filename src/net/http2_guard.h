@@ -1,7 +1,8 @@
 /* http2_guard.h: what one HTTP/2 peer may do to us besides asking and answering. Token buckets over
  * the frames that cost us work and bring no request: resets (CVE-2023-44487, and CVE-2025-8671
  * where the peer makes us reset), SETTINGS, PING, PRIORITY, WINDOW_UPDATE and empty DATA
- * (CVE-2019-9511 to 9518). */
+ * (CVE-2019-9511 to 9518). Frames of unknown types are not counted: nghttp2 skips them without
+ * telling, at the cost of a comparison. */
 #ifndef GANTRY_HTTP2_GUARD_H
 #define GANTRY_HTTP2_GUARD_H
 

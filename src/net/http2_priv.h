@@ -15,8 +15,9 @@
 #include "net/http2_guard.h"
 
 #define H2_MAGIC 0x68325f31u
-#define H2_SEND_HIGH (256u * 1024) /* bytes in the stream's queue at which we stop making frames   \
-                                    */
+#define H2_SEND_HIGH                                                                               \
+    (256u * 1024) /* bytes in the stream's queue at which we stop making frames                    \
+                   */
 #define H2_SEND_LOW (64u * 1024)
 #define H2_DRAINED_MARK (64u * 1024) /* an exchange's queue below it: `drained` */
 #define H2_CONN_WINDOW                                                                             \
@@ -70,8 +71,8 @@ struct h2_stream {
     int refuse; /* status to answer with instead of calling the handler; 0: none */
     bool in_trailers;
     bool remote_ended; /* the peer's END_STREAM came */
-    size_t received;   /* body bytes */
     bool expect_continue;
+    bool dispatched;  /* the handler has returned */
     bool end_pending; /* END_STREAM came, but held bytes are still to be told */
     struct buf held;  /* body bytes that came while paused; the window bounds them */
     bool deaf;        /* further body bytes are dropped */
@@ -115,6 +116,8 @@ int h2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *
                  void *ctx); /* nghttp2_send_data_callback */
 /* A short text answer; resets the stream if there is no memory for it. */
 void h2_answer(struct h2_stream *s, int status);
+/* Sends 100 if the peer waits for it before it sends its body. */
+void h2_continue(struct h2_stream *s);
 /* RST_STREAM; ends the connection if there is no memory for it. err: for `closed`. */
 void h2_reset(struct h2_stream *s, uint32_t code, int err);
 

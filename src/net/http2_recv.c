@@ -274,12 +274,15 @@ static int fill_request(struct h2_stream *s, bool end)
     return 0;
 }
 
-/* Tells the peer to go on with its body, if the handler wants it and did not answer yet. */
-static void maybe_continue(struct h2_stream *s)
+/* The body was refused (too long, too late): the rest is dropped, and stopped when the answer is
+ * out. */
+static void refused_body(struct h2_stream *s)
 {
-    nghttp2_nv nv = {(uint8_t *)":status", (uint8_t *)"100", 7, 3, NGHTTP2_NV_FLAG_NONE};
-    if (s->expect_continue && !s->answered && !s->closed && !s->dying && h2_alive(s->h))
-        nghttp2_submit_headers(s->h->session, NGHTTP2_FLAG_NONE, s->id, NULL, &nv, 1, NULL);
+    if (s->remote_ended || !s->x.end_told)
+        return;
+    s->deaf = true;
+    if (s->end_sent)
+        h2_reset(s, NGHTTP2_NO_ERROR, 0);
 }
 
 static void head_done(struct h2_stream *s, bool end)
@@ -304,7 +307,11 @@ static void head_done(struct h2_stream *s, bool end)
     }
     s->x.request_ended = end;
     exchange_dispatch(&s->x);
-    maybe_continue(s);
+    s->dispatched = true;
+    if (!end)
+        refused_body(s);
+    if (s->x.user != NULL && s->x.user->body != NULL)
+        h2_continue(s);
 }
 
 static void trailers_done(struct h2_stream *s)
@@ -365,14 +372,9 @@ static int on_data(nghttp2_session *session, uint8_t flags BASE_UNUSED, int32_t 
             h2_reset(s, NGHTTP2_INTERNAL_ERROR, s->held.err);
         return 0;
     }
-    s->received += n;
     if (!s->deaf)
         exchange_feed(&s->x, (const char *)data, n);
-    if (s->received > limits(s)->max_body) {
-        s->deaf = true;
-        if (s->end_sent)
-            h2_reset(s, NGHTTP2_NO_ERROR, 0);
-    }
+    refused_body(s);
     nghttp2_session_consume_stream(session, id, n);
     return 0;
 }

@@ -145,7 +145,7 @@ static size_t fill_head(struct h2_stream *s, const struct http_response *r, int6
     const struct server_options *o = server_options(s->h->c->server);
     const uint8_t fixed = NGHTTP2_NV_FLAG_NO_COPY_NAME;
     size_t n = 0;
-    snprintf(status, 4, "%03d", r->status % 1000);
+    snprintf(status, 4, "%03u", (unsigned)r->status % 1000u);
     nv[n++] = nv_of(SLICE_LIT(":status"), (struct slice){status, 3}, fixed);
     nv[n++] = nv_of(SLICE_LIT("date"), loop_http_date(stream_loop(s->h->stream)), fixed);
     if (o->server_name != NULL)
@@ -195,6 +195,16 @@ void h2_answer(struct h2_stream *s, int status)
     s->finished = true;
     if (submit_head(s, &r, 0, false) != 0)
         h2_reset(s, NGHTTP2_INTERNAL_ERROR, ERR_NO_MEMORY);
+}
+
+void h2_continue(struct h2_stream *s)
+{
+    nghttp2_nv nv = nv_of(SLICE_LIT(":status"), SLICE_LIT("100"), NGHTTP2_NV_FLAG_NO_COPY_NAME);
+    if (!s->expect_continue || s->remote_ended || s->answered || !can_answer(s))
+        return;
+    s->expect_continue = false;
+    nghttp2_submit_headers(s->h->session, NGHTTP2_FLAG_NONE, s->id, NULL, &nv, 1, NULL);
+    h2_wake(s->h);
 }
 
 /* ---- exchange_ops ---- */
@@ -312,6 +322,13 @@ static void op_pause(struct exchange *x, bool paused)
     h2_wake(s->h);
 }
 
+/* Inside the handler it may still answer at once; then nobody wants the body. */
+static void op_want_body(struct exchange *x)
+{
+    if (stream_of(x)->dispatched)
+        h2_continue(stream_of(x));
+}
+
 static size_t op_queued(const struct exchange *x)
 {
     return CONTAINER_OF(x, const struct h2_stream, x)->out.bytes;
@@ -325,5 +342,6 @@ const struct exchange_ops h2_exchange_ops = {
     .abort = op_abort,
     .pause = op_pause,
     .queued = op_queued,
+    .want_body = op_want_body,
     .upgrade = NULL, /* RFC 9113, section 8.6: there is no 101 */
 };

@@ -6,8 +6,9 @@
 #include "net/http2_priv.h"
 
 #define ROUNDS_PER_TURN 8u /* of sending and telling, before the loop gets its turn */
-#define BACKLOG_MAX 512u   /* frames nghttp2 wants to send while the peer takes none: stop reading \
-                            */
+#define BACKLOG_MAX                                                                                \
+    512u /* frames nghttp2 wants to send while the peer takes none: stop reading                   \
+          */
 #define LINGER_BYTES                                                                               \
     (1024u * 1024u) /* read and dropped after our GOAWAY, so that it is not lost to a reset */
 #define STALL_CHECK_MS 1000u
@@ -182,6 +183,27 @@ static bool stalled(uint64_t now, uint64_t since, uint64_t limit)
     return now + STALL_SLACK_MS >= since + limit;
 }
 
+/* Once an answer has begun to stream, both sides may talk as long as they like (gRPC): the handler
+ * has its own deadlines then. */
+static bool awaits_body(const struct h2_stream *s)
+{
+    return !s->remote_ended && !s->x.paused && s->held.len == 0 && s->x.state != X_STARTED;
+}
+
+/* The peer does not go on with its body. */
+static void stop_body(struct h2_stream *s)
+{
+    s->deaf = true;
+    exchange_end(&s->x, ERR_TIMEOUT);
+    if (s->x.state == X_OPEN)
+        exchange_respond(
+            &s->x,
+            &(struct http_response){.status = 408, .content_type = "text/plain; charset=utf-8"},
+            SLICE_LIT("Request Timeout"));
+    if (s->end_sent)
+        h2_reset(s, NGHTTP2_NO_ERROR, 0);
+}
+
 /* Ends the exchanges whose peer does not go on with its body, or does not take the answer. */
 static void check_stalls(struct h2_conn *h)
 {
@@ -190,23 +212,17 @@ static void check_stalls(struct h2_conn *h)
     LIST_FOR (it, &h->streams) {
         struct h2_stream *s = CONTAINER_OF(it, struct h2_stream, link);
         bool writing = s->out.bytes > 0;
-        bool reading = !s->remote_ended && !s->x.paused && s->held.len == 0;
         if (s->dying)
             continue;
         if (writing && stalled(now, s->write_at_ms, limits(h)->write_ms)) {
             server_counts(h->c->server)->timeouts++;
             h2_reset(s, NGHTTP2_CANCEL, ERR_GONE);
-        } else if (!writing && reading && stalled(now, s->read_at_ms, limits(h)->body_ms)) {
+        } else if (!writing && awaits_body(s) && stalled(now, s->read_at_ms, limits(h)->body_ms)) {
             server_counts(h->c->server)->timeouts++;
-            s->deaf = true;
-            if (s->x.state == X_OPEN)
-                exchange_respond(&s->x, &(struct http_response){.status = 408},
-                                 (struct slice){NULL, 0});
-            exchange_end(&s->x, ERR_TIMEOUT);
-            if (s->end_sent)
-                h2_reset(s, NGHTTP2_NO_ERROR, 0);
-            s->read_at_ms = now; /* whoever streams an answer regardless is asked again later */
+            stop_body(s);
         }
+        if (!h2_alive(h)) /* then the list is another one */
+            return;
     }
 }
 
@@ -218,7 +234,7 @@ static enum conn_wait what_now(struct h2_conn *h)
     LIST_FOR (it, &h->streams) {
         struct h2_stream *s = CONTAINER_OF(it, struct h2_stream, link);
         writing = writing || s->out.bytes > 0;
-        reading = reading || (!s->remote_ended && !s->x.paused && s->held.len == 0);
+        reading = reading || awaits_body(s);
     }
     if (writing)
         return WAIT_WRITE;
@@ -227,8 +243,8 @@ static enum conn_wait what_now(struct h2_conn *h)
     return reading ? WAIT_BODY : WAIT_NONE;
 }
 
-/* progress: bytes came. Only the wait for a body is prolonged by it: the one for writing has the kernel's
- * count of bytes, and each stream its own time of progress (check_stalls). */
+/* progress: bytes came. Only the wait for a body is prolonged by it: the one for writing has the
+ * kernel's count of bytes, and each stream its own time of progress (check_stalls). */
 static void update_wait(struct h2_conn *h, bool progress)
 {
     if (!h2_alive(h) || stream_closing(h->stream))

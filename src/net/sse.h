@@ -11,8 +11,8 @@
  * Errors as exchange_start. */
 int sse_start(struct exchange *x, const struct http_header *headers, size_t n);
 /* Appends one event to out. id and event may be empty; data may have several lines (ended by LF,
- * CR LF or CR; the client sees them as LF). ERR_INVALID: a line break or NUL in id or event (nothing
- * was appended); else the buffer's error. */
+ * CR LF or CR; the client sees them as LF). ERR_INVALID: a line break or NUL in id or event
+ * (nothing was appended); else the buffer's error. */
 int sse_format(struct buf *out, struct slice id, struct slice event, struct slice data);
 /* Formats and writes one event. ERR_INVALID, or as exchange_write. */
 int sse_send(struct exchange *x, struct slice id, struct slice event, struct slice data);
@@ -32,6 +32,7 @@ void sse_parser_done(struct sse_parser *p);
  * for the call; id is the last one seen, as the standard has it; event may be empty ("message").
  * ERR_LIMIT for an event over the maximum, ERR_NO_MEMORY; the parser then gives this for ever. */
 int sse_parse(struct sse_parser *p, const char *bytes, size_t n,
-              void (*on_event)(void *ctx, struct slice id, struct slice event, struct slice data), void *ctx);
+              void (*on_event)(void *ctx, struct slice id, struct slice event, struct slice data),
+              void *ctx);
 
 #endif

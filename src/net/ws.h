@@ -9,39 +9,43 @@
 struct ws;
 
 struct ws_options {
-    size_t max_message;   /* received; above: close 1009. 0: 64 KiB */
-    size_t max_queue;     /* waiting to be sent; above: ERR_LIMIT for the sender. 0: 1 MiB */
-    uint64_t ping_ms;     /* 0: 20,000 */
-    uint64_t pong_ms;     /* a peer that does not answer within it is dropped. 0: 20,000 */
+    size_t max_message; /* received; above: close 1009. 0: 64 KiB */
+    size_t max_queue;   /* waiting to be sent; above: ERR_LIMIT for the sender. 0: 1 MiB */
+    uint64_t ping_ms;   /* 0: 20,000 */
+    uint64_t pong_ms;   /* a peer that does not answer within it is dropped. 0: 20,000 */
 };
 
 struct ws_user {
     void (*message)(void *ctx, struct ws *w, bool text, const char *p, size_t n); /* may be NULL */
-    /* Last callback, always from the loop; w is invalid afterwards. code: the close code received or sent, 1006 without. */
+    /* Last callback, always from the loop; w is invalid afterwards. code: the close code received
+     * or sent, 1006 without. */
     void (*closed)(void *ctx, struct ws *w, int code);
 };
 
-/* True if the request asks for a WebSocket: GET over HTTP/1.1 with Upgrade and Connection. Whether its
- * key and version are right is for ws_accept to say, which answers the client if not. */
+/* True if the request asks for a WebSocket: GET over HTTP/1.1 with Upgrade and Connection. Whether
+ * its key and version are right is for ws_accept to say, which answers the client if not. */
 bool ws_wanted(struct exchange *x);
-/* Accepts with 101. The exchange is over afterwards. Messages come from the loop, after this call, even those that
- * arrived with the request. The stream's peer is answered pings, and is sent one every ping_ms. A bad handshake has been answered with 400 or
- * 426 when an error comes back (ERR_PROTOCOL), as has a lack of memory (ERR_NO_MEMORY, 503). */
+/* Accepts with 101. The exchange is over afterwards. Messages come from the loop, after this call,
+ * even those that arrived with the request. The stream's peer is answered pings, and is sent one
+ * every ping_ms. A bad handshake has been answered with 400 or 426 when an error comes back
+ * (ERR_PROTOCOL), as has a lack of memory (ERR_NO_MEMORY, 503). */
 int ws_accept(struct exchange *x, const struct ws_options *o, const struct ws_user *u, void *ctx,
               struct ws **ret);
 
-/* Sends a text message (the text must be UTF-8). ERR_GONE (closing or closed), ERR_LIMIT (queue full: nothing queued), ERR_NO_MEMORY. */
+/* Sends a text message (the text must be UTF-8). ERR_GONE (closing or closed), ERR_LIMIT (queue
+ * full: nothing queued), ERR_NO_MEMORY. */
 int ws_send_text(struct ws *w, struct slice text);
 
-/* A message encoded once for many sockets: plain and (made on first need) compressed without context. ws_send_frame
- * queues references. It fails like ws_send_text. */
+/* A message encoded once for many sockets: plain and (made on first need) compressed without
+ * context. ws_send_frame queues references. It fails like ws_send_text. */
 struct ws_frame;
 struct ws_frame *ws_frame_new(struct slice text); /* one reference; NULL: out of memory */
 void ws_frame_unref(struct ws_frame *f);
 int ws_send_frame(struct ws *w, struct ws_frame *f);
 
 size_t ws_queued(const struct ws *w);
-/* Sends a close frame after what is queued, waits at most 5 s for the peer's, closes. Idempotent. */
+/* Sends a close frame after what is queued, waits at most 5 s for the peer's, closes. Idempotent.
+ */
 void ws_close(struct ws *w, int code, const char *reason);
 /* Drops the connection now. */
 void ws_abort(struct ws *w);

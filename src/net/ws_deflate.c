@@ -205,7 +205,7 @@ static int expand_piece(z_stream *in, struct slice piece, struct buf *out, bool 
     in->next_in = (Bytef *)(uintptr_t)piece.p;
     in->avail_in = (uInt)piece.len;
     for (;;) {
-        int zrc;
+        int zrc = Z_OK;
         int rc = expand_step(in, out, &zrc);
         if (rc != 0)
             return rc;

@@ -14,9 +14,9 @@ struct ws_deflate {
 
 #define WS_DEFLATE_TEXT 112 /* room for the answer to an offer */
 
-/* Looks at one Sec-WebSocket-Extensions value; on the first acceptable offer of permessage-deflate fills
- * *ret and the answer's value and returns true. Offers with unknown, repeated or bad parameters are
- * declined (RFC 7692, section 7.1). */
+/* Looks at one Sec-WebSocket-Extensions value; on the first acceptable offer of permessage-deflate
+ * fills *ret and the answer's value and returns true. Offers with unknown, repeated or bad
+ * parameters are declined (RFC 7692, section 7.1). */
 bool ws_deflate_agree(struct slice offers, struct ws_deflate *ret, char answer[WS_DEFLATE_TEXT]);
 
 /* One compressor and one expander, shared by all sockets of a loop: each message starts afresh.
@@ -24,7 +24,8 @@ bool ws_deflate_agree(struct slice offers, struct ws_deflate *ret, char answer[W
 struct ws_zip;
 struct ws_zip *ws_zip_new(void);
 void ws_zip_free(struct ws_zip *z);
-/* Appends the compressed message without the 00 00 FF FF that ends it. ERR_NO_MEMORY, ERR_LIMIT (of out). */
+/* Appends the compressed message without the 00 00 FF FF that ends it. ERR_NO_MEMORY, ERR_LIMIT (of
+ * out). */
 int ws_zip_compress(struct ws_zip *z, struct slice in, struct buf *out);
 /* Appends the message; never more than out->max bytes. ERR_PROTOCOL, ERR_LIMIT, ERR_NO_MEMORY. */
 int ws_zip_expand(struct ws_zip *z, struct slice in, struct buf *out);
