@@ -25,8 +25,7 @@ static bool failed(struct api_call *c, const struct err *e, const char *prefix, 
     if (e->code == 0)
         return false;
     if (named && e->code == ERR_NOT_FOUND)
-        api_reply_error(c, 404, "Docker container '%.*s' not found", (int)c->path[0].len,
-                        c->path[0].p);
+        rest_reply_named(c, 404, "Docker container '", c->path[0], "' not found");
     else
         api_reply_error(c, 503, "%s%s", prefix, e->msg[0] ? e->msg : err_row(e->code)->text);
     return true;

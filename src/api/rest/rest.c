@@ -142,12 +142,19 @@ void rest_reply_out(struct api_call *c)
     api_reply_json(c, 200, &((struct rest *)c->app)->out);
 }
 
+void rest_reply_named(struct api_call *c, int status, const char *before, struct slice name,
+                      const char *after)
+{
+    struct slice parts[] = {slice_of(before), name, slice_of(after)};
+    api_reply_error_parts(c, status, parts, ARRAY_LEN(parts));
+}
+
 struct agent *rest_agent(struct api_call *c)
 {
     struct rest *r = c->app;
     struct agent *a = agent_set_find(r->o.agents, c->path[0]);
     if (a == NULL)
-        api_reply_error(c, 404, "Container '%.*s' not found", (int)c->path[0].len, c->path[0].p);
+        rest_reply_named(c, 404, "Container '", c->path[0], "' not found");
     return a;
 }
 

@@ -34,6 +34,9 @@ struct rest {
 struct buf *rest_out(struct rest *r);
 /* 200 with what is in the answer buffer. */
 void rest_reply_out(struct api_call *c);
+/* An error about a name, which may hold any character. */
+void rest_reply_named(struct api_call *c, int status, const char *before, struct slice name,
+                      const char *after);
 /* The agent of path parameter 0; NULL: 404 has been answered. */
 struct agent *rest_agent(struct api_call *c);
 bool rest_host_allowed(void *app, struct exchange *x);
@@ -50,10 +53,10 @@ void rest_service_run_get(struct api_call *c);
 void rest_service_run_put(struct api_call *c);
 void rest_topics(struct api_call *c);
 extern const char *const rest_service_actions[];
-/* The text that every answer about absent ROS 2 topics has. */
-#define REST_NO_ROS2                                                                               \
-    "ROS2 plugin for container '%.*s' is not available. Check if ROS2 configuration exists in "    \
-    "config.yml and zenoh connection."
+/* The text that every answer about absent ROS 2 topics has, around the container's name. */
+#define REST_NO_ROS2_BEFORE "ROS2 plugin for container '"
+#define REST_NO_ROS2_AFTER                                                                         \
+    "' is not available. Check if ROS2 configuration exists in config.yml and zenoh connection."
 
 /* containers.c: the container runtime */
 bool rest_docker_ready(struct api_call *c);

@@ -15,7 +15,7 @@ void rest_containers(struct api_call *c)
 void rest_topics(struct api_call *c)
 {
     if (rest_agent(c) != NULL)
-        api_reply_error(c, 503, REST_NO_ROS2, (int)c->path[0].len, c->path[0].p);
+        rest_reply_named(c, 503, REST_NO_ROS2_BEFORE, c->path[0], REST_NO_ROS2_AFTER);
 }
 
 /* Asks the agent and holds the call until fn(held call) comes. Everything but `rq.service` is
@@ -23,8 +23,7 @@ void rest_topics(struct api_call *c)
 static void ask(struct api_call *c, struct agent *a, struct agent_request rq, bool one, agent_fn fn)
 {
     if (one && !name_is_safe(c->path[1], REST_SERVICE_NAME_MAX)) {
-        api_reply_error(c, 503, AGENT_FAILED "'%.*s' is not a service name",
-                        (int)(c->path[1].len > 1024 ? 1024 : c->path[1].len), c->path[1].p);
+        rest_reply_named(c, 503, AGENT_FAILED "'", c->path[1], "' is not a service name");
         return;
     }
     struct api_call *held;

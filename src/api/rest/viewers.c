@@ -208,12 +208,16 @@ static void ws_begin(struct viewer *v, bool logs, const struct slice parts[2])
     struct buf text = BUF_INIT(16 * 1024);
     struct agent *a = agent_set_find(v->r->o.agents, parts[0]);
     if (a == NULL) {
-        buf_addf(&text, "Container '%.*s' not found", (int)parts[0].len, parts[0].p);
+        buf_adds(&text, "Container '");
+        buf_add(&text, parts[0].p, parts[0].len);
+        buf_adds(&text, "' not found");
         ws_end(v, &text);
         return;
     }
     if (!logs) {
-        buf_addf(&text, REST_NO_ROS2, (int)parts[0].len, parts[0].p);
+        buf_adds(&text, REST_NO_ROS2_BEFORE);
+        buf_add(&text, parts[0].p, parts[0].len);
+        buf_adds(&text, REST_NO_ROS2_AFTER);
         ws_end(v, &text);
         return;
     }

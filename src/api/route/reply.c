@@ -114,6 +114,18 @@ void api_reply_error(struct api_call *c, int status, const char *fmt, ...)
     buf_done(&text);
 }
 
+void api_reply_error_parts(struct api_call *c, int status, const struct slice *parts, size_t n)
+{
+    struct buf text = BUF_INIT(REPLY_MAX_ERROR);
+    for (size_t i = 0; i < n; i++)
+        (void)buf_add(&text, parts[i].p, parts[i].len);
+    if (text.err == 0)
+        reply_error_text(c, status, (struct slice){text.data, text.len});
+    else
+        api_reply_json(c, status, &text);
+    buf_done(&text);
+}
+
 void api_reply_err(struct api_call *c, const struct err *e)
 {
     const struct err_row *row = err_row(e->code);

@@ -117,6 +117,8 @@ void api_reply_json(struct api_call *c, int status,
                     const struct buf *body); /* checks body->err: 503 when it failed */
 void api_reply_error(struct api_call *c, int status, const char *fmt, ...)
     BASE_PRINTF(3, 4); /* {"error":...,"detail":null} */
+/* The same with the text in pieces, for names that may hold any character, NUL too. */
+void api_reply_error_parts(struct api_call *c, int status, const struct slice *parts, size_t n);
 /* status of the error's row, its message */
 void api_reply_err(struct api_call *c, const struct err *e);
 void api_reply_text(struct api_call *c, int status, const char *content_type, struct slice body);
