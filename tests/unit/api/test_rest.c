@@ -1,0 +1,521 @@
+/* gantryd's front end over a real server, with an agent and a runtime that answer as the test
+ * wants. */
+#include "../base/unit.h"
+
+#include "api/rest/rest.h"
+#include "base/str.h"
+#include "net/client.h"
+#include "net/server.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define STEPS_MAX 20000
+
+struct rig {
+    struct loop *loop;
+    struct server *agent, *server;
+    struct agent_set *agents;
+    struct log_hub *hub;
+    struct runtime runtime;
+    struct rest *rest;
+    struct client_pool *pool;
+    char agent_path[64];
+    /* the last answer */
+    bool done;
+    int code, status;
+    char type[64], text[65536];
+};
+static struct rig rig;
+
+/* --- the agent --- */
+
+static const struct {
+    const char *method, *target, *answer;
+    int status;
+} agent_rows[] = {
+    {"GET", "/services", "{\"services\":[\"a\",\"b\"]}", 200},
+    {"GET", "/services/status",
+     "{\"statuses\":[{\"name\":\"a\",\"raw\":\"up\",\"is_up\":true,\"pid\":7,\"uptime_seconds\":1},"
+     "{}]}",
+     200},
+    {"GET", "/services/a/status",
+     "{\"name\":\"a\",\"raw\":\"r\",\"is_up\":true,\"pid\":7,\"uptime_seconds\":null,\"x\":1}",
+     200},
+    {"GET", "/services/a%20b/status", "{}", 200},
+    {"GET", "/services/list/status", "[]", 200},
+    {"GET", "/services/types/status", "{\"pid\":\"x\"}", 200},
+    {"GET", "/services/types2/status", "{\"is_up\":null}", 200},
+    {"GET", "/services/types3/status", "{\"raw\":null}", 200},
+    {"POST", "/services/a", "{\"name\":\"a\",\"action\":\"up\",\"result\":\"ok\"}", 200},
+    {"GET", "/services/a/logs?tail=100", "{\"logs\":\"l\\n\",\"tail\":100,\"log_path\":\"/p\"}",
+     200},
+    {"GET", "/services/a/logs?tail=-3", "{\"logs\":\"\",\"tail\":null,\"log_path\":null}", 200},
+    {"DELETE", "/services/a/logs", "{\"log_path\":\"/p\"}", 200},
+    {"GET", "/services/a/run", "{\"path\":\"/r\",\"content\":\"#!\"}", 200},
+    {"PUT", "/services/a/run", "{\"path\":\"/r\",\"content\":\"new\"}", 200},
+    {"GET", "/services/none/status", "{\"error\":\"Service 'none' not found\",\"detail\":null}",
+     404},
+};
+
+static void agent_handle(void *ctx, struct exchange *x)
+{
+    (void)ctx;
+    const struct http_request *r = exchange_request(x);
+    struct http_response resp = {.status = 500, .content_type = "application/json"};
+    const char *text = "{\"error\":\"no such row\"}";
+    for (size_t i = 0; i < ARRAY_LEN(agent_rows); i++) {
+        if (slice_eqs(r->method_text, agent_rows[i].method) &&
+            slice_eqs(r->target, agent_rows[i].target)) {
+            text = agent_rows[i].answer;
+            resp.status = agent_rows[i].status;
+        }
+    }
+    (void)exchange_respond(x, &resp, slice_of(text));
+}
+
+/* --- the runtime --- */
+
+struct job {
+    enum { JOB_LIST, JOB_INSPECT, JOB_ACT, JOB_LOGS } kind;
+    struct err e;
+    void (*fn)(void);
+    void *ctx;
+};
+static bool runtime_up;
+static int64_t seen_timeout, seen_tail;
+static bool seen_all;
+
+static const struct runtime_container one = {.id = "1234",
+                                             .name = "web",
+                                             .status = "running",
+                                             .image = "",
+                                             .created = "2026-11-21T03:52:00.1Z",
+                                             .started_at = "s",
+                                             .finished_at = "f",
+                                             .has_exit_code = true,
+                                             .exit_code = 0};
+
+static void job_run(void *ctx)
+{
+    struct job *j = ctx;
+    bool ok = j->e.code == 0;
+    switch (j->kind) {
+    case JOB_LIST:
+        ((runtime_list_fn)j->fn)(j->ctx, &j->e, &one, ok);
+        break;
+    case JOB_INSPECT:
+        ((runtime_inspect_fn)j->fn)(j->ctx, &j->e, ok ? &one : NULL);
+        break;
+    case JOB_ACT:
+        ((runtime_done_fn)j->fn)(j->ctx, &j->e);
+        break;
+    case JOB_LOGS:
+        ((runtime_logs_fn)j->fn)(j->ctx, &j->e, SLICE_LIT("line\n"));
+        break;
+    }
+    mem_free(j);
+}
+
+static int job(int kind, struct slice name, void (*fn)(void), void *ctx)
+{
+    struct job *j = mem_zalloc(sizeof(*j));
+    if (j == NULL)
+        return ERR_NO_MEMORY;
+    j->kind = kind;
+    j->fn = fn;
+    j->ctx = ctx;
+    if (slice_eqs(name, "none"))
+        err_set(&j->e, ERR_NOT_FOUND, "no");
+    else if (slice_eqs(name, "bad"))
+        err_set(&j->e, ERR_RUNTIME, "409 Client Error");
+    if (loop_defer(rig.loop, job_run, j) == 0)
+        return 0;
+    mem_free(j);
+    return ERR_NO_MEMORY;
+}
+
+static int rt_list(void *self, bool all, runtime_list_fn fn, void *ctx)
+{
+    (void)self;
+    seen_all = all;
+    return job(JOB_LIST, SLICE_LIT(""), (void (*)(void))fn, ctx);
+}
+static int rt_inspect(void *self, struct slice name, runtime_inspect_fn fn, void *ctx)
+{
+    (void)self;
+    return job(JOB_INSPECT, name, (void (*)(void))fn, ctx);
+}
+static int rt_act(void *self, struct slice name, enum runtime_action a, int64_t timeout_s,
+                  runtime_done_fn fn, void *ctx)
+{
+    (void)self;
+    (void)a;
+    seen_timeout = timeout_s;
+    return slice_eqs(name, "busy") ? ERR_BUSY : job(JOB_ACT, name, (void (*)(void))fn, ctx);
+}
+static int rt_logs(void *self, struct slice name, int64_t tail, runtime_logs_fn fn, void *ctx)
+{
+    (void)self;
+    seen_tail = tail;
+    return job(JOB_LOGS, name, (void (*)(void))fn, ctx);
+}
+static bool rt_reachable(void *self)
+{
+    (void)self;
+    return runtime_up;
+}
+static const struct runtime_ops rt_ops = {"fake", rt_list, rt_inspect,
+                                          rt_act, rt_logs, rt_reachable};
+
+/* --- the rig --- */
+
+static const struct protocol *const protocols[] = {&protocol_http1, NULL};
+static const char *const hosts[] = {"robot.local", "named:8081"};
+static const char *const origins[] = {"loopback"};
+static const struct api_cors cors = {origins, 1};
+
+static uint16_t port;
+
+static int setup(void **state)
+{
+    (void)state;
+    struct err e = {0};
+    memset(&rig, 0, sizeof(rig));
+    runtime_up = true;
+    assert_int_equal(loop_new(&rig.loop, &clock_system, &e), 0);
+    snprintf(rig.agent_path, sizeof(rig.agent_path), "/tmp/gantry-rest-%d.sock", (int)getpid());
+    struct server_options so = {.limits = http_limits_default};
+    assert_int_equal(server_new(&rig.agent, rig.loop, &so, &e), 0);
+    assert_int_equal(server_new(&rig.server, rig.loop, &so, &e), 0);
+    struct listener_options lo = {.unix_path = rig.agent_path,
+                                  .unix_mode = 0600,
+                                  .unix_gid = (gid_t)-1,
+                                  .protocols = protocols,
+                                  .handler = agent_handle};
+    struct listener *li;
+    assert_int_equal(server_listen(rig.agent, &lo, &li, &e), 0);
+    assert_int_equal(agent_set_new(&rig.agents, rig.loop, &(struct agent_set_options){0}, &e), 0);
+    struct agent_label labels[] = {{"a", "First"}, {"a", "Last"}};
+    struct agent_options ao = {"robot", rig.agent_path, labels, 2};
+    assert_int_equal(agent_set_add(rig.agents, &ao, &e), 0);
+    ao = (struct agent_options){"away", "/nonexistent/a.sock", NULL, 0};
+    assert_int_equal(agent_set_add(rig.agents, &ao, &e), 0);
+    assert_int_equal(log_hub_new(&rig.hub, rig.loop, &e), 0);
+    rig.runtime = (struct runtime){&rt_ops, NULL};
+    struct rest_options ro = {.loop = rig.loop,
+                              .agents = rig.agents,
+                              .hub = rig.hub,
+                              .runtime = &rig.runtime,
+                              .cors = &cors,
+                              .hosts = hosts,
+                              .n_hosts = 2};
+    assert_int_equal(rest_new(&rig.rest, &ro, &e), 0);
+    lo = (struct listener_options){
+        .host = "127.0.0.1", .protocols = protocols, .handler = rest_handle, .ctx = rig.rest};
+    assert_int_equal(server_listen(rig.server, &lo, &li, &e), 0);
+    port = listener_port(li);
+    struct client_options co = {.target = {.host = "127.0.0.1", .port = port}, .host = "localhost"};
+    assert_int_equal(client_pool_new(&rig.pool, rig.loop, &co, &e), 0);
+    return 0;
+}
+
+static void step_until(const bool *flag)
+{
+    for (int i = 0; !*flag && i < STEPS_MAX; i++)
+        (void)loop_run_once(rig.loop, true);
+    assert_true(*flag);
+}
+
+static void set_flag(void *ctx)
+{
+    *(bool *)ctx = true;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    bool stopped = false, agent_stopped = false, gone = false;
+    client_pool_free(rig.pool);
+    rest_drain(rig.rest);
+    server_stop(rig.server, set_flag, &stopped);
+    step_until(&stopped);
+    server_free(rig.server);
+    agent_set_free(rig.agents);
+    server_stop(rig.agent, set_flag, &agent_stopped);
+    step_until(&agent_stopped);
+    server_free(rig.agent);
+    rest_free(rig.rest, set_flag, &gone);
+    step_until(&gone);
+    log_hub_free(rig.hub);
+    (void)loop_run(rig.loop);
+    loop_free(rig.loop);
+    return 0;
+}
+
+static void answered(void *ctx, const struct err *e, int status, const struct client_response *r,
+                     struct slice body)
+{
+    (void)ctx;
+    rig.done = true;
+    rig.code = e->code;
+    rig.status = status;
+    const struct http_header *h = r ? http_find(r->headers, r->n_headers, "content-type") : NULL;
+    snprintf(rig.type, sizeof(rig.type), "%.*s", h ? (int)h->value.len : 0, h ? h->value.p : "");
+    snprintf(rig.text, sizeof(rig.text), "%.*s", (int)body.len, body.p ? body.p : "");
+}
+
+/* False: it could not even be sent. */
+static bool ask_pool(struct client_pool *p, enum http_method m, const char *target,
+                     const char *body)
+{
+    struct client_request q = {.method = m,
+                               .target = slice_of(target),
+                               .body = body ? slice_of(body) : (struct slice){NULL, 0}};
+    rig.done = false;
+    if (client_fetch(p, &q, answered, NULL, NULL, NULL) != 0)
+        return false;
+    step_until(&rig.done);
+    return true;
+}
+
+#define CS "/containers/robot/services"
+static const struct {
+    enum http_method method;
+    const char *target, *body;
+    int status;
+    const char *text;
+} rows[] = {
+    {HTTP_METHOD_GET, CS, NULL, 200,
+     "{\"container\":\"robot\",\"services\":[{\"id\":\"a\",\"label\":\"Last\"},{\"id\":\"b\","
+     "\"label\":\"b\"}]}"},
+    {HTTP_METHOD_GET, CS "/status", NULL, 200,
+     "{\"container\":\"robot\",\"statuses\":[{\"container\":\"robot\",\"service\":\"a\",\"service_"
+     "label\":\"First\","
+     "\"name\":\"a\",\"raw\":\"up\",\"is_up\":true,\"pid\":7,\"uptime_seconds\":1},{\"container\":"
+     "\"robot\","
+     "\"service\":\"\",\"service_label\":\"\",\"name\":\"\",\"raw\":\"\",\"is_up\":false,\"pid\":"
+     "null,"
+     "\"uptime_seconds\":null}]}"},
+    {HTTP_METHOD_GET, CS "/a/status", NULL, 200,
+     "{\"container\":\"robot\",\"service\":\"a\",\"service_label\":\"First\",\"name\":\"a\","
+     "\"raw\":\"r\","
+     "\"is_up\":true,\"pid\":7,\"uptime_seconds\":null}"},
+    {HTTP_METHOD_GET, CS "/a%20b/status", NULL, 200,
+     "{\"container\":\"robot\",\"service\":\"a b\",\"service_label\":\"a b\",\"name\":\"a "
+     "b\",\"raw\":\"\","
+     "\"is_up\":false,\"pid\":null,\"uptime_seconds\":null}"},
+    {HTTP_METHOD_GET, CS "/list/status", NULL, 503,
+     "{\"error\":\"Failed to communicate with agent: unexpected answer: not an "
+     "object\",\"detail\":null}"},
+    {HTTP_METHOD_GET, CS "/types/status", NULL, 503,
+     "{\"error\":\"Failed to communicate with agent: unexpected answer: member 'pid' has a wrong "
+     "type\",\"detail\":null}"},
+    {HTTP_METHOD_GET, CS "/types2/status", NULL, 503,
+     "{\"error\":\"Failed to communicate with agent: unexpected answer: member 'is_up' has a wrong "
+     "type\",\"detail\":null}"},
+    {HTTP_METHOD_GET, CS "/types3/status", NULL, 503,
+     "{\"error\":\"Failed to communicate with agent: unexpected answer: member 'raw' has a wrong "
+     "type\",\"detail\":null}"},
+    {HTTP_METHOD_GET, CS "/%2e%2e/status", NULL, 503,
+     "{\"error\":\"Failed to communicate with agent: '..' is not a service "
+     "name\",\"detail\":null}"},
+    {HTTP_METHOD_GET, CS "/a%00b/status", NULL, 503,
+     "{\"error\":\"Failed to communicate with agent: 'a\\u0000b' is not a service "
+     "name\",\"detail\":null}"},
+    {HTTP_METHOD_GET, "/containers/x%00y/services", NULL, 404,
+     "{\"error\":\"Container 'x\\u0000y' not found\",\"detail\":null}"},
+    {HTTP_METHOD_POST, CS "/a", "{\"action\":\"restart\"}", 200,
+     "{\"container\":\"robot\",\"service\":\"a\",\"action\":\"restart\",\"result\":\"ok\"}"},
+    {HTTP_METHOD_GET, CS "/a/logs", NULL, 200,
+     "{\"container\":\"robot\",\"service\":\"a\",\"logs\":\"l\\n\",\"tail\":100,\"log_path\":\"/"
+     "p\"}"},
+    {HTTP_METHOD_GET, CS "/a/logs?tail=-3&cursor=x", NULL, 200,
+     "{\"container\":\"robot\",\"service\":\"a\",\"logs\":\"\",\"tail\":-3,\"log_path\":null}"},
+    {HTTP_METHOD_DELETE, CS "/a/logs", NULL, 200,
+     "{\"container\":\"robot\",\"service\":\"a\",\"message\":\"Logs cleared "
+     "successfully\",\"log_path\":\"/p\"}"},
+    {HTTP_METHOD_GET, CS "/a/run", NULL, 200,
+     "{\"container\":\"robot\",\"service\":\"a\",\"path\":\"/r\",\"content\":\"#!\"}"},
+    {HTTP_METHOD_PUT, CS "/a/run", "{\"content\":\"new\"}", 200,
+     "{\"container\":\"robot\",\"service\":\"a\",\"path\":\"/r\",\"content\":\"new\"}"},
+    {HTTP_METHOD_PUT, CS "/a/run", "{\"content\":\" \\n\"}", 400,
+     "{\"error\":\"Content must not be empty\",\"detail\":null}"},
+    {HTTP_METHOD_PUT, "/containers/x/services/a/run", "{\"content\":\"\"}", 404,
+     "{\"error\":\"Container 'x' not found\",\"detail\":null}"},
+    {HTTP_METHOD_GET, "/containers/robot/ros2/topics", NULL, 503,
+     "{\"error\":\"ROS2 plugin for container 'robot' is not available. Check if ROS2 configuration "
+     "exists in "
+     "config.yml and zenoh connection.\",\"detail\":null}"},
+    {HTTP_METHOD_GET, "/containers/x/ros2/topics/%2Fa", NULL, 404,
+     "{\"error\":\"Container 'x' not found\",\"detail\":null}"},
+    {HTTP_METHOD_GET, "/docker/containers?all=1", NULL, 200,
+     "{\"containers\":[{\"id\":\"1234\",\"name\":\"web\",\"status\":\"running\",\"image\":\"\","
+     "\"created\":\"2026-11-21T03:52:00.1Z\"}]}"},
+    {HTTP_METHOD_GET, "/docker/containers/web/status", NULL, 200,
+     "{\"id\":\"1234\",\"name\":\"web\",\"status\":\"running\",\"state\":\"running\",\"running\":"
+     "true,"
+     "\"restarting\":false,\"paused\":false,\"image\":\"\",\"created\":\"2026-11-21T03:52:00.1Z\","
+     "\"started_at\":\"s\","
+     "\"finished_at\":\"f\",\"exit_code\":0}"},
+    {HTTP_METHOD_GET, "/docker/containers/none/status", NULL, 404,
+     "{\"error\":\"Docker container 'none' not found\",\"detail\":null}"},
+    {HTTP_METHOD_GET, "/docker/containers/bad/status", NULL, 503,
+     "{\"error\":\"Failed to get container status: 409 Client Error\",\"detail\":null}"},
+    {HTTP_METHOD_POST, "/docker/containers/web", "{\"action\":\"stop\",\"timeout\":\"3\"}", 200,
+     "{\"name\":\"web\",\"action\":\"stop\",\"result\":\"ok\"}"},
+    {HTTP_METHOD_POST, "/docker/containers/busy", "{\"action\":\"stop\"}", 503,
+     "{\"error\":\"Failed to control container: too busy\",\"detail\":null}"},
+    {HTTP_METHOD_GET, "/docker/containers/web/logs?tail=-1", NULL, 200,
+     "{\"container\":\"web\",\"logs\":\"line\\n\",\"tail\":-1}"},
+    {HTTP_METHOD_GET, "/ws/containers/robot/services/a/logs", NULL, 404,
+     "{\"detail\":\"Not Found\"}"},
+};
+
+static void calls(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        assert_true(ask_pool(rig.pool, rows[i].method, rows[i].target, rows[i].body));
+        if (rig.code != 0 || rig.status != rows[i].status || strcmp(rig.text, rows[i].text) != 0)
+            fail_msg("%s: %d %d %s", rows[i].target, rig.code, rig.status, rig.text);
+        assert_string_equal(rig.type, "application/json");
+    }
+    assert_int_equal(seen_tail, -1);
+    assert_true(seen_all);
+}
+
+static void timeouts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body;
+        int64_t want;
+    } bodies[] = {{"{\"action\":\"stop\"}", 10},
+                  {"{\"action\":\"stop\",\"timeout\":null}", 10},
+                  {"{\"action\":\"stop\",\"timeout\":0}", 10},
+                  {"{\"action\":\"stop\",\"timeout\":-1}", -1},
+                  {"{\"action\":\"stop\",\"timeout\":3}", 3}};
+    for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+        assert_true(ask_pool(rig.pool, HTTP_METHOD_POST, "/docker/containers/web", bodies[i].body));
+        assert_int_equal(rig.status, 200);
+        assert_int_equal(seen_timeout, bodies[i].want);
+    }
+}
+
+static void agent_texts(void **state)
+{
+    (void)state;
+    assert_true(ask_pool(rig.pool, HTTP_METHOD_GET, "/containers/away/services", NULL));
+    assert_int_equal(rig.status, 503);
+    assert_string_equal(
+        rig.text,
+        "{\"error\":\"Failed to communicate with agent: [Errno 2] No such file or directory\","
+        "\"detail\":null}");
+    assert_true(ask_pool(rig.pool, HTTP_METHOD_GET, CS "/none/status", NULL));
+    assert_int_equal(rig.status, 503);
+    assert_non_null(strstr(
+        rig.text, "Client error '404 Not Found' for url 'http://agent/services/none/status'"));
+    assert_non_null(strstr(rig.text, "Service 'none' not found"));
+}
+
+static void engine_comes_and_goes(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        runtime_up = i == 1;
+        assert_true(ask_pool(rig.pool, HTTP_METHOD_GET, "/docker/containers", NULL));
+        assert_int_equal(rig.status, runtime_up ? 200 : 503);
+        /* the precondition comes before the values, and after the body's syntax */
+        assert_true(
+            ask_pool(rig.pool, HTTP_METHOD_POST, "/docker/containers/web", "{\"action\":\"x\"}"));
+        assert_int_equal(rig.status, runtime_up ? 422 : 503);
+        assert_true(ask_pool(rig.pool, HTTP_METHOD_POST, "/docker/containers/web", "{"));
+        assert_int_equal(rig.status, 422);
+    }
+}
+
+static void host_names(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *host;
+        bool ok;
+    } names[] = {{"localhost", true},       {"LOCALHOST:1", true},   {"127.0.0.1", true},
+                 {"127.9.9.9:80", true},    {"[::1]:80", true},      {"robot.local", true},
+                 {"Robot.Local:99", true},  {"named:8081", true},    {"named:8082", false},
+                 {"named", false},          {"evil.example", false}, {"127.evil.example", false},
+                 {"localhost.evil", false}, {"10.0.0.1", false},     {"[::2]", false}};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct client_pool *p = NULL;
+        struct client_options o = {.target = {.host = "127.0.0.1", .port = port},
+                                   .host = names[i].host};
+        assert_int_equal(client_pool_new(&p, rig.loop, &o, NULL), 0);
+        assert_true(ask_pool(p, HTTP_METHOD_GET, "/", NULL));
+        if (rig.status != (names[i].ok ? 200 : 421))
+            fail_msg("%s: %d", names[i].host, rig.status);
+        client_pool_free(p);
+    }
+}
+
+/* Each $ref has its schema, each operation id is there once, and the text is JSON. */
+static void openapi(void **state)
+{
+    (void)state;
+    struct slice text = rest_openapi(rig.rest);
+    json_t *root = json_parse(text, NULL, NULL);
+    assert_non_null(root);
+    assert_string_equal(json_get_str(root, "openapi"), "3.1.0");
+    json_t *schemas = json_object_get(json_object_get(root, "components"), "schemas");
+    static const char ref[] = "\"$ref\":\"#/components/schemas/";
+    for (const char *p = text.p; (p = strstr(p, ref)) != NULL;) {
+        char name[64];
+        p += sizeof(ref) - 1;
+        snprintf(name, sizeof(name), "%.*s", (int)strcspn(p, "\""), p);
+        if (json_object_get(schemas, name) == NULL)
+            fail_msg("no schema %s", name);
+    }
+    assert_int_equal(json_object_size(schemas), 24);
+    json_t *paths = json_object_get(root, "paths");
+    assert_int_equal(json_object_size(paths), 14);
+    json_t *topic = json_object_get(paths, "/containers/{container}/ros2/topics/{topic}");
+    assert_non_null(json_object_get(topic, "get"));
+    json_decref(root);
+    size_t n;
+    const struct api_route *r = rest_routes(&n);
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < i && r[i].operation_id != NULL; k++)
+            assert_true(r[k].operation_id == NULL ||
+                        strcmp(r[k].operation_id, r[i].operation_id) != 0);
+    }
+}
+
+static void no_memory(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i += 3) {
+        for (uint64_t n = 1; n < 400; n++) {
+            mem_fail_at(n, false);
+            bool sent = ask_pool(rig.pool, rows[i].method, rows[i].target, rows[i].body);
+            bool hit = mem_fail_hit();
+            mem_fail_at(0, false);
+            if (sent && rig.code == 0 && rig.status != rows[i].status && rig.status != 503)
+                fail_msg("%s, allocation %d: %d %s", rows[i].target, (int)n, rig.status, rig.text);
+            if (!hit)
+                break;
+        }
+        assert_true(ask_pool(rig.pool, rows[i].method, rows[i].target, rows[i].body));
+        assert_int_equal(rig.status, rows[i].status); /* and it has recovered */
+    }
+}
+
+int main(void)
+{
+    json_in_init();
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(calls),      TEST(timeouts), TEST(agent_texts), TEST(engine_comes_and_goes),
+        TEST(host_names), TEST(openapi),  TEST(no_memory)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
