@@ -34,7 +34,7 @@ static int add_trailer(struct answer *a, size_t n)
 
 static int grow_headers(struct answer *a)
 {
-    size_t cap = a->cap_headers * 2;
+    size_t cap = a->cap_headers * 2 < ANSWER_MAX_HEADERS ? a->cap_headers * 2 : ANSWER_MAX_HEADERS;
     struct answer_field *fields;
     struct http_header *headers;
 

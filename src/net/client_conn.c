@@ -33,14 +33,17 @@ static void set_deadline(struct client_conn *k, uint64_t after_ms)
     loop_timer_start(&k->timer, k->deadline_ms - now, 0);
 }
 
-/* Call and connection part. */
+/* Call and connection part; a parser that is on the stack tells no more. */
 static struct client_call *take_call(struct client_conn *k)
 {
     struct client_call *c = k->call;
 
     k->call = NULL;
-    if (c != NULL)
-        c->conn = NULL;
+    if (c == NULL)
+        return NULL;
+    c->conn = NULL;
+    if (c->in_feed)
+        answer_stop(&c->answer);
     return c;
 }
 
