@@ -194,8 +194,9 @@ static struct frame *push(struct reader *rd, enum frame_kind kind, const yaml_ev
     return f;
 }
 
-static void push_struct(struct reader *rd, const struct schema *s, void *obj,
-                        const yaml_event_t *ev)
+/* NULL when the text ends here. */
+static struct frame *push_struct(struct reader *rd, const struct schema *s, void *obj,
+                                 const yaml_event_t *ev)
 {
     INVARIANT(s->n_fields <= MAX_FIELDS);
     struct frame *f = push(rd, IN_STRUCT, ev);
@@ -203,6 +204,7 @@ static void push_struct(struct reader *rd, const struct schema *s, void *obj,
         f->schema = s;
         f->obj = obj;
     }
+    return f;
 }
 
 static void check_member(struct reader *rd, const struct schema_field *field, const void *member,
@@ -448,9 +450,9 @@ static void member_value(struct reader *rd, const struct schema_field *field, vo
         fault_at(rd, ev->start_mark, field->name, expected(field));
         skip_value(rd, ev);
     } else if (field->type == SCHEMA_STRUCT) {
-        push_struct(rd, field->sub, member, ev);
-        if (rd->stop == 0)
-            top(rd)->field = field;
+        struct frame *f = push_struct(rd, field->sub, member, ev);
+        if (f != NULL)
+            f->field = field;
     } else {
         open_list(rd, field, member, ev);
     }
@@ -476,11 +478,11 @@ static void element_value(struct reader *rd, struct frame *list, void *item, con
         skip_value(rd, ev);
         return;
     }
-    push_struct(rd, list->field->sub, item, ev);
-    if (rd->stop == 0) {
-        top(rd)->map_key = key;
-        top(rd)->hidden = hidden;
-        top(rd)->index = index;
+    struct frame *f = push_struct(rd, list->field->sub, item, ev);
+    if (f != NULL) {
+        f->map_key = key;
+        f->hidden = hidden;
+        f->index = index;
     }
 }
 
