@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import time
+import urllib.parse
 
 SANITIZED = bool(os.environ.get("GANTRY_SANITIZED"))
 
@@ -340,4 +341,4 @@ http:
 
 
 def status_of(stack, name):
-    return stack.ask_agent("GET", f"/services/{name}/status").json()
+    return stack.ask_agent("GET", f"/services/{urllib.parse.quote(name)}/status").json()

@@ -196,7 +196,7 @@ def test_agent_comes_and_goes(own_stack):
 
 
 BAD_CONFIGS = [
-    ("containers:\n  a:\n    sockets: x\n", "2", "sockets"),
+    ("containers:\n  a:\n    sockets: x\n", "3", "sockets"),
     ("containers: 5\n", "1", "5"),
     ("nonsense: 1\n", "1", "nonsense"),
     ("containers:\n  a: {socket_path: 7}\n", "2", "7"),
