@@ -33,15 +33,22 @@ esac
 
 # --- processes: known by pid and start time, so that a pid that was given to another is left alone ---
 
-# stat_of PID: state and start time (fields 3 and 22 of proc(5), behind the name in parentheses).
+# stat_of PID: sets stat_state and stat_start (fields 3 and 22 of proc(5), behind the name in
+# parentheses); empty if there is none. Without other programs: Ctrl-C would end those.
 stat_of() {
-    sed -n 's/^.*) //p' "/proc/$1/stat" 2>/dev/null | awk '{print $1, $20}'
+    stat_state='' stat_start='' line=''
+    { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 0
+    # shellcheck disable=SC2086 # words are wanted
+    set -- ${line##*) }
+    stat_state=$1
+    shift 19
+    stat_start=$1
 }
 
 # alive PID START: still that process, and no zombie.
 alive() {
-    now=$(stat_of "$1")
-    [ -n "$now" ] && [ "${now#* }" = "$2" ] && [ "${now%% *}" != Z ]
+    stat_of "$1"
+    [ -n "$stat_start" ] && [ "$stat_start" = "$2" ] && [ "$stat_state" != Z ]
 }
 
 # start NAME LOG COMMAND...: in a session of its own, so that Ctrl-C reaches only this script.
@@ -51,15 +58,17 @@ start() {
     shift 2
     setsid "$@" </dev/null >>"$log" 2>&1 9>&- &
     pid=$!
-    now=$(stat_of "$pid")
-    printf '%s %s %s\n' "$name" "$pid" "${now#* }" >>"$pids"
+    stat_of "$pid"
+    printf '%s %s %s\n' "$name" "$pid" "$stat_start" >>"$pids"
 }
 
 # running NAME: the last one recorded under that name lives.
 running() {
-    # shellcheck disable=SC2046 # two words are wanted
-    set -- $(awk -v n="$1" '$1 == n {p = $2 " " $3} END {print p}' "$pids" 2>/dev/null)
-    [ $# -eq 2 ] && alive "$1" "$2"
+    found_pid='' found_start=''
+    while read -r n p since; do
+        if [ "$n" = "$1" ]; then found_pid=$p found_start=$since; fi
+    done <"$pids"
+    [ -n "$found_pid" ] && alive "$found_pid" "$found_start"
 }
 
 # await SECONDS COMMAND...: until it succeeds. Ten tries a second. Ctrl-C cuts it short at the start.
@@ -150,12 +159,12 @@ pids=$state/pids
 exec 9>>"$state/lock" || die "cannot write to \"$state\""
 flock -n 9 || die "already running in \"$state\"; end that one with Ctrl-C, or set GANTRY_DEMO_DIR"
 
-trap '' PIPE
-trap 'interrupted=true' INT TERM HUP
+trap '' PIPE INT TERM HUP
 if [ -f "$pids" ]; then
     say "An earlier run was killed; ending what it left."
     end_all || die "could not end all of it; see $pids"
 fi
+trap 'interrupted=true' INT TERM HUP
 rm -rf "$scandir" "$state/logs" "$state/www" "$state/run" "$state/config.yml" "$state/gantry" "$state"/*.log
 mkdir -p "$scandir" "$state/logs" "$state/www" "$state/run" || die "cannot write to \"$state\""
 # The kernel takes 107 bytes for the path of a socket.
@@ -334,11 +343,11 @@ attempt() {
         [ "$code" -eq 130 ] && grep -q '^tick [0-9]' "$state/check.log"
         ;;
     "$shown/gantry "*) "$state/gantry" ${1#"$shown/gantry"} ;;
-    *) $1 --fail --max-time 10 && say "" ;;
+    *) $1 --fail --max-time 10 ;;
     esac
     code=$?
     [ "$code" -eq 0 ] || say "FAILED ($code): $1"
-    say ""
+    printf '\n\n'
     return "$code"
 }
 
@@ -357,6 +366,8 @@ watch() {
     while ! $interrupted; do
         for name in svscan agent gantryd; do
             running "$name" || {
+                # Ctrl-C may have ended the tools that looked, and nothing else.
+                $interrupted && return 0
                 say "demo: $name has ended by itself; the end of its log:" >&2
                 tail -n 5 "$state/$name.log" >&2
                 return 1

@@ -74,8 +74,19 @@ static const char *error_text(const json_t *doc)
     return json_get_str(json_array_get(list, 0), "msg");
 }
 
-static const char *hint_for(const struct cli *c, int status)
+/* An agent's own words come third, behind the two lines that old clients know (contract 1.8):
+ * "...: Client error '404 Not Found' for url '...'\nFor more information check: ...\nService ..."
+ */
+static const char *agents_words(const char *text)
 {
+    const char *line = strstr(text, "\nFor more information check: ");
+    const char *words = line == NULL ? NULL : strchr(line + 1, '\n');
+    return words == NULL || words[1] == '\0' ? text : words + 1;
+}
+
+static const char *hint_for(const struct cli *c, int status, const char *text)
+{
+    static const char see_services[] = "see: gantry containers, gantry services CONTAINER";
     const struct verb *v = c->args.verb;
     bool docker = v != NULL && v->group != NULL;
     switch (status) {
@@ -83,17 +94,18 @@ static const char *hint_for(const struct cli *c, int status)
     case 403:
         return "this caller has no right to do that";
     case 404:
-        return docker ? "see: gantry docker ps -a"
-                      : "see: gantry containers, gantry services CONTAINER";
-    case 421:
-        return "the server must know this name: http.hosts in its configuration";
+        return docker ? "see: gantry docker ps -a" : see_services;
     case 503:
-        return docker ? "is the Docker engine running?"
-                      : "is gantry-agent running in the container?";
+        if (docker)
+            return "is the Docker engine running?";
+        if (strstr(text, ": Client error '404") != NULL)
+            return see_services;
+        return strstr(text, ": Client error") == NULL ? "is gantry-agent running in the container?"
+                                                      : NULL;
     case 504:
         return "try again, or see the log of gantryd";
     default:
-        return status < 400 ? "is this address gantryd's?" : NULL;
+        return NULL;
     }
 }
 
@@ -103,9 +115,12 @@ int cli_fail_status(struct cli *c, int status, struct slice body)
     _cleanup_(json_decrefp) json_t *doc = json_parse(body, NULL, NULL);
     const char *text = error_text(doc);
     if (text != NULL)
-        return cli_fail(c, code, hint_for(c, status), "%s", text);
-    return cli_fail(c, code, hint_for(c, status), "the server answered %d %s", status,
-                    http_status_text(status));
+        return cli_fail(c, code, hint_for(c, status, text), "%s", agents_words(text));
+    /* gantryd itself says without JSON only that a request was bad, or that it has failed. */
+    bool foreign = status < 400 || (status != 400 && status < 500 && code == EXIT_NO);
+    return cli_fail(c, foreign ? EXIT_UNREACHABLE : code,
+                    foreign ? "is this address gantryd's?" : hint_for(c, status, ""),
+                    "%s answered %d %s", c->host.text, status, http_status_text(status));
 }
 
 void cli_flush(struct cli *c)

@@ -56,6 +56,12 @@ static const struct canned answers[] = {
     {"POST", SERVICES "/locked", 403, "{\"error\":\"not\\nyours\",\"detail\":null}"},
     {"POST", SERVICES "/odd", 422,
      "{\"detail\":[{\"type\":\"missing\",\"loc\":[\"body\"],\"msg\":\"Field required\"}]}"},
+    {"POST", SERVICES "/gone", 503,
+     "{\"error\":\"Failed to communicate with agent: Client error '404 Not Found' for url 'x'\\n"
+     "For more information check: y\\nService 'gone' not found\",\"detail\":null}"},
+    {"POST", SERVICES "/away", 503, "{\"error\":\"Failed to communicate with agent: no\"}"},
+    {"POST", SERVICES "/html", 405, "<html>"},
+    {"POST", SERVICES "/broken", 500, "Internal Server Error"},
     {"GET", SERVICES "/web/logs?tail=2", 200, "{\"logs\":\"one\\u001b[31m\\ntwo\",\"tail\":2}"},
     {"DELETE", SERVICES "/web/logs", 200, "{\"message\":\"Logs cleared successfully\"}"},
     {"GET", SERVICES "/web/run", 200,
@@ -72,7 +78,6 @@ static const struct canned answers[] = {
      "\"started_at\":\"2026-11-21T03:52:00Z\",\"finished_at\":\"0001-01-01T00:00:00Z\"}"},
     {"POST", "/docker/containers/zenoh", 200, "{\"result\":\"ok\"}"},
     {"GET", "/docker/containers/zenoh/logs?tail=-1", 200, "{\"logs\":\"all\\n\",\"tail\":-1}"},
-    {"GET", "/docker/containers?x", 421, "Misdirected"},
 };
 
 /* Follows: the first stream gives two lines and breaks, the second must resume behind them. */
@@ -298,6 +303,15 @@ static void control(void **state)
     assert_string_equal(o.out, "web: restart: ok\n");
     assert_non_null(strstr(o.err, "gantry: not yours (this caller has no right to do that)\n"));
     assert_non_null(strstr(o.err, "gantry: Field required\n"));
+    RUN(&o, "up", "robot", "gone");
+    assert_string_equal(o.err, "gantry: Service 'gone' not found (see: gantry containers, gantry "
+                               "services CONTAINER)\n");
+    RUN(&o, "up", "robot", "away");
+    assert_non_null(strstr(o.err, "agent: no (is gantry-agent running in the container?)\n"));
+    RUN(&o, "up", "robot", "html"); /* not gantryd */
+    assert_int_equal(o.code, EXIT_UNREACHABLE);
+    RUN(&o, "up", "robot", "broken");
+    assert_int_equal(o.code, EXIT_NO);
     RUN(&o, "up", "robot", "..");
     assert_int_equal(o.code, EXIT_USAGE);
     RUN(&o, "up", "robot", "a/b");
