@@ -154,7 +154,7 @@ static void free_parts(struct daemon *d)
         rest_free(d->rest, rest_gone, d);
 }
 
-/* Runs until server and viewers are over: a WebSocket may need a moment to say goodbye. */
+/* Server and viewers are over: so are we. */
 static void on_step(void *ctx)
 {
     struct daemon *d = ctx;
@@ -166,10 +166,14 @@ static void on_drained(void *ctx)
 {
     struct daemon *d = ctx;
     d->drained = true;
+    /* Not from here: the server is still in its own code. Without memory the timer does it. */
+    (void)loop_defer(d->loop, on_step, d);
 }
 
 static void stop(struct daemon *d, int signum)
 {
+    if (d->drained)
+        return; /* only closing is left */
     if (d->stopping) {
         /* Asked twice: no goodbyes. Socket files are all that would stay behind. */
         listeners_unlink(&d->listeners);
