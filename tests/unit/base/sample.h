@@ -47,7 +47,7 @@ static const struct schema service_schema = {
     "Service", sizeof(struct service), NULL, service_fields, 2, NULL};
 
 static const struct schema_field container_fields[] = {
-    {"name", SCHEMA_STR, 0, AT(container, name)},
+    {"name", SCHEMA_STR, SCHEMA_REQUIRED, AT(container, name)},
     {"socket_path", SCHEMA_STR, SCHEMA_REQUIRED, AT(container, socket_path),
      .check = check_absolute, .doc = "Socket of the agent."},
     {"services", SCHEMA_LIST, 0, AT(container, services), .max = 3, .sub = &service_schema},

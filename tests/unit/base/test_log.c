@@ -164,6 +164,27 @@ static void long_lines(void **state)
     }
 }
 
+/* Byte by byte over the limit: the end of the object always has its place, and a cut is told. */
+static void lines_at_the_limit(void **state)
+{
+    (void)state;
+    static char big[5000];
+    int cut = 0, whole = 0;
+    for (size_t len = 3850; len < 4100; len++) {
+        memset(big, 'x', len);
+        big[len] = '\0';
+        LOG(INFO, "net", "net-x", "m", LF_STR("a", big));
+        json_t *v = take_json();
+        bool told = false;
+        size_t got = json_get_str(v, "a") != NULL ? strlen(json_get_str(v, "a")) : 0;
+        assert_int_equal(json_get_bool(v, "cut", &told) && told, got < len);
+        cut += told;
+        whole += !told;
+        json_decref(v);
+    }
+    assert_true(cut > 20 && whole > 20);
+}
+
 static void a_full_pipe_loses_lines_and_says_so(void **state)
 {
     (void)state;
@@ -220,6 +241,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(logfmt_lines, setup, teardown),
         cmocka_unit_test_setup_teardown(levels, setup, teardown),
         cmocka_unit_test_setup_teardown(long_lines, setup, teardown),
+        cmocka_unit_test_setup_teardown(lines_at_the_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_pipe_loses_lines_and_says_so, setup, teardown),
         cmocka_unit_test_setup_teardown(a_broken_pipe_is_no_matter, setup, teardown),
         cmocka_unit_test_setup_teardown(sockets, setup, teardown),

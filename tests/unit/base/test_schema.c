@@ -202,7 +202,7 @@ static void writes_json_schema(void **state)
                   "\"socket_path\":{\"type\":\"string\",\"description\":\"Socket of the agent.\"},"
                   "\"services\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/components/schemas/"
                   "Service\"},\"maxItems\":3},"
-                  "\"ros2\":{\"deprecated\":true}},\"required\":[\"socket_path\"]}");
+                  "\"ros2\":{\"deprecated\":true}},\"required\":[\"name\",\"socket_path\"]}");
     buf_clear(&b);
     json_begin(&j, &b);
     schema_write_openapi(&sample_schema, &j);
