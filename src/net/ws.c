@@ -1,6 +1,7 @@
-/* ws.c: WebSocket, server side. wslay cuts the bytes into frames; messages, control frames and the
- * close handshake are handled here, because frames that go to 1,000 viewers are shared, and because
- * an idle socket is to hold neither a frame parser (4 KiB) nor zlib state.
+/* ws.c: WebSocket, server side: sending, closing, time; reading is in ws_read.c. wslay cuts the
+ * bytes into frames; messages, control frames and the close handshake are handled here, because
+ * frames that go to 1,000 viewers are shared, and because an idle socket is to hold neither a frame
+ * parser (4 KiB) nor zlib state.
  *
  * Life: ws_accept -> ... -> the stream's `closed` -> ws_user.closed -> freed. Nothing frees
  * earlier.
@@ -9,11 +10,7 @@
 
 #include <string.h>
 
-#include <wslay/wslay.h>
-
-#include "base/list.h"
 #include "base/mem.h"
-#include "base/sm.h"
 #include "base/str.h"
 #include "net/ws_priv.h"
 
@@ -25,77 +22,15 @@
 #define WS_CLOSE_MS 5000u    /* for the peer's half of the close handshake */
 #define WS_DEFLATE_FROM 64u  /* shorter messages are not worth it */
 #define WS_QUEUE_SPARE 65536 /* of the stream's queue, for control frames beyond max_queue */
-#define WS_CONTROL_MAX 125u  /* RFC 6455, section 5.5 */
 #define WS_HEAD_MAX 10u
 #define WS_SCRATCH_KEEP 65536u /* a larger work buffer is given back after use */
 
-/* Close codes of RFC 6455, section 7.4. */
-enum {
-    CLOSE_NORMAL = 1000,
-    CLOSE_PROTOCOL = 1002,
-    CLOSE_NO_CODE = 1005,
-    CLOSE_ABNORMAL = 1006,
-    CLOSE_BAD_DATA = 1007,
-    CLOSE_TOO_BIG = 1009,
-    CLOSE_INTERNAL = 1011,
-};
-
-enum ws_state { WS_OPEN, WS_CLOSING, WS_CLOSED };
 static const struct sm_state ws_states[] = {
     [WS_OPEN] = {"open", 1u << WS_CLOSING | 1u << WS_CLOSED, false},
     [WS_CLOSING] = {"closing", 1u << WS_CLOSED, false},
     [WS_CLOSED] = {"closed", 0, true},
 };
 static const struct sm_table ws_table = {"websocket", ws_states, ARRAY_LEN(ws_states)};
-
-/* What the sockets of one loop share; there while there are any. */
-struct ws_hub {
-    struct list_node link; /* in hubs */
-    struct loop *loop;
-    struct list_node sockets;
-    size_t n_sockets;
-    struct loop_timer timer; /* at the earliest due time of all sockets */
-    uint64_t timer_at_ms;    /* UINT64_MAX: stopped */
-    uint64_t grain_ms;       /* the timer does not run more often than this */
-    struct ws_zip *zip;
-    struct buf squeezed;              /* compressed text to be sent */
-    struct ws *reading;               /* whose bytes the parser's callback takes */
-    wslay_frame_context_ptr spare_rx; /* kept for the next socket that has something to read */
-};
-
-struct ws {
-    uint32_t magic;
-    struct list_node link; /* in hub->sockets */
-    struct ws_hub *hub;
-    struct stream *stream; /* NULL until taken over */
-    struct ws_user user;
-    void *ctx;
-    struct ws_options o;
-    struct ws_deflate deflate;
-    struct sm sm;
-    uint64_t due_ms; /* ping, give up waiting for its pong, or give up closing */
-    bool awaiting_pong;
-    bool close_seen; /* the peer's close frame came, or we failed the connection: read no more */
-    int code;        /* for `closed` */
-    char *early;     /* bytes that came with the request, until the loop runs */
-    size_t n_early;
-    bool early_pending; /* ws_early_later holds a pointer to us */
-    bool gone;          /* closed was told; ws_early_later frees */
-
-    /* Reading. rx is NULL between frames when nothing is buffered in it. */
-    wslay_frame_context_ptr rx;
-    const char *in;
-    size_t n_in;
-    uint64_t fed, parsed; /* bytes given to rx, bytes of the frames it made of them */
-    bool in_frame;
-    uint64_t frame_left;
-    struct buf message; /* data frames so far */
-    bool in_message;
-    uint8_t message_opcode;
-    bool message_zipped;
-    char control[WS_CONTROL_MAX];
-    size_t n_control;
-};
 
 struct ws_frame {
     uint32_t refs;
@@ -164,7 +99,7 @@ static void hub_arm(struct ws_hub *h, uint64_t at_ms)
     loop_timer_start(&h->timer, wait, 0);
 }
 
-static void ws_due(struct ws *w, uint64_t after_ms)
+void ws_due(struct ws *w, uint64_t after_ms)
 {
     w->due_ms = loop_now_ms(w->hub->loop) + after_ms;
     hub_arm(w->hub, w->due_ms);
@@ -211,7 +146,7 @@ static size_t frame_head(char out[WS_HEAD_MAX], uint8_t opcode, bool zipped, siz
     return 2 + n;
 }
 
-static int send_control(struct ws *w, uint8_t opcode, const char *p, size_t n)
+int ws_send_control(struct ws *w, uint8_t opcode, const char *p, size_t n)
 {
     char out[2 + WS_CONTROL_MAX];
     INVARIANT(n <= WS_CONTROL_MAX);
@@ -331,15 +266,14 @@ size_t ws_queued(const struct ws *w)
 
 /* ---- closing ---- */
 
-/* Sends our close frame and waits for the peer's, for a while. code CLOSE_NO_CODE: an empty one. */
-static void begin_close(struct ws *w, int code, const char *reason)
+void ws_begin_close(struct ws *w, int code, const char *reason)
 {
     char body[WS_CONTROL_MAX];
     size_t n = 0;
     sm_move(&w->sm, WS_CLOSING, NULL);
-    if (w->code == CLOSE_ABNORMAL)
+    if (w->code == WS_CLOSE_ABNORMAL)
         w->code = code;
-    if (code != CLOSE_NO_CODE) {
+    if (code != WS_CLOSE_NO_CODE) {
         body[n++] = (char)(code >> 8);
         body[n++] = (char)code;
         size_t len = reason != NULL ? strlen(reason) : 0;
@@ -354,31 +288,29 @@ static void begin_close(struct ws *w, int code, const char *reason)
     }
     w->awaiting_pong = false;
     ws_due(w, WS_CLOSE_MS);
-    if (send_control(w, WSLAY_CONNECTION_CLOSE, body, n) != 0)
+    if (ws_send_control(w, WSLAY_CONNECTION_CLOSE, body, n) != 0)
         stream_close(w->stream);
 }
 
-/* Both sides have closed, or there is nothing to wait for: send the rest and end. */
-static void finish_close(struct ws *w)
+void ws_finish_close(struct ws *w)
 {
     w->close_seen = true;
     if (!stream_closing(w->stream))
         stream_shutdown(w->stream);
 }
 
-/* The peer broke a rule: tell it, listen no more. */
-static void fail(struct ws *w, int code)
+void ws_fail(struct ws *w, int code)
 {
     if (w->sm.state == WS_OPEN)
-        begin_close(w, code, NULL);
-    finish_close(w);
+        ws_begin_close(w, code, NULL);
+    ws_finish_close(w);
 }
 
 void ws_close(struct ws *w, int code, const char *reason)
 {
     CHECK_MAGIC(w, WS_MAGIC);
     if (w->sm.state == WS_OPEN && w->stream != NULL && !stream_closing(w->stream))
-        begin_close(w, code, reason);
+        ws_begin_close(w, code, reason);
 }
 
 void ws_abort(struct ws *w)
@@ -416,7 +348,7 @@ static void ws_expired(struct ws *w)
     }
     w->awaiting_pong = true;
     w->due_ms = loop_now_ms(w->hub->loop) + w->o.pong_ms;
-    if (send_control(w, WSLAY_PING, NULL, 0) != 0)
+    if (ws_send_control(w, WSLAY_PING, NULL, 0) != 0)
         stream_close(w->stream);
 }
 
@@ -434,226 +366,6 @@ static void hub_tick(void *ctx)
     }
     if (next != UINT64_MAX)
         hub_arm(h, next);
-}
-
-/* ---- reading ---- */
-
-/* What a close frame of the peer may carry (RFC 6455, section 7.4, and the IANA registry). */
-static bool close_code_ok(int code)
-{
-    return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) ||
-           (code >= 3000 && code <= 4999);
-}
-
-static void take_close(struct ws *w)
-{
-    int code = CLOSE_NO_CODE;
-    if (w->n_control == 1) {
-        fail(w, CLOSE_PROTOCOL);
-        return;
-    }
-    if (w->n_control >= 2) {
-        code = (uint8_t)w->control[0] << 8 | (uint8_t)w->control[1];
-        if (!close_code_ok(code)) {
-            fail(w, CLOSE_PROTOCOL);
-            return;
-        }
-        if (!utf8_valid(w->control + 2, w->n_control - 2)) {
-            fail(w, CLOSE_BAD_DATA);
-            return;
-        }
-    }
-    if (w->sm.state == WS_OPEN) {
-        begin_close(w, code, NULL);
-        w->code = code;
-    }
-    finish_close(w);
-}
-
-static void take_control(struct ws *w, uint8_t opcode)
-{
-    switch (opcode) {
-    case WSLAY_PING:
-        /* A peer that pings without reading gets no more pongs than fit its queue. */
-        if (w->sm.state == WS_OPEN && stream_queued(w->stream) <= w->o.max_queue &&
-            send_control(w, WSLAY_PONG, w->control, w->n_control) != 0)
-            stream_close(w->stream);
-        break;
-    case WSLAY_PONG:
-        if (w->sm.state == WS_OPEN && w->awaiting_pong) {
-            w->awaiting_pong = false;
-            ws_due(w, w->o.ping_ms);
-        }
-        break;
-    default:
-        take_close(w);
-    }
-}
-
-static int close_code_for(int rc)
-{
-    switch (rc) {
-    case ERR_LIMIT:
-        return CLOSE_TOO_BIG;
-    case ERR_NO_MEMORY:
-        return CLOSE_INTERNAL;
-    default:
-        return CLOSE_BAD_DATA;
-    }
-}
-
-/* A whole message is in w->message. */
-static void take_message(struct ws *w)
-{
-    _cleanup_(buf_done) struct buf raw = w->message;
-    _cleanup_(buf_done) struct buf plain = BUF_INIT(w->o.max_message);
-    struct slice m = {raw.data, raw.len};
-    buf_init(&w->message, raw.max);
-    w->in_message = false;
-    if (w->sm.state != WS_OPEN)
-        return;
-    if (w->message_zipped) {
-        if (w->hub->zip == NULL)
-            w->hub->zip = ws_zip_new();
-        int rc = w->hub->zip == NULL ? ERR_NO_MEMORY : ws_zip_expand(w->hub->zip, m, &plain);
-        if (rc != 0) {
-            fail(w, close_code_for(rc));
-            return;
-        }
-        m = (struct slice){plain.data, plain.len};
-    }
-    if (m.p == NULL)
-        m.p = "";
-    bool text = w->message_opcode == WSLAY_TEXT_FRAME;
-    if (text && !utf8_valid(m.p, m.len))
-        fail(w, CLOSE_BAD_DATA);
-    else if (w->user.message != NULL)
-        w->user.message(w->ctx, w, text, m.p, m.len);
-}
-
-/* Bytes a message may have on the wire: data that does not compress grows by its block heads. */
-static size_t wire_max(const struct ws *w)
-{
-    return w->deflate.on ? w->o.max_message + w->o.max_message / 1024 + 64 : w->o.max_message;
-}
-
-/* Checks the head of a frame; 0 or the close code for the fault. */
-static int begin_frame(struct ws *w, const struct wslay_frame_iocb *f)
-{
-    bool control = wslay_is_ctrl_frame(f->opcode);
-    bool first = f->opcode == WSLAY_TEXT_FRAME || f->opcode == WSLAY_BINARY_FRAME;
-    bool known = first || f->opcode == WSLAY_CONTINUATION_FRAME ||
-                 (f->opcode >= WSLAY_CONNECTION_CLOSE && f->opcode <= WSLAY_PONG);
-    bool zipped = f->rsv == WSLAY_RSV1_BIT && w->deflate.on && first;
-    if (!f->mask || !known || (f->rsv != 0 && !zipped))
-        return CLOSE_PROTOCOL;
-    w->in_frame = true;
-    w->frame_left = f->payload_length;
-    if (control) {
-        w->n_control = 0;
-        return 0;
-    }
-    if (first == w->in_message)
-        return CLOSE_PROTOCOL;
-    if (first) {
-        w->in_message = true;
-        w->message_opcode = f->opcode;
-        w->message_zipped = zipped;
-    }
-    size_t max = w->message_zipped ? wire_max(w) : w->o.max_message;
-    return f->payload_length > max - w->message.len ? CLOSE_TOO_BIG : 0;
-}
-
-/* One piece of a frame from the parser. */
-static void take_piece(struct ws *w, const struct wslay_frame_iocb *f)
-{
-    int code = w->in_frame ? 0 : begin_frame(w, f);
-    bool control = wslay_is_ctrl_frame(f->opcode);
-    if (code == 0 && control) {
-        if (f->data_length > 0)
-            memcpy(w->control + w->n_control, f->data, f->data_length);
-        w->n_control += f->data_length;
-    } else if (code == 0 && buf_add(&w->message, f->data, f->data_length) != 0) {
-        code = CLOSE_INTERNAL;
-    }
-    if (code != 0) {
-        fail(w, code);
-        return;
-    }
-    w->frame_left -= f->data_length;
-    if (w->frame_left > 0)
-        return;
-    w->in_frame = false;
-    size_t ext = f->payload_length < 126 ? 0 : f->payload_length <= UINT16_MAX ? 2 : 8;
-    w->parsed += 2 + ext + 4 + f->payload_length;
-    if (control)
-        take_control(w, f->opcode);
-    else if (f->fin)
-        take_message(w);
-}
-
-static ssize_t rx_pull(uint8_t *buf, size_t len, int flags, void *ctx)
-{
-    struct ws *w = ((struct ws_hub *)ctx)->reading;
-    (void)flags;
-    if (w->n_in == 0)
-        return -1;
-    if (len > w->n_in)
-        len = w->n_in;
-    memcpy(buf, w->in, len);
-    w->in += len;
-    w->n_in -= len;
-    w->fed += len;
-    return (ssize_t)len;
-}
-
-static bool rx_take(struct ws *w)
-{
-    static const struct wslay_frame_callbacks callbacks = {.recv_callback = rx_pull};
-    if (w->rx != NULL)
-        return true;
-    w->rx = STEAL(w->hub->spare_rx);
-    if (w->rx == NULL && wslay_frame_context_init(&w->rx, &callbacks, w->hub) != 0)
-        w->rx = NULL;
-    w->fed = w->parsed = 0;
-    return w->rx != NULL;
-}
-
-/* Between frames, with nothing buffered, the parser is as good as new for another socket. */
-static void rx_give(struct ws *w)
-{
-    if (w->rx == NULL || w->in_frame || w->fed != w->parsed)
-        return;
-    if (w->hub->spare_rx == NULL)
-        w->hub->spare_rx = w->rx;
-    else
-        wslay_frame_context_free(w->rx);
-    w->rx = NULL;
-}
-
-static void ws_read(struct ws *w, const char *p, size_t n)
-{
-    if (!rx_take(w)) {
-        fail(w, CLOSE_INTERNAL);
-        return;
-    }
-    w->in = p;
-    w->n_in = n;
-    while (!w->close_seen && !stream_closing(w->stream)) {
-        struct wslay_frame_iocb f = {0};
-        w->hub->reading = w;
-        ssize_t r = wslay_frame_recv(w->rx, &f);
-        if (r == WSLAY_ERR_WANT_READ)
-            break;
-        if (r < 0)
-            fail(w, r == WSLAY_ERR_PROTO ? CLOSE_PROTOCOL : CLOSE_INTERNAL);
-        else
-            take_piece(w, &f);
-    }
-    w->in = NULL;
-    w->n_in = 0;
-    if (!w->close_seen)
-        rx_give(w);
 }
 
 /* ---- the stream's side ---- */
@@ -744,7 +456,8 @@ struct ws *ws_new(struct loop *l, const struct ws_options *o, const struct ws_us
     w->magic = WS_MAGIC;
     w->user = *u;
     w->ctx = ctx;
-    w->code = CLOSE_ABNORMAL;
+    w->code = WS_CLOSE_ABNORMAL;
+    w->due_ms = UINT64_MAX;
     if (o != NULL)
         w->o = *o;
     if (w->o.max_message == 0)
@@ -756,7 +469,7 @@ struct ws *ws_new(struct loop *l, const struct ws_options *o, const struct ws_us
     if (w->o.pong_ms == 0)
         w->o.pong_ms = WS_PONG_MS;
     w->deflate = deflate;
-    buf_init(&w->message, wire_max(w));
+    buf_init(&w->message, ws_wire_max(w));
     sm_init(&w->sm, &ws_table, WS_OPEN);
     hub_add(w->hub, w);
     return w;
