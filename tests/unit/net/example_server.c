@@ -138,17 +138,27 @@ int main(int argc, char **argv)
     struct err e = {0};
     struct server_options so = {.limits = http_limits_default, .server_name = "gantry"};
     struct listener_options lo = {.host = "127.0.0.1", .protocols = protocols, .handler = handler};
+    static const char *const alpn[] = {"h2", "http/1.1", NULL};
+    struct tls_options to = {.server = true, .alpn = alpn};
+    struct listener *li;
     uint64_t port = 8099;
     if (argc > 1 && str_to_u64(slice_of(argv[1]), &port) != 0)
         return 2;
     lo.port = (uint16_t)port;
     so.limits.max_body = 100u << 20;
     so.max_connections = 20000;
-    if (loop_new(&l, &clock_system, &e) != 0 || server_new(&s, l, &so, &e) != 0 ||
-        server_listen(s, &lo, NULL, &e) != 0 || loop_timer_init(l, &feed_timer, feed, NULL) != 0) {
+    if (argc > 3) {
+        to.cert_file = argv[2];
+        to.key_file = argv[3];
+    }
+    if (loop_new(&l, &clock_system, &e) != 0 ||
+        (argc > 3 && tls_context_new(&lo.tls, l, &to, &e) != 0) ||
+        server_new(&s, l, &so, &e) != 0 || server_listen(s, &lo, &li, &e) != 0 ||
+        loop_timer_init(l, &feed_timer, feed, NULL) != 0) {
         fprintf(stderr, "%s\n", e.msg);
         return 1;
     }
+    fprintf(stderr, "%s\n", listener_address(li));
     loop_timer_start(&feed_timer, 100, 100);
     return loop_run(l);
 }
