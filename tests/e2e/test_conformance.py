@@ -32,6 +32,7 @@ def recorded(engine, tmp_path):
     start = lambda name, argv: procs.append(Process(name, argv, side / f"{name}.log", env=env)) or procs[-1]
     sh = lambda f: subprocess.run(["bash", str(CASES / f)], env=env, check=True, capture_output=True)
     try:
+        engine.import_busybox(without=("true",))
         sh("s6-tree.sh")
         for a in ("ai_worker", "refused", "fake", "rc", "nos6"):
             (side / "agents" / a).mkdir(parents=True)
@@ -58,6 +59,7 @@ def recorded(engine, tmp_path):
                 print(e)
         for f in ("docker-fixtures-remove.sh", "s6-tree-remove.sh"):
             subprocess.run(["bash", str(CASES / f)], env=env, capture_output=True)
+        engine.import_busybox()
         shutil.rmtree(side, ignore_errors=True)
 
 
