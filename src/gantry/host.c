@@ -69,7 +69,7 @@ static bool name_ok(struct slice name)
 {
     for (size_t i = 0; i < name.len; i++) {
         unsigned char c = (unsigned char)name.p[i];
-        if (c <= ' ' || c >= 0x7f || memchr("/@?#[]\\\"", c, 8) != NULL)
+        if (c <= ' ' || c >= 0x7f || strchr("/@?#[]\\\"", c) != NULL)
             return false;
     }
     return name.len > 0 && name.len <= 255;
