@@ -116,8 +116,7 @@ static void complete(struct client_conn *k, bool clean)
         stream_queued(k->stream) == 0 && !stream_closing(k->stream)) {
         sm_move(&k->sm, CONN_IDLE, p->name);
         k->halted = false;
-        if (c->paused)
-            stream_resume(k->stream);
+        stream_resume(k->stream); /* the call may have been paused up to here */
         list_push_front(&p->idle, &k->idle);
         p->stats.idle++;
         set_deadline(k, p->idle_ms);

@@ -90,7 +90,10 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *b)
         peer_close(c);
         return;
     }
-    buf_add(&c->in, b->base, (size_t)n);
+    if (buf_add(&c->in, b->base, (size_t)n) != 0) {
+        peer_close(c); /* a test lets allocations fail: the peer's may be hit as well */
+        return;
+    }
     while (!c->closing && c->in.len > 0 && (end = strstr(c->in.data, "\r\n\r\n")) != NULL) {
         size_t head = (size_t)(end - c->in.data) + 4;
         c->requests++;

@@ -60,7 +60,6 @@ struct result {
     void (*on_head)(struct result *r);
     void (*on_piece)(struct result *r);
     void (*on_done)(struct result *r);
-    bool borrowed; /* fetch: the body was not copied into memory of the call */
 };
 void result_init(struct result *r, struct client_rig *rig);
 void result_free(struct result *r);

@@ -377,6 +377,12 @@ static void test_pause_everywhere(void **state)
         assert_int_equal(r.body.len, 9);
         assert_memory_equal(r.body.data, "abcdefghi", 9);
         result_free(&r);
+        result_init(&r, &rig); /* the connection reads again for the next call */
+        assert_int_equal(result_send(&r, &q), 0);
+        assert_true(rig_wait(&rig, &r.done, 1, 2000));
+        assert_int_equal(r.e.code, 0);
+        assert_int_equal(rig.accepted, then_close ? 2 : 1);
+        result_free(&r);
         client_rig_close(&rig);
     }
 }
