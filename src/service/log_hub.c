@@ -62,6 +62,8 @@ struct upstream {
     struct buf body;        /* an answer that is none */
     struct sse_parser sse;
     bool sse_used, broken;
+    bool refused;           /* the agent said in an event why it cannot go on: `failure` */
+    bool had_text;
     struct log_history history;
     bool answered;          /* there was a good answer: failures are no longer told */
     struct err failure;     /* the last one before that */
@@ -146,6 +148,7 @@ static void up_text(struct upstream *u, struct slice text)
 {
     if (text.len == 0)
         return;
+    u->had_text = true;
     if (u->shared)
         log_history_add(&u->history, text);
     up_tell(u, LOG_EVENT_TEXT, text);
@@ -249,11 +252,18 @@ static void on_event(void *ctx, struct slice id, struct slice event, struct slic
     struct upstream *u = ctx;
     if (u->sm.state != UP_FOLLOWING || u->broken)
         return;
-    if (!slice_eqs(event, "logs")) {
+    bool is_error = slice_eqs(event, "error");
+    if (!is_error && !slice_eqs(event, "logs")) {
         cursor_set(u, id);
         return;
     }
     _cleanup_(json_decrefp) json_t *root = json_parse(data, NULL, NULL);
+    if (is_error) {
+        const char *why = json_get_str(root, "error");
+        err_set(&u->failure, ERR_INTERNAL, "%s", why != NULL ? why : "the agent gave up");
+        u->broken = u->refused = true;
+        return;
+    }
     if (!json_is_object(root)) {
         u->broken = true;
         return;
@@ -333,7 +343,13 @@ static void on_body(void *ctx, const char *p, size_t n)
         return;
     }
     int rc = sse_parse(&u->sse, p, n, on_event, u);
-    if (u->sm.state == UP_FOLLOWING && (rc != 0 || u->broken))
+    if (u->sm.state != UP_FOLLOWING || (rc == 0 && !u->broken))
+        return;
+    struct err why = u->failure;
+    u->answered = u->had_text || !u->refused;
+    if (u->refused)
+        up_fail(u, &why);
+    else
         up_wait(u);
 }
 
@@ -393,7 +409,7 @@ static int up_send(struct upstream *u, struct err *e)
         sse_parser_done(&u->sse);
     sse_parser_init(&u->sse, EVENT_MAX);
     u->sse_used = true;
-    u->events = u->broken = false;
+    u->events = u->broken = u->refused = false;
     u->status = 0;
     struct client_request r = {
         .method = HTTP_METHOD_GET,

@@ -365,6 +365,28 @@ static void refusals(void **state)
     log_view_close(old.v);
 }
 
+/* An agent that follows, and then says why it cannot. */
+static void error_event(void **state)
+{
+    struct world *w = *state;
+    struct viewer v[2] = {0};
+    log_hub_set_times(w->h, 500, 50);
+    view(w, &v[0]);
+    expect_stream(w);
+    fake_http_send(w->f.kept[0], "event: error\ndata: {\"error\":\"no such folder\",\"code\":\"not-found\"}\n\n");
+    expect_error(w, &v[0], "Failed to fetch initial logs: no such folder");
+    expect_lines(w, 2);
+    expect_stream(w);
+    send_event(w, "one\\n", "c1");
+    expect_text(w, &v[0], "one\n");
+    /* Once there was text, failures are waited out. */
+    fake_http_send(w->f.kept[0], "event: error\ndata: {\"error\":\"gone\"}\n\n");
+    expect_lines(w, 3);
+    assert_string_equal(w->f.lines[2], "GET /services/x/logs?cursor=c1&follow=true");
+    assert_int_equal(v[0].errors, 1);
+    log_view_close(v[0].v);
+}
+
 static void closing_inside(void **state)
 {
     struct world *w = *state;
@@ -428,6 +450,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(follow_shared),       CASE(follow_resumes), CASE(own_cursor_and_tail), CASE(old_agent_is_polled),
         CASE(first_fetch_fails),   CASE(refusals),       CASE(closing_inside),      CASE(many_viewers),
+        CASE(error_event),
     };
     return cmocka_run_group_tests_name("log_hub", tests, NULL, NULL);
 }
