@@ -4,13 +4,9 @@
 #include "base/mem.h"
 #include "net/loop_priv.h"
 #include "net/stream_queue.h"
-#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 enum {
     READ_BUFFER = 65536,
@@ -19,8 +15,16 @@ enum {
     DEADLINE_STEP_MS = 250,
 };
 
+/* Room for libuv's table of watchers, see below. */
+struct table {
+    struct table *next;
+    void *block;
+    size_t size;
+};
+
 struct loop {
     uv_loop_t uv;
+    struct table table;
     const struct clock *clock;
     uv_check_t check; /* runs tasks right after the callbacks that posted them */
     uv_idle_t idle;   /* active while tasks wait: keeps the loop from sleeping on them */
@@ -127,55 +131,46 @@ struct out_pool *loop_out_pool(struct loop *l)
     return &l->pool;
 }
 
-static void ignore_event(uv_poll_t *h BASE_UNUSED, int status BASE_UNUSED, int events BASE_UNUSED)
+/* ---- libuv's memory ----
+ *
+ * libuv keeps one pointer for each descriptor number, lets that table grow when a higher number comes, and
+ * aborts if it cannot. So the table gets its final size when the loop is made, when a failure can still be
+ * reported; growing then finds the room there. The pages that are not used cost nothing. */
+
+static struct table *tables; /* of all loops */
+
+static void *libuv_realloc(void *p, size_t size)
 {
+    for (struct table *t = tables; t != NULL; t = t->next) {
+        if (p != NULL && p == t->block && size > 0 && size <= t->size)
+            return p;
+    }
+    return mem_realloc(p, size);
 }
 
-static void ignore_close(uv_handle_t *h BASE_UNUSED)
+/* The first call of realloc while a loop is made is the one for its table. */
+static struct table *table_wanted;
+
+static void *libuv_realloc_first(void *p, size_t size)
 {
+    if (p == NULL && table_wanted != NULL && size <= table_wanted->size) {
+        p = table_wanted->block;
+        table_wanted = NULL;
+        return p;
+    }
+    return libuv_realloc(p, size);
 }
 
-/* The table is one pointer a descriptor and all zero but for its ends: gives the pages that libuv has
- * just cleared back to the kernel, which hands out zero pages again on demand. */
-static void release_zero_pages(uv_loop_t *uv)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    uintptr_t from = (uintptr_t)(uv->watchers + 256), to = (uintptr_t)(uv->watchers + uv->nwatchers);
-
-    from = (from + page - 1) / page * page;
-    to = to / page * page;
-    if (uv->nwatchers > 256 && from < to)
-        (void)madvise((void *)from, to - from, MADV_DONTNEED);
-}
-
-/* libuv grows its table of watchers when a higher descriptor comes, and aborts if it cannot: let it
- * grow now, when a failure can still be reported. */
-static int presize_watchers(struct loop *l, struct err *e)
+static size_t table_size(void)
 {
     struct rlimit lim;
-    uv_poll_t poll;
-    int low, high = -1, rc;
+    size_t n = 64;
 
     if (getrlimit(RLIMIT_NOFILE, &lim) != 0 || lim.rlim_cur > WATCHERS_MAX)
         lim.rlim_cur = WATCHERS_MAX;
-    low = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (low < 0)
-        return err_sys(e, errno, "cannot make an event loop");
-    /* A little below the round number: libuv rounds up to the next power of two by itself. */
-    for (int at = (int)lim.rlim_cur - 3; high < 0 && at > low; at /= 2)
-        high = fcntl(low, F_DUPFD_CLOEXEC, at);
-    close(low);
-    if (high < 0)
-        return 0;
-    rc = uv_poll_init(&l->uv, &poll, high);
-    if (rc == 0) {
-        uv_poll_start(&poll, UV_READABLE, ignore_event);
-        uv_close((uv_handle_t *)&poll, ignore_close);
-        uv_run(&l->uv, UV_RUN_NOWAIT);
-        release_zero_pages(&l->uv);
-    }
-    close(high);
-    return rc == 0 ? 0 : err_sys(e, rc, "cannot watch descriptors");
+    while (n < lim.rlim_cur + 2)
+        n *= 2; /* as libuv rounds it */
+    return n * sizeof(void *);
 }
 
 static void steer_libuv(void)
@@ -185,8 +180,37 @@ static void steer_libuv(void)
     if (done)
         return;
     done = true;
-    (void)uv_replace_allocator(mem_alloc, mem_realloc, mem_calloc, mem_free);
+    (void)uv_replace_allocator(mem_alloc, libuv_realloc_first, mem_calloc, mem_free);
     (void)signal(SIGPIPE, SIG_IGN);
+}
+
+static void table_remove(struct table *t)
+{
+    for (struct table **at = &tables; *at != NULL; at = &(*at)->next) {
+        if (*at == t) {
+            *at = t->next;
+            return;
+        }
+    }
+}
+
+static int init_libuv(struct loop *l)
+{
+    l->table.size = table_size();
+    l->table.block = mem_alloc(l->table.size);
+    if (l->table.block == NULL)
+        return UV_ENOMEM;
+    l->table.next = tables;
+    tables = &l->table;
+    table_wanted = &l->table;
+    int rc = uv_loop_init(&l->uv);
+    bool taken = table_wanted == NULL;
+    table_wanted = NULL;
+    if (rc != 0)
+        table_remove(&l->table);
+    if (!taken)
+        mem_free(l->table.block); /* else libuv frees it */
+    return rc;
 }
 
 int loop_new(struct loop **ret, const struct clock *clock, struct err *e)
@@ -194,12 +218,7 @@ int loop_new(struct loop **ret, const struct clock *clock, struct err *e)
     steer_libuv();
     struct loop *l = mem_zalloc(sizeof(*l));
     char *rb = mem_alloc(READ_BUFFER);
-    if (l == NULL || rb == NULL) {
-        mem_free(l);
-        mem_free(rb);
-        return err_set(e, ERR_NO_MEMORY, "cannot make an event loop: out of memory");
-    }
-    int rc = uv_loop_init(&l->uv);
+    int rc = l == NULL || rb == NULL ? UV_ENOMEM : init_libuv(l);
     if (rc != 0) {
         mem_free(l);
         mem_free(rb);
@@ -213,13 +232,8 @@ int loop_new(struct loop **ret, const struct clock *clock, struct err *e)
     uv_check_init(&l->uv, &l->check);
     uv_idle_init(&l->uv, &l->idle);
     l->check.data = l->idle.data = l;
-    rc = presize_watchers(l, e);
     uv_check_start(&l->check, on_check);
     uv_unref((uv_handle_t *)&l->check);
-    if (rc != 0) {
-        loop_free(l);
-        return rc;
-    }
     *ret = l;
     return 0;
 }
@@ -250,6 +264,7 @@ void loop_free(struct loop *l)
     INVARIANT(list_empty(&l->tasks));
     int rc = uv_loop_close(&l->uv);
     INVARIANT(rc == 0);
+    table_remove(&l->table);
     buf_done(&l->plain);
     out_pool_done(&l->pool);
     mem_free(l->read_buffer);
