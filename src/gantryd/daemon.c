@@ -37,7 +37,8 @@ struct daemon {
     uv_signal_t signals[SIGNALS];
     size_t n_signals;
     struct loop_timer step; /* while stopping */
-    bool has_step, stopping, drained, parts_gone;
+    bool has_step, drained, parts_gone;
+    int asked; /* how often we were told to stop */
 };
 
 /* As many open files as allowed, up to what the loop can watch without asking for memory. */
@@ -158,7 +159,7 @@ static void free_parts(struct daemon *d)
 static void on_step(void *ctx)
 {
     struct daemon *d = ctx;
-    if (d->drained && rest_viewers(d->rest) == 0)
+    if (!d->parts_gone && d->drained && rest_viewers(d->rest) == 0)
         free_parts(d);
 }
 
@@ -172,16 +173,21 @@ static void on_drained(void *ctx)
 
 static void stop(struct daemon *d, int signum)
 {
-    if (d->drained)
-        return; /* only closing is left */
-    if (d->stopping) {
-        /* Asked twice: no goodbyes. Socket files are all that would stay behind. */
+    d->asked++;
+    if (d->asked > 2 && !d->parts_gone) {
+        /* Asked for the third time: socket files are all that would stay behind. */
         listeners_unlink(&d->listeners);
-        LOG(WARN, "gantryd", "stop-now", "asked to stop again, ending at once",
+        LOG(WARN, "gantryd", "stop-exit", "asked to stop once more, ending",
             LF_INT("signal", signum));
         _exit(128 + signum);
     }
-    d->stopping = true;
+    if (d->asked == 2 && !d->drained) {
+        LOG(WARN, "gantryd", "stop-now", "asked to stop again, cutting what is under way",
+            LF_INT("signal", signum), LF_INT("under_way", server_stats(d->server)->exchanges));
+        server_stop(d->server, on_drained, d);
+    }
+    if (d->asked > 1)
+        return;
     LOG(INFO, "gantryd", "stop", "stopping: answers under way are finished first",
         LF_INT("signal", signum), LF_INT("limit_ms", d->c->shutdown.limit));
     rest_drain(d->rest);
