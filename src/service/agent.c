@@ -11,7 +11,7 @@ enum {
     DEFAULT_ANSWER_MS = 5000,
     DEFAULT_CONTROL_MS = 30000,
     DEFAULT_MAX_ANSWER = 8 << 20,
-    CALL_CONNECTIONS = 100,   /* contract 1.8 */
+    CALL_CONNECTIONS = 100, /* contract 1.8 */
     FOLLOW_CONNECTIONS = 1024,
 };
 
@@ -26,7 +26,8 @@ struct agent {
     struct label *labels;
     size_t n_labels;
     struct client_pool *calls;
-    struct client_pool *follows; /* made when needed: streams that last must not use up the calls' places */
+    struct client_pool
+        *follows; /* made when needed: streams that last must not use up the calls' places */
 };
 
 struct agent_set {
@@ -48,7 +49,8 @@ struct call {
 
 /* --- the set --- */
 
-int agent_set_new(struct agent_set **ret, struct loop *l, const struct agent_set_options *o, struct err *e)
+int agent_set_new(struct agent_set **ret, struct loop *l, const struct agent_set_options *o,
+                  struct err *e)
 {
     struct agent_set *s = mem_zalloc(sizeof(*s));
     if (s == NULL)
@@ -105,6 +107,7 @@ static int pool_new(struct agent *a, size_t connections, struct client_pool **re
         .target = {.unix_path = a->socket_path},
         .host = "agent",
         .max_connections = connections,
+        .max_idle = connections, /* under load, fewer would be opened and closed all the time */
     };
     return client_pool_new(ret, a->set->loop, &o, e);
 }
@@ -149,7 +152,9 @@ int agent_set_add(struct agent_set *s, const struct agent_options *o, struct err
     a->set = s;
     a->name = mem_strdup(o->name);
     a->socket_path = mem_strdup(o->socket_path);
-    int rc = a->name == NULL || a->socket_path == NULL || labels_copy(a, o) != 0 || set_grow(s) != 0 ? ERR_NO_MEMORY : 0;
+    int rc = a->name == NULL || a->socket_path == NULL || labels_copy(a, o) != 0 || set_grow(s) != 0
+                 ? ERR_NO_MEMORY
+                 : 0;
     if (rc == 0)
         rc = pool_new(a, CALL_CONNECTIONS, &a->calls, e);
     else
@@ -227,7 +232,8 @@ static void call_free(struct call *c)
     mem_free(c);
 }
 
-static void call_done(void *ctx, const struct err *e, int status, const struct client_response *r, struct slice body)
+static void call_done(void *ctx, const struct err *e, int status, const struct client_response *r,
+                      struct slice body)
 {
     struct call *c = ctx;
     struct err out = {0};
@@ -253,8 +259,9 @@ static void call_refused(void *ctx)
     static const char body[] = "{\"error\":\"no service can have this name\"}";
     struct call *c = ctx;
     struct err out = {0};
-    agent_text_status(&out, 404, (struct slice){NULL, 0}, (struct slice){c->target.data, c->target.len},
-                      (struct slice){NULL, 0}, SLICE_LIT(body));
+    agent_text_status(&out, 404, (struct slice){NULL, 0},
+                      (struct slice){c->target.data, c->target.len}, (struct slice){NULL, 0},
+                      SLICE_LIT(body));
     c->fn(c->ctx, &out, 404, NULL);
     call_free(c);
 }
@@ -267,7 +274,8 @@ static int call_send(struct agent *a, struct call *c, const struct agent_request
         return rc == 0 ? 0 : err_set(e, rc, "out of memory");
     }
     if (rc != 0)
-        return err_set(e, rc, rc == ERR_LIMIT ? "the request's target is too long" : "out of memory");
+        return err_set(e, rc,
+                       rc == ERR_LIMIT ? "the request's target is too long" : "out of memory");
     struct client_request q = {
         .method = r->method,
         .target = {c->target.data, c->target.len},
@@ -279,7 +287,8 @@ static int call_send(struct agent *a, struct call *c, const struct agent_request
     return client_fetch(a->calls, &q, call_done, c, NULL, e);
 }
 
-int agent_call(struct agent *a, const struct agent_request *r, agent_fn fn, void *ctx, struct err *e)
+int agent_call(struct agent *a, const struct agent_request *r, agent_fn fn, void *ctx,
+               struct err *e)
 {
     CHECK_MAGIC(a, AGENT_MAGIC);
     struct call *c = mem_zalloc(sizeof(*c));
