@@ -41,7 +41,8 @@ struct agent_set {
 
 /* One call under way. It knows nothing of the agent, which may be freed before. */
 struct call {
-    agent_fn fn;
+    agent_fn fn;           /* or: */
+    agent_text_fn text_fn;
     void *ctx;
     uint64_t limit_ms;
     struct buf target;
@@ -232,12 +233,26 @@ static void call_free(struct call *c)
     mem_free(c);
 }
 
+/* `body` counts only without an error. */
+static void call_tell(struct call *c, struct err *e, int status, struct slice body)
+{
+    if (c->text_fn != NULL) {
+        c->text_fn(c->ctx, e, status, e->code == 0 ? body : (struct slice){NULL, 0});
+        return;
+    }
+    json_t *answer = e->code == 0 ? agent_json(body, e) : NULL;
+    c->fn(c->ctx, e, status, answer);
+    json_decref(answer);
+}
+
 static void call_done(void *ctx, const struct err *e, int status, const struct client_response *r,
                       struct slice body)
 {
     struct call *c = ctx;
-    struct err out = {0};
-    json_t *answer = NULL;
+    struct err out;
+    out.code = 0;
+    out.sys = 0;
+    out.msg[0] = '\0';
     if (e->code != 0) {
         agent_text_transport(&out, e, c->limit_ms);
         status = 0;
@@ -245,11 +260,8 @@ static void call_done(void *ctx, const struct err *e, int status, const struct c
         const struct http_header *to = http_find(r->headers, r->n_headers, "location");
         agent_text_status(&out, status, r->reason, (struct slice){c->target.data, c->target.len},
                           to != NULL ? to->value : (struct slice){NULL, 0}, body);
-    } else {
-        answer = agent_json(body, &out);
     }
-    c->fn(c->ctx, &out, status, answer);
-    json_decref(answer);
+    call_tell(c, &out, status, body);
     call_free(c);
 }
 
@@ -262,7 +274,7 @@ static void call_refused(void *ctx)
     agent_text_status(&out, 404, (struct slice){NULL, 0},
                       (struct slice){c->target.data, c->target.len}, (struct slice){NULL, 0},
                       SLICE_LIT(body));
-    c->fn(c->ctx, &out, 404, NULL);
+    call_tell(c, &out, 404, (struct slice){NULL, 0});
     call_free(c);
 }
 
@@ -287,14 +299,15 @@ static int call_send(struct agent *a, struct call *c, const struct agent_request
     return client_fetch(a->calls, &q, call_done, c, NULL, e);
 }
 
-int agent_call(struct agent *a, const struct agent_request *r, agent_fn fn, void *ctx,
-               struct err *e)
+static int call_start(struct agent *a, const struct agent_request *r, agent_fn fn,
+                      agent_text_fn text_fn, void *ctx, struct err *e)
 {
     CHECK_MAGIC(a, AGENT_MAGIC);
     struct call *c = mem_zalloc(sizeof(*c));
     if (c == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     c->fn = fn;
+    c->text_fn = text_fn;
     c->ctx = ctx;
     c->limit_ms = r->control ? a->set->o.control_ms : a->set->o.answer_ms;
     buf_init(&c->target, AGENT_TARGET_MAX);
@@ -302,4 +315,16 @@ int agent_call(struct agent *a, const struct agent_request *r, agent_fn fn, void
     if (rc != 0)
         call_free(c);
     return rc;
+}
+
+int agent_call(struct agent *a, const struct agent_request *r, agent_fn fn, void *ctx,
+               struct err *e)
+{
+    return call_start(a, r, fn, NULL, ctx, e);
+}
+
+int agent_call_text(struct agent *a, const struct agent_request *r, agent_text_fn fn, void *ctx,
+                    struct err *e)
+{
+    return call_start(a, r, NULL, fn, ctx, e);
 }

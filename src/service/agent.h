@@ -1,5 +1,5 @@
-/* agent.h: the agents in the containers, as the control plane sees them: one per configured container.
- * Contract: talos.md 1.8 (calls, time limits, what failures are called).
+/* agent.h: the agents in the containers, as the control plane sees them: one per configured
+ * container. Contract: talos.md 1.8 (calls, time limits, what failures are called).
  */
 #ifndef GANTRY_SERVICE_AGENT_H
 #define GANTRY_SERVICE_AGENT_H
@@ -16,47 +16,57 @@ struct agent_label {
     const char *id, *label;
 };
 struct agent_options {
-    const char *name;        /* container */
+    const char *name; /* container */
     const char *socket_path;
     const struct agent_label *labels; /* in the order of the file; copied */
     size_t n_labels;
 };
 struct agent_set_options {
-    uint64_t answer_ms; /* one answer; default 5000. Control actions get control_ms */
-    uint64_t control_ms; /* default 30,000: a slow start must not be reported as failed (contract 7, no. 11) */
-    size_t max_answer;  /* bytes; default 8 MiB */
+    uint64_t answer_ms;  /* one answer; default 5000. Control actions get control_ms */
+    uint64_t control_ms; /* default 30,000: a slow start must not be reported as failed (contract 7,
+                            no. 11) */
+    size_t max_answer;   /* bytes; default 8 MiB */
 };
 
-int agent_set_new(struct agent_set **ret, struct loop *l, const struct agent_set_options *o, struct err *e);
+int agent_set_new(struct agent_set **ret, struct loop *l, const struct agent_set_options *o,
+                  struct err *e);
 /* Asynchronous inside; calls under way end with ERR_CANCELLED. */
 void agent_set_free(struct agent_set *s);
-int agent_set_add(struct agent_set *s, const struct agent_options *o, struct err *e); /* ERR_EXISTS */
+int agent_set_add(struct agent_set *s, const struct agent_options *o,
+                  struct err *e); /* ERR_EXISTS */
 size_t agent_set_count(const struct agent_set *s);
-struct agent *agent_set_at(const struct agent_set *s, size_t i); /* order of the file */
+struct agent *agent_set_at(const struct agent_set *s, size_t i);            /* order of the file */
 struct agent *agent_set_find(const struct agent_set *s, struct slice name); /* NULL */
 
 const char *agent_name(const struct agent *a);
 const char *agent_socket(const struct agent *a);
-/* Label of a service. The contract is odd here and kept: the list takes the last entry of an id, the
- * status the first. Without an entry: the id itself. */
+/* Label of a service. The contract is odd here and kept: the list takes the last entry of an id,
+ * the status the first. Without an entry: the id itself. */
 struct slice agent_label_last(const struct agent *a, struct slice id);
 struct slice agent_label_first(const struct agent *a, struct slice id);
 
 /* One call. `target` parts are percent-encoded here: "/services/{service}{tail}". */
 struct agent_request {
     enum http_method method;
-    struct slice service;  /* p NULL: target is "/services" + tail */
-    const char *tail;      /* "/status", "/logs", "" */
-    struct slice query;    /* already encoded, without '?'; may be empty */
-    struct slice body;     /* JSON; p NULL: none */
-    bool control;          /* an action: waits control_ms */
+    struct slice service; /* p NULL: target is "/services" + tail */
+    const char *tail;     /* "/status", "/logs", "" */
+    struct slice query;   /* already encoded, without '?'; may be empty */
+    struct slice body;    /* JSON; p NULL: none */
+    bool control;         /* an action: waits control_ms */
 };
 /* Called once from the loop. e->code 0: `answer` is the parsed JSON of a 2xx (borrowed).
- * Otherwise e->msg is the text after "Failed to communicate with agent: ", as 1.8 words it where it can be had
- * ("[Errno 2] No such file or directory", "Client error '404 Not Found' for url '...'", with the agent's own
- * error text appended), and http_status is the agent's status or 0. */
+ * Otherwise e->msg is the text after "Failed to communicate with agent: ", as 1.8 words it where it
+ * can be had
+ * ("[Errno 2] No such file or directory", "Client error '404 Not Found' for url '...'", with the
+ * agent's own error text appended), and http_status is the agent's status or 0. */
 typedef void (*agent_fn)(void *ctx, const struct err *e, int http_status, json_t *answer);
-int agent_call(struct agent *a, const struct agent_request *r, agent_fn fn, void *ctx, struct err *e);
+int agent_call(struct agent *a, const struct agent_request *r, agent_fn fn, void *ctx,
+               struct err *e);
+
+/* The same for hot answers: `answer` is the text of a 2xx, not parsed and not checked (borrowed); agent_json of
+ * agent_text.h parses it as agent_call does. */
+typedef void (*agent_text_fn)(void *ctx, const struct err *e, int http_status, struct slice answer);
+int agent_call_text(struct agent *a, const struct agent_request *r, agent_text_fn fn, void *ctx, struct err *e);
 
 struct client_pool *agent_pool(struct agent *a); /* for log_hub.c */
 

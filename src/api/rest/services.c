@@ -1,5 +1,7 @@
 /* Services of the containers, asked of their agents (talos contract 1.7 and 1.8). */
 #include "api/rest/rest_priv.h"
+#include "base/json_flat.h"
+#include "service/agent_text.h"
 
 #include <stdio.h>
 
@@ -18,14 +20,21 @@ void rest_topics(struct api_call *c)
         rest_reply_named(c, 503, REST_NO_ROS2_BEFORE, c->path[0], REST_NO_ROS2_AFTER);
 }
 
+/* The service's name can be one; else that has been answered. */
+static bool one_name(struct api_call *c)
+{
+    if (name_is_safe(c->path[1], REST_SERVICE_NAME_MAX))
+        return true;
+    rest_reply_named(c, 503, AGENT_FAILED "'", c->path[1], "' is not a service name");
+    return false;
+}
+
 /* Asks the agent and holds the call until fn(held call) comes. Everything but `rq.service` is
  * filled. */
 static void ask(struct api_call *c, struct agent *a, struct agent_request rq, bool one, agent_fn fn)
 {
-    if (one && !name_is_safe(c->path[1], REST_SERVICE_NAME_MAX)) {
-        rest_reply_named(c, 503, AGENT_FAILED "'", c->path[1], "' is not a service name");
+    if (one && !one_name(c))
         return;
-    }
     struct api_call *held;
     if (api_call_hold(c, NULL, NULL, &held) != 0)
         return;
@@ -227,10 +236,8 @@ void rest_service_status_all(struct api_call *c)
         ask(c, a, rq, false, got_status_all);
 }
 
-static void got_status(void *ctx, const struct err *e, int status, json_t *answer)
+static void got_status(struct api_call *c, const struct err *e, const json_t *answer)
 {
-    (void)status;
-    struct api_call *c = ctx;
     if (!usable(c, e, answer))
         return;
     struct reader rd = {.o = answer};
@@ -240,12 +247,94 @@ static void got_status(void *ctx, const struct err *e, int status, json_t *answe
     finish(c, &rd);
 }
 
+/* What a status has, as the agent said it. */
+struct status {
+    struct slice name, raw;
+    bool is_up, has_pid, has_uptime;
+    int64_t pid, uptime;
+};
+
+/* One member; false if it is of a type that only the slow way can judge. */
+static bool take_member(struct status *s, const struct json_flat_member *m)
+{
+    bool number = m->type == JSON_FLAT_INT;
+    if (slice_eqs(m->key, "name") || slice_eqs(m->key, "raw")) {
+        *(m->key.len == 4 ? &s->name : &s->raw) = m->s;
+        return m->type == JSON_FLAT_STR;
+    }
+    if (slice_eqs(m->key, "is_up")) {
+        s->is_up = m->i != 0;
+        return m->type == JSON_FLAT_BOOL;
+    }
+    if (slice_eqs(m->key, "pid")) {
+        s->has_pid = number;
+        s->pid = m->i;
+        return number || m->type == JSON_FLAT_NULL;
+    }
+    if (slice_eqs(m->key, "uptime_seconds")) {
+        s->has_uptime = number;
+        s->uptime = m->i;
+        return number || m->type == JSON_FLAT_NULL;
+    }
+    return true;
+}
+
+static void put_int(struct json_out *j, const char *key, bool has, int64_t v)
+{
+    if (has)
+        json_kint(j, key, v);
+    else
+        json_knull(j, key);
+}
+
+/* The common answer, without a tree: this is the call that user interfaces make all the time. */
+static bool relay_status(struct api_call *c, struct slice answer)
+{
+    struct status s = {.name = c->path[1], .raw = SLICE_LIT("")};
+    struct json_flat f;
+    struct json_flat_member m;
+    json_flat_open(&f, answer);
+    while (json_flat_next(&f, &m))
+        if (!take_member(&s, &m))
+            return false;
+    if (f.gave_up)
+        return false;
+    struct json_out j;
+    begin(c, &j, true);
+    json_kslice(&j, "service_label", label_first(agent_of(c), c->path[1]));
+    json_kslice(&j, "name", s.name);
+    json_kslice(&j, "raw", s.raw);
+    json_kbool(&j, "is_up", s.is_up);
+    put_int(&j, "pid", s.has_pid, s.pid);
+    put_int(&j, "uptime_seconds", s.has_uptime, s.uptime);
+    json_end_obj(&j);
+    rest_reply_out(c);
+    return true;
+}
+
+static void got_status_text(void *ctx, const struct err *e, int status, struct slice answer)
+{
+    struct api_call *c = ctx;
+    struct err fault = {0};
+    (void)status;
+    if (e->code == 0 && c->x != NULL && relay_status(c, answer))
+        return;
+    json_t *tree = e->code == 0 ? agent_json(answer, &fault) : NULL;
+    got_status(c, e->code != 0 ? e : &fault, tree);
+    json_decref(tree);
+}
+
 void rest_service_status(struct api_call *c)
 {
     struct agent *a = rest_agent(c);
     struct agent_request rq = {.method = HTTP_METHOD_GET, .tail = "/status"};
-    if (a != NULL)
-        ask(c, a, rq, true, got_status);
+    struct api_call *held;
+    struct err e = {0};
+    if (a == NULL || !one_name(c) || api_call_hold(c, NULL, NULL, &held) != 0)
+        return;
+    rq.service = held->path[1];
+    if (agent_call_text(a, &rq, got_status_text, held, &e) != 0)
+        api_reply_error(held, 503, AGENT_FAILED "%s", e.msg);
 }
 
 static void got_act(void *ctx, const struct err *e, int status, json_t *answer)
