@@ -51,7 +51,8 @@ int agent_text_transport(struct err *out, const struct err *e, uint64_t limit_ms
     int sys = e->sys < 0 ? -e->sys : e->sys;
     if (e->code == ERR_TIMEOUT) {
         /* Talos says nothing here; the text after its prefix is free. */
-        err_set(out, ERR_TIMEOUT, "no answer within %" PRIu64 ".%" PRIu64 " s", limit_ms / 1000, limit_ms % 1000 / 100);
+        err_set(out, ERR_TIMEOUT, "no answer within %" PRIu64 ".%" PRIu64 " s", limit_ms / 1000,
+                limit_ms % 1000 / 100);
     } else if (sys != 0) {
         err_set(out, e->code, "[Errno %d] %s", sys, strerror(sys));
         out->sys = sys;
@@ -97,20 +98,23 @@ int agent_text_status(struct err *out, int status, struct slice reason, struct s
                       struct slice location, struct slice body)
 {
     _cleanup_(json_decrefp) json_t *root = json_parse(body, NULL, NULL);
-    struct slice words = own_words(root), url = cut(target, URL_SHOWN), to = cut(location, URL_SHOWN / 2);
+    struct slice words = own_words(root), url = cut(target, URL_SHOWN),
+                 to = cut(location, URL_SHOWN / 2);
     if (reason.len == 0)
         reason = slice_of(http_status_text(status));
     reason = cut(reason, REASON_MAX);
     if (status < 400)
-        return err_set(out, ERR_PROTOCOL,
-                       "Redirect response '%d %.*s' for url 'http://agent%.*s'\nRedirect location: '%.*s'\n"
-                       "For more information check: " STATUS_LINK "%d",
-                       status, SHOW(reason), SHOW(url), SHOW(to), status);
-    return err_set(out, status_code(status),
-                   "%s error '%d %.*s' for url 'http://agent%.*s'\nFor more information check: " STATUS_LINK
-                   "%d%s%.*s",
-                   status >= 500 ? "Server" : "Client", status, SHOW(reason), SHOW(url), status,
-                   words.len > 0 ? "\n" : "", SHOW(words));
+        return err_set(
+            out, ERR_PROTOCOL,
+            "Redirect response '%d %.*s' for url 'http://agent%.*s'\nRedirect location: '%.*s'\n"
+            "For more information check: " STATUS_LINK "%d",
+            status, SHOW(reason), SHOW(url), SHOW(to), status);
+    return err_set(
+        out, status_code(status),
+        "%s error '%d %.*s' for url 'http://agent%.*s'\nFor more information check: " STATUS_LINK
+        "%d%s%.*s",
+        status >= 500 ? "Server" : "Client", status, SHOW(reason), SHOW(url), status,
+        words.len > 0 ? "\n" : "", SHOW(words));
 }
 
 /* Where a character offset lies, as Python counts: lines from 1, columns from 1. */
@@ -141,6 +145,7 @@ json_t *agent_json(struct slice body, struct err *e)
     }
     size_t line, column;
     fault_place(body, fault.offset, &line, &column);
-    err_set(e, ERR_SYNTAX, "%s: line %zu column %zu (char %zu)", fault.reason, line, column, fault.offset);
+    err_set(e, ERR_SYNTAX, "%s: line %zu column %zu (char %zu)", fault.reason, line, column,
+            fault.offset);
     return NULL;
 }

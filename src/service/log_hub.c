@@ -16,11 +16,11 @@ enum {
     TAIL_SHARED = LOG_HISTORY_LINES,
     TAIL_MAX = 10000,
     FIRST_BYTE_MS = 5000,
-    IDLE_MS = 45000,     /* an agent that follows sends something every 15 s */
+    IDLE_MS = 45000, /* an agent that follows sends something every 15 s */
     POLL_MS = 500,
     RETRY_MS = 2000,
     CURSOR_MAX = 256,
-    TEXT_MAX = 8 << 20,  /* of one answer or event */
+    TEXT_MAX = 8 << 20, /* of one answer or event */
     EVENT_MAX = TEXT_MAX + (64 << 10),
 };
 
@@ -33,7 +33,8 @@ enum up_state {
 };
 #define TO(s) (1u << (s))
 static const struct sm_state up_states[] = {
-    [UP_CONNECTING] = {"connecting", TO(UP_FOLLOWING) | TO(UP_POLLING) | TO(UP_WAITING) | TO(UP_CLOSED), false},
+    [UP_CONNECTING] = {"connecting",
+                       TO(UP_FOLLOWING) | TO(UP_POLLING) | TO(UP_WAITING) | TO(UP_CLOSED), false},
     [UP_FOLLOWING] = {"following", TO(UP_WAITING) | TO(UP_CLOSED), false},
     [UP_POLLING] = {"polling", TO(UP_WAITING) | TO(UP_CLOSED), false},
     [UP_WAITING] = {"waiting", TO(UP_CONNECTING) | TO(UP_CLOSED), false},
@@ -44,25 +45,25 @@ static const struct sm_table up_table = {"log-upstream", up_states, ARRAY_LEN(up
 /* One log as one agent sends it. Lives as long as it has views, and until its timer is closed. */
 struct upstream {
     uint32_t magic;
-    struct log_hub *hub;    /* weak; not touched once closed */
-    struct list_node link;  /* hub->ups */
-    struct agent *agent;    /* borrowed; outlives the views */
-    struct slice service;   /* owned, p never NULL */
-    bool shared;            /* the last TAIL_SHARED lines: others may join */
-    int64_t tail;           /* of the first question */
-    struct buf cursor;      /* empty: begin with the tail */
+    struct log_hub *hub;   /* weak; not touched once closed */
+    struct list_node link; /* hub->ups */
+    struct agent *agent;   /* borrowed; outlives the views */
+    struct slice service;  /* owned, p never NULL */
+    bool shared;           /* the last TAIL_SHARED lines: others may join */
+    int64_t tail;          /* of the first question */
+    struct buf cursor;     /* empty: begin with the tail */
     struct sm sm;
     struct loop_timer timer;
     struct client_call *call;
-    struct buf target;      /* of this call, for the texts of failures */
+    struct buf target; /* of this call, for the texts of failures */
     int status;
-    bool events;            /* this answer is an event stream */
+    bool events; /* this answer is an event stream */
     char reason[48];
     char location[120];
-    struct buf body;        /* an answer that is none */
+    struct buf body; /* an answer that is none */
     struct sse_parser sse;
     bool sse_used, broken;
-    bool refused;           /* the agent said in an event why it cannot go on: `failure` */
+    bool refused; /* the agent said in an event why it cannot go on: `failure` */
     bool had_text;
     struct log_history history;
     bool answered;          /* there was a good answer: failures are no longer told */
@@ -114,8 +115,7 @@ static void event_done(const struct log_event *ev)
 /* Views closed meanwhile stay in the list until the end, so that the walk is safe. */
 static void views_sweep(struct upstream *u)
 {
-    LIST_FOR_SAFE(n, &u->views)
-    {
+    LIST_FOR_SAFE (n, &u->views) {
         struct log_view *v = CONTAINER_OF(n, struct log_view, link);
         if (v->up != NULL)
             continue;
@@ -131,8 +131,7 @@ static void up_tell(struct upstream *u, enum log_event_kind kind, struct slice t
     void (*shared_free)(void *) = NULL;
     struct log_event ev = {kind, text, up_cursor(u), &shared, &shared_free};
     u->telling = true;
-    LIST_FOR(n, &u->views)
-    {
+    LIST_FOR (n, &u->views) {
         struct log_view *v = CONTAINER_OF(n, struct log_view, link);
         if (v->up == NULL || v->deferred || (kind == LOG_EVENT_ERROR && v->told))
             continue;
@@ -210,7 +209,8 @@ static void up_wait(struct upstream *u)
 
 static void up_fail(struct upstream *u, const struct err *e)
 {
-    /* A cursor that the agent does not take, or more text after it than we do: begin anew with the tail. */
+    /* A cursor that the agent does not take, or more text after it than we do: begin anew with the
+     * tail. */
     if (e->code == ERR_INVALID || e->code == ERR_LIMIT)
         buf_clear(&u->cursor);
     up_wait(u);
@@ -298,7 +298,8 @@ static void answer_read(struct upstream *u, struct err *e)
     struct slice cursor = json_text(root, "cursor");
     if (cursor.p == NULL) {
         (void)json_get_int(root, "cursor", &number);
-        /* The file is shorter than what we had read: it was truncated or rotated, and is read from its start. */
+        /* The file is shorter than what we had read: it was truncated or rotated, and is read from
+         * its start. */
         back = u->sm.state == UP_POLLING && number < cursor_number(u);
         snprintf(text, sizeof(text), "%" PRId64, back ? 0 : number);
         cursor = slice_of(text);
@@ -363,8 +364,9 @@ static void on_done(void *ctx, const struct err *e)
     else if (e->code != 0)
         agent_text_transport(&out, e, FIRST_BYTE_MS);
     else if (u->status != 200)
-        agent_text_status(&out, u->status, slice_of(u->reason), (struct slice){u->target.data, u->target.len},
-                          slice_of(u->location), (struct slice){u->body.data, u->body.len});
+        agent_text_status(&out, u->status, slice_of(u->reason),
+                          (struct slice){u->target.data, u->target.len}, slice_of(u->location),
+                          (struct slice){u->body.data, u->body.len});
     else
         answer_read(u, &out);
     if (out.code != 0)
@@ -391,7 +393,8 @@ static int target_make(struct upstream *u, struct err *e)
     if (rc == 0)
         rc = agent_target(&u->target, u->service, "/logs", (struct slice){query.data, query.len});
     if (rc == ERR_NOT_FOUND)
-        return agent_text_status(e, 404, (struct slice){NULL, 0}, (struct slice){u->target.data, u->target.len},
+        return agent_text_status(e, 404, (struct slice){NULL, 0},
+                                 (struct slice){u->target.data, u->target.len},
                                  (struct slice){NULL, 0}, (struct slice){NULL, 0});
     return rc == 0 ? 0 : err_set(e, rc, "out of memory");
 }
@@ -432,8 +435,7 @@ static void up_connect(struct upstream *u)
 
 static struct upstream *up_find(struct log_hub *h, const struct agent *a, struct slice service)
 {
-    LIST_FOR(n, &h->ups)
-    {
+    LIST_FOR (n, &h->ups) {
         struct upstream *u = CONTAINER_OF(n, struct upstream, link);
         if (u->shared && u->agent == a && slice_eq(u->service, service))
             return u;
@@ -441,14 +443,16 @@ static struct upstream *up_find(struct log_hub *h, const struct agent *a, struct
     return NULL;
 }
 
-static struct upstream *up_new(struct log_hub *h, struct agent *a, struct slice service, int64_t tail, struct slice cursor)
+static struct upstream *up_new(struct log_hub *h, struct agent *a, struct slice service,
+                               int64_t tail, struct slice cursor)
 {
     struct upstream *u = mem_zalloc(sizeof(*u));
     if (u == NULL)
         return NULL;
     u->magic = UP_MAGIC;
     u->agent = a;
-    u->service = (struct slice){mem_strndup(service.p != NULL ? service.p : "", service.len), service.len};
+    u->service =
+        (struct slice){mem_strndup(service.p != NULL ? service.p : "", service.len), service.len};
     u->shared = cursor.len == 0 && tail == TAIL_SHARED;
     u->tail = tail;
     buf_init(&u->cursor, CURSOR_MAX);
@@ -457,7 +461,8 @@ static struct upstream *up_new(struct log_hub *h, struct agent *a, struct slice 
     log_history_init(&u->history);
     list_init(&u->views);
     sm_init(&u->sm, &up_table, UP_CONNECTING);
-    if (u->service.p == NULL || (cursor.len > 0 && buf_add(&u->cursor, cursor.p, cursor.len) != 0) ||
+    if (u->service.p == NULL ||
+        (cursor.len > 0 && buf_add(&u->cursor, cursor.p, cursor.len) != 0) ||
         loop_timer_init(h->loop, &u->timer, up_tick, u) != 0) {
         buf_done(&u->cursor);
         mem_free((void *)u->service.p);
@@ -467,7 +472,8 @@ static struct upstream *up_new(struct log_hub *h, struct agent *a, struct slice 
     u->hub = h;
     list_push_back(&h->ups, &u->link);
     h->n_ups++;
-    loop_timer_start(&u->timer, 0, 0); /* asks from the loop: failures are never told inside log_hub_view */
+    loop_timer_start(&u->timer, 0,
+                     0); /* asks from the loop: failures are never told inside log_hub_view */
     return u;
 }
 
@@ -500,8 +506,9 @@ static void view_first(void *ctx)
     }
 }
 
-int log_hub_view(struct log_hub *h, struct agent *a, struct slice service, int64_t tail, struct slice cursor,
-                 void (*fn)(void *ctx, const struct log_event *ev), void *ctx, struct log_view **ret, struct err *e)
+int log_hub_view(struct log_hub *h, struct agent *a, struct slice service, int64_t tail,
+                 struct slice cursor, void (*fn)(void *ctx, const struct log_event *ev), void *ctx,
+                 struct log_view **ret, struct err *e)
 {
     CHECK_MAGIC(h, HUB_MAGIC);
     if (cursor.len > CURSOR_MAX)

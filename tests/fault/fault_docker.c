@@ -1,16 +1,19 @@
-/* The Docker driver while the n-th allocation fails: each call ends exactly once, and the next one works. */
+/* The Docker driver while the n-th allocation fails: each call ends exactly once, and the next one
+ * works. */
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "driver/docker/docker.h"
 #include "fake_http.h"
-#include <stdarg.h>
 #include <setjmp.h>
-#include <cmocka.h>
+#include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 #define HEX_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
@@ -24,9 +27,12 @@ static void answer(struct fake_http *f, struct exchange *x, const char *line)
     else if (strstr(line, "/events?") != NULL)
         fake_http_stream(f, x, JSON);
     else if (strstr(line, "/containers/json") != NULL)
-        fake_http_reply(x, 200, JSON,
-                        "[{\"Id\":\"" HEX_A "\",\"Names\":[\"/c0\"],\"ImageID\":\"sha256:i0\",\"State\":\"running\",\"Created\":1795234559},"
-                        "{\"Id\":\"bb\",\"Names\":[\"/c1\"],\"ImageID\":\"sha256:i9\",\"State\":\"exited\",\"Created\":1795234559}]");
+        fake_http_reply(
+            x, 200, JSON,
+            "[{\"Id\":\"" HEX_A "\",\"Names\":[\"/"
+            "c0\"],\"ImageID\":\"sha256:i0\",\"State\":\"running\",\"Created\":1795234559},"
+            "{\"Id\":\"bb\",\"Names\":[\"/"
+            "c1\"],\"ImageID\":\"sha256:i9\",\"State\":\"exited\",\"Created\":1795234559}]");
     else if (strstr(line, "/images/json") != NULL)
         fake_http_reply(x, 200, JSON, "[{\"Id\":\"sha256:i0\",\"RepoTags\":[\"b:1\",\"a:1\"]}]");
     else if (strstr(line, "/images/") != NULL)
@@ -36,9 +42,11 @@ static void answer(struct fake_http *f, struct exchange *x, const char *line)
     else if (strncmp(line, "POST ", 5) == 0)
         fake_http_reply(x, 204, NULL, "");
     else
-        fake_http_reply(x, 200, JSON,
-                        "{\"Id\":\"" HEX_A "\",\"Name\":\"/c0\",\"Created\":\"2026-11-21T04:15:59.1Z\",\"Image\":\"sha256:i0\","
-                        "\"Config\":{\"Tty\":false},\"State\":{\"Status\":\"running\",\"ExitCode\":0}}");
+        fake_http_reply(
+            x, 200, JSON,
+            "{\"Id\":\"" HEX_A
+            "\",\"Name\":\"/c0\",\"Created\":\"2026-11-21T04:15:59.1Z\",\"Image\":\"sha256:i0\","
+            "\"Config\":{\"Tty\":false},\"State\":{\"Status\":\"running\",\"ExitCode\":0}}");
 }
 
 enum { LIST, INSPECT, ACT, LOGS, REFUSED, CALLS };
@@ -105,10 +113,14 @@ static void begin(struct world *w, struct slot *s)
     for (int i = 0; i < CALLS; i++)
         s[i] = (struct slot){w, i};
     w->due[LIST] = (w->code[LIST] = ops->list(w->rt.self, true, on_list, &s[LIST])) == 0;
-    w->due[INSPECT] = (w->code[INSPECT] = ops->inspect(w->rt.self, SLICE_LIT("c0"), on_inspect, &s[INSPECT])) == 0;
-    w->due[ACT] = (w->code[ACT] = ops->act(w->rt.self, SLICE_LIT("c0"), RUNTIME_STOP, 1, ended, &s[ACT])) == 0;
-    w->due[LOGS] = (w->code[LOGS] = ops->logs(w->rt.self, SLICE_LIT("c0"), 10, on_logs, &s[LOGS])) == 0;
-    w->due[REFUSED] = (w->code[REFUSED] = ops->inspect(w->rt.self, SLICE_LIT(".."), on_inspect, &s[REFUSED])) == 0;
+    w->due[INSPECT] = (w->code[INSPECT] =
+                           ops->inspect(w->rt.self, SLICE_LIT("c0"), on_inspect, &s[INSPECT])) == 0;
+    w->due[ACT] = (w->code[ACT] =
+                       ops->act(w->rt.self, SLICE_LIT("c0"), RUNTIME_STOP, 1, ended, &s[ACT])) == 0;
+    w->due[LOGS] =
+        (w->code[LOGS] = ops->logs(w->rt.self, SLICE_LIT("c0"), 10, on_logs, &s[LOGS])) == 0;
+    w->due[REFUSED] = (w->code[REFUSED] =
+                           ops->inspect(w->rt.self, SLICE_LIT(".."), on_inspect, &s[REFUSED])) == 0;
 }
 
 /* true: the failure was reached. */
@@ -153,7 +165,8 @@ static void rounds(bool sticky)
     w->f.answer = answer;
     fake_http_start(&w->f, w->l, path);
     uint64_t n = 1;
-    /* Every one of the first calls, then every third: the later ones are the same again and again. */
+    /* Every one of the first calls, then every third: the later ones are the same again and again.
+     */
     while (one_round(w, n, sticky) && n < 5000) {
         n += n < 300 ? 1 : 3;
         fake_http_done(&w->f);
@@ -178,6 +191,7 @@ static void from_each_allocation_on(void **state BASE_UNUSED)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(each_allocation), cmocka_unit_test(from_each_allocation_on)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(each_allocation),
+                                       cmocka_unit_test(from_each_allocation_on)};
     return cmocka_run_group_tests_name("fault_docker", tests, NULL, NULL);
 }

@@ -1,16 +1,19 @@
-/* Agents and live logs while the n-th allocation fails: calls end exactly once, and views recover. */
+/* Agents and live logs while the n-th allocation fails: calls end exactly once, and views recover.
+ */
 #include "base/mem.h"
 #include "base/str.h"
 #include "fake_http.h"
 #include "service/agent.h"
 #include "service/log_hub.h"
-#include <stdarg.h>
 #include <setjmp.h>
-#include <cmocka.h>
+#include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 enum { VIEWS = 3 };
 
@@ -40,7 +43,8 @@ static void answer(struct fake_http *f, struct exchange *x, const char *line)
         fake_http_reply(x, 200, "application/json", "{\"logs\":\"a line\\n\",\"cursor\":7}");
     else {
         fake_http_stream(f, x, "text/event-stream");
-        fake_http_send(x, "event: logs\nid: c1\ndata: {\"logs\":\"a line\\n\",\"cursor\":\"c1\"}\n\n");
+        fake_http_send(x,
+                       "event: logs\nid: c1\ndata: {\"logs\":\"a line\\n\",\"cursor\":\"c1\"}\n\n");
     }
 }
 
@@ -91,7 +95,8 @@ static int open_all(struct world *w)
 {
     static const struct agent_label labels[] = {{"x", "X"}, {"y", "Y"}};
     struct agent_set_options so = {.answer_ms = 500};
-    struct agent_options o = {.name = "fake", .socket_path = w->f.path, .labels = labels, .n_labels = 2};
+    struct agent_options o = {
+        .name = "fake", .socket_path = w->f.path, .labels = labels, .n_labels = 2};
     int rc = agent_set_new(&w->set, w->l, &so, NULL);
     if (rc == 0)
         rc = agent_set_add(w->set, &o, NULL);
@@ -101,12 +106,13 @@ static int open_all(struct world *w)
         return rc;
     log_hub_set_times(w->h, 20, 20);
     w->a = agent_set_at(w->set, 0);
-    struct agent_request r = {.method = HTTP_METHOD_GET, .service = SLICE_LIT("x"), .tail = "/status"};
+    struct agent_request r = {
+        .method = HTTP_METHOD_GET, .service = SLICE_LIT("x"), .tail = "/status"};
     w->due = agent_call(w->a, &r, on_answer, w, NULL) == 0;
     for (int i = 0; i < VIEWS; i++) {
         w->views[i] = (struct view_slot){0};
-        (void)log_hub_view(w->h, w->a, SLICE_LIT("x"), i == 2 ? 5 : 100, (struct slice){NULL, 0}, on_event, &w->views[i],
-                           &w->views[i].v, NULL);
+        (void)log_hub_view(w->h, w->a, SLICE_LIT("x"), i == 2 ? 5 : 100, (struct slice){NULL, 0},
+                           on_event, &w->views[i], &w->views[i].v, NULL);
     }
     return 0;
 }

@@ -1,6 +1,7 @@
-/* The engine's log stream: the first byte chooses raw or not and how the rest is cut into pieces. What comes out must
- * not depend on the cut, and never be more than went in. */
+/* The engine's log stream: the first byte chooses raw or not and how the rest is cut into pieces.
+ * What comes out must not depend on the cut, and never be more than went in. */
 #include "base/err.h"
+#include "driver/docker/docker_skim.h"
 #include "driver/docker/docker_stream.h"
 #include "driver/docker/docker_text.h"
 #include <stdlib.h>
@@ -34,6 +35,22 @@ static int run(const char *p, size_t n, bool raw, size_t piece, struct sink *out
     return rc != 0 ? rc : end;
 }
 
+/* What is reduced from a good list is a list of as many entries. */
+static void skim(const char *p, size_t n)
+{
+    struct buf out = BUF_INIT(4 << 20);
+    int rc = docker_skim(&out, (struct slice){p, n});
+    json_t *whole = json_parse((struct slice){p, n}, NULL, NULL);
+    if (rc == 0 && json_is_array(whole)) {
+        json_t *few = json_parse((struct slice){out.data, out.len}, NULL, NULL);
+        if (json_array_size(few) != json_array_size(whole))
+            abort();
+        json_decref(few);
+    }
+    json_decref(whole);
+    buf_done(&out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 1)
@@ -43,11 +60,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *p = (const char *)data + 1;
     struct sink whole = {0}, cut = {0};
     int a = run(p, n, raw, n > 0 ? n : 1, &whole), b = run(p, n, raw, piece, &cut);
-    if (a != b || whole.hash != cut.hash || whole.len != cut.len || whole.len > n || (raw && (a != 0 || whole.len != n)))
+    if (a != b || whole.hash != cut.hash || whole.len != cut.len || whole.len > n ||
+        (raw && (a != 0 || whole.len != n)))
         abort();
     struct slice last = docker_last_lines((struct slice){p, n}, piece);
     if (last.len > piece || last.p + last.len != p + n)
         abort();
+    skim(p, n);
     struct err e;
     (void)docker_text_utf8((struct slice){p, n}, &e);
     return 0;

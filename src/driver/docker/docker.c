@@ -57,7 +57,8 @@ static int pools_new(struct docker *d, struct err *e)
     int rc = client_pool_new(&d->queries, d->loop, &o, e);
     if (rc != 0)
         return rc;
-    /* A POST on a connection that the engine has just closed cannot be sent again: take new ones. */
+    /* A POST on a connection that the engine has just closed cannot be sent again: take new ones.
+     */
     o.idle_ms = 1;
     return client_pool_new(&d->actions, d->loop, &o, e);
 }

@@ -1,12 +1,12 @@
 /* docker.h: a Docker Engine as a container runtime, over its HTTP API on a Unix socket.
  *
- * The engine may come and go at any time: nothing is asked at start, every call tries by itself, and
- * a cheap probe tells when an engine that was away is back. No call waits for another one.
+ * The engine may come and go at any time: nothing is asked at start, every call tries by itself,
+ * and a cheap probe tells when an engine that was away is back. No call waits for another one.
  *
  * What a list costs: two calls on two connections at once (containers; images, left out while the
- * engine's event stream proves that no tag has changed), plus one inspect for each container never seen
- * before, at most docker_options.max_fill of them a list and eight at a time. `created` needs that
- * inspect, because the engine's list has only seconds; it never changes, so it is asked once.
+ * engine's event stream proves that no tag has changed), plus one inspect for each container never
+ * seen before, at most docker_options.max_fill of them a list and eight at a time. `created` needs
+ * that inspect, because the engine's list has only seconds; it never changes, so it is asked once.
  * Containers beyond max_fill show the list's whole seconds until a later list has filled them in.
  *
  * Source of the rules: talos contract 1.9 and 7 (9, 33); Docker Engine API 1.24 to 1.41.
@@ -24,8 +24,8 @@ struct docker;
 /* Every 0 or NULL takes the default. */
 struct docker_options {
     const char *socket_path; /* copied; "/var/run/docker.sock" */
-    /* Exactly what Talos answered: a list with a container whose image is gone fails, its inspect says
-     * "not found", and logs with bytes that are not UTF-8 are an error. */
+    /* Exactly what Talos answered: a list with a container whose image is gone fails, its inspect
+     * says "not found", and logs with bytes that are not UTF-8 are an error. */
     bool strict_talos;
     size_t max_connections; /* to the engine; 100 */
     size_t max_answer;      /* bytes of one JSON answer; 64 MiB */
@@ -35,7 +35,8 @@ struct docker_options {
     uint64_t probe_ms;      /* between two probes of an engine that is away; 5000 */
 };
 
-/* Makes the client; does not connect. *ret is the caller's, free it with docker_free. ERR_NO_MEMORY. */
+/* Makes the client; does not connect. *ret is the caller's, free it with docker_free.
+ * ERR_NO_MEMORY. */
 int docker_new(struct docker **ret, struct loop *l, const struct docker_options *o, struct err *e);
 /* Asynchronous inside; calls under way end with ERR_CANCELLED, from the loop. NULL is fine. */
 void docker_free(struct docker *d);

@@ -1,6 +1,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "driver/docker/docker_priv.h"
+#include "driver/docker/docker_skim.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -9,7 +10,7 @@ struct docker_call {
     struct client_call *call;
     docker_call_fn fn;
     void *ctx;
-    bool json;
+    bool json, skim;
     uint64_t limit_ms;
     char version[DOCKER_VERSION_SIZE];
     char path[DOCKER_PATH_SIZE];
@@ -28,9 +29,19 @@ static void call_free(struct docker_call *c)
     mem_free(c);
 }
 
+static json_t *body_parse(const struct docker_call *c, struct slice body, struct err *e)
+{
+    _cleanup_(buf_done) struct buf few = BUF_INIT(SIZE_MAX / 4);
+    /* The entries of a list are about 600 bytes, of which less than half is wanted. */
+    if (c->skim && buf_reserve(&few, body.len / 2) == 0 && docker_skim(&few, body) == 0)
+        body = (struct slice){few.data, few.len};
+    return json_parse(body, NULL, e);
+}
+
 /* What the answer means; *root is a new reference when it is JSON. */
-static int answer_read(struct docker_call *c, const struct err *e, int status, const struct client_response *r,
-                       struct slice body, json_t **root, struct err *out)
+static int answer_read(struct docker_call *c, const struct err *e, int status,
+                       const struct client_response *r, struct slice body, json_t **root,
+                       struct err *out)
 {
     if (e->code != 0)
         return docker_text_transport(out, e, c->limit_ms);
@@ -38,22 +49,25 @@ static int answer_read(struct docker_call *c, const struct err *e, int status, c
         return docker_text_status(out, status, r->reason, c->version, c->path, body);
     if (!c->json)
         return 0;
-    *root = json_parse(body, NULL, out);
+    *root = body_parse(c, body, out);
     if (*root != NULL)
         return 0;
     if (out->code == ERR_NO_MEMORY)
         return out->code;
     struct err cause = *out;
-    return err_set(out, ERR_RUNTIME, "the engine's answer to %s cannot be read: %s", c->path, cause.msg);
+    return err_set(out, ERR_RUNTIME, "the engine's answer to %s cannot be read: %s", c->path,
+                   cause.msg);
 }
 
-static void call_done(void *ctx, const struct err *e, int status, const struct client_response *r, struct slice body)
+static void call_done(void *ctx, const struct err *e, int status, const struct client_response *r,
+                      struct slice body)
 {
     struct docker_call *c = ctx;
     struct err out = {0};
     json_t *root = NULL;
     answer_read(c, e, status, r, body, &root, &out);
-    /* First the state, then the caller: what it asks next must not count on an engine that has gone. */
+    /* First the state, then the caller: what it asks next must not count on an engine that has
+     * gone. */
     if (e->code != 0 && docker_transport_lost(e))
         docker_link_lost(c->d);
     c->fn(c->ctx, &out, e->code != 0 ? 0 : status, root);
@@ -73,13 +87,15 @@ int docker_call_send(struct docker *d, const struct docker_ask *a, docker_call_f
     c->fn = fn;
     c->ctx = ctx;
     c->json = a->json;
+    c->skim = a->skim;
     c->limit_ms = a->limit_ms;
     if (!a->unversioned)
         memcpy(c->version, d->version, sizeof(c->version));
     snprintf(c->path, sizeof(c->path), "%s", a->path);
     c->d = docker_ref(d);
     char target[DOCKER_PATH_SIZE + DOCKER_VERSION_SIZE + 2];
-    snprintf(target, sizeof(target), "%s%s%s", c->version[0] != '\0' ? "/v" : "", c->version, c->path);
+    snprintf(target, sizeof(target), "%s%s%s", c->version[0] != '\0' ? "/v" : "", c->version,
+             c->path);
     struct client_request r = {
         .method = a->method,
         .target = slice_of(target),

@@ -1,7 +1,8 @@
 /* The engine as a whole: is one there, which API does it speak, and has any image changed?
  *
- * The first call after a loss asks GET /version, and all calls that come meanwhile wait for that one
- * answer. Then GET /events follows the images; the end of that answer is the first sign of an engine that goes.
+ * The first call after a loss asks GET /version, and all calls that come meanwhile wait for that
+ * one answer. Then GET /events follows the images; the end of that answer is the first sign of an
+ * engine that goes.
  */
 #include "base/str.h"
 #include "driver/docker/docker_priv.h"
@@ -12,14 +13,17 @@ enum {
     DELAY_MIN_MS = 100,       /* first probe after a loss */
     VERSION_LIMIT_MS = 10000, /* an engine that hangs is an engine that is away */
     EVENTS_LIMIT_MS = 10000,
-    LIVED_MS = 5000,          /* an engine that was there for less makes the next probe wait longer */
-    EVENTS_RETRY_MS = 60000,  /* behind a proxy that forbids events */
-    EVENTS_OVERLAP_S = 2,     /* asked again from this far back, so that nothing falls in between */
+    LIVED_MS = 5000, /* an engine that was there for less makes the next probe wait longer */
+    EVENTS_RETRY_MS = 60000, /* behind a proxy that forbids events */
+    EVENTS_OVERLAP_S = 2,    /* asked again from this far back, so that nothing falls in between */
 };
 
 static const struct sm_state link_states[] = {
     [DOCKER_LINK_AWAY] = {"away", 1u << DOCKER_LINK_ASKING | 1u << DOCKER_LINK_CLOSED, false},
-    [DOCKER_LINK_ASKING] = {"asking", 1u << DOCKER_LINK_AWAY | 1u << DOCKER_LINK_READY | 1u << DOCKER_LINK_CLOSED, false},
+    [DOCKER_LINK_ASKING] = {"asking",
+                            1u << DOCKER_LINK_AWAY | 1u << DOCKER_LINK_READY |
+                                1u << DOCKER_LINK_CLOSED,
+                            false},
     [DOCKER_LINK_READY] = {"ready", 1u << DOCKER_LINK_AWAY | 1u << DOCKER_LINK_CLOSED, false},
     [DOCKER_LINK_CLOSED] = {"closed", 0, true},
 };
@@ -84,7 +88,9 @@ static void events_start(struct docker *d)
 {
     char path[160], target[200];
     int64_t since = clock_real_ns(loop_clock(d->loop)) / (int64_t)NS_PER_S - EVENTS_OVERLAP_S;
-    snprintf(path, sizeof(path), "/events?since=%" PRId64 "&filters=%%7B%%22type%%22%%3A%%5B%%22image%%22%%5D%%7D", since);
+    snprintf(path, sizeof(path),
+             "/events?since=%" PRId64 "&filters=%%7B%%22type%%22%%3A%%5B%%22image%%22%%5D%%7D",
+             since);
     int rc = docker_target(d, path, target, sizeof(target));
     struct client_request r = {
         .method = HTTP_METHOD_GET,
@@ -142,7 +148,8 @@ static void version_done(void *ctx, const struct err *e, int status BASE_UNUSED,
     d->asking = NULL;
     if (out.code == 0 && !docker_version_read(root, d->version)) {
         const char *v = json_get_str(root, "ApiVersion");
-        err_set(&out, ERR_UNREACHABLE, "the engine's API version \"%s\" is not supported (1.24 or newer)",
+        err_set(&out, ERR_UNREACHABLE,
+                "the engine's API version \"%s\" is not supported (1.24 or newer)",
                 v != NULL ? v : "");
     } else if (out.code == ERR_NOT_FOUND || out.code == ERR_RUNTIME) {
         out.code = ERR_UNREACHABLE; /* something answers, but no engine */

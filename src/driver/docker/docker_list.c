@@ -1,4 +1,5 @@
-/* The list of containers: what the engine lists, the tags of the images, and the exact times of creation. */
+/* The list of containers: what the engine lists, the tags of the images, and the exact times of
+ * creation. */
 #include "base/mem.h"
 #include "base/str.h"
 #include "driver/docker/docker_priv.h"
@@ -18,9 +19,9 @@ struct list_op {
     void *ctx;
     bool all;
     struct docker_call *list_call, *images_call, *image_call;
-    json_t *root;                 /* the engine's list; strings of items point into it */
+    json_t *root; /* the engine's list; strings of items point into it */
     struct runtime_container *items;
-    const char **image_ids;       /* of items, the same index */
+    const char **image_ids; /* of items, the same index */
     size_t n;
     int64_t *created_s;           /* of items, whole seconds */
     struct docker_images *images; /* a reference, or NULL */
@@ -29,7 +30,8 @@ struct list_op {
     size_t next_check;            /* strict: items up to here have an image */
     struct fill fills[DOCKER_FILL_PARALLEL];
     size_t next_fill, fills_left, filling;
-    char (*seconds)[DOCKER_CREATED_SIZE]; /* texts of items that nobody has inspected; made when needed */
+    char (*seconds)[DOCKER_CREATED_SIZE]; /* texts of items that nobody has inspected; made when
+                                             needed */
 };
 
 static void list_step(struct list_op *l);
@@ -100,8 +102,10 @@ static void images_done(void *ctx, const struct err *e, int status BASE_UNUSED, 
 static int images_ask(struct list_op *l, struct err *e)
 {
     struct docker *d = l->op.d;
-    struct docker_ask ask = {
-        .method = HTTP_METHOD_GET, .json = true, .limit_ms = d->o.answer_ms, .path = "/images/json?all=0"};
+    struct docker_ask ask = {.method = HTTP_METHOD_GET,
+                             .json = true,
+                             .limit_ms = d->o.answer_ms,
+                             .path = "/images/json?all=0"};
     l->images_at = d->image_changes;
     return docker_call_send(d, &ask, images_done, l, &l->images_call, e);
 }
@@ -136,12 +140,13 @@ static void image_done(void *ctx, const struct err *e, int status, json_t *root)
     list_step(l);
 }
 
-/* Strict: an image that the images' list does not show is asked for by itself, as Talos does with each of
- * them. true: that call is under way, or the list has ended. */
+/* Strict: an image that the images' list does not show is asked for by itself, as Talos does with
+ * each of them. true: that call is under way, or the list has ended. */
 static bool image_check(struct list_op *l)
 {
     struct docker *d = l->op.d;
-    while (l->next_check < l->n && docker_images_tag(l->images, l->image_ids[l->next_check]) != NULL)
+    while (l->next_check < l->n &&
+           docker_images_tag(l->images, l->image_ids[l->next_check]) != NULL)
         l->next_check++;
     if (l->next_check == l->n)
         return false;
@@ -151,7 +156,8 @@ static bool image_check(struct list_op *l)
     if (!docker_name_valid(slice_of(hex)))
         return false;
     snprintf(path, sizeof(path), "/images/%s/json", hex);
-    struct docker_ask ask = {.method = HTTP_METHOD_GET, .json = true, .limit_ms = d->o.answer_ms, .path = path};
+    struct docker_ask ask = {
+        .method = HTTP_METHOD_GET, .json = true, .limit_ms = d->o.answer_ms, .path = path};
     struct err e = {0};
     if (docker_call_send(d, &ask, image_done, l, &l->image_call, &e) != 0)
         list_end(l, &e);
@@ -192,7 +198,8 @@ static bool fill_send(struct list_op *l, struct fill *f, const char *id)
     return docker_call_send(l->op.d, &ask, fill_done, f, &f->call, NULL) == 0;
 }
 
-/* Keeps up to DOCKER_FILL_PARALLEL inspects under way. A container that cannot be asked keeps its whole seconds. */
+/* Keeps up to DOCKER_FILL_PARALLEL inspects under way. A container that cannot be asked keeps its
+ * whole seconds. */
 static void fill_start(struct list_op *l)
 {
     for (size_t i = 0; i < DOCKER_FILL_PARALLEL; i++) {
@@ -200,7 +207,8 @@ static void fill_start(struct list_op *l)
             continue;
         while (l->next_fill < l->n && l->fills_left > 0) {
             const char *id = l->items[l->next_fill++].id;
-            if (!docker_name_valid(slice_of(id)) || map_get(&l->op.d->created, slice_of(id)) != NULL)
+            if (!docker_name_valid(slice_of(id)) ||
+                map_get(&l->op.d->created, slice_of(id)) != NULL)
                 continue;
             l->fills_left--;
             if (fill_send(l, &l->fills[i], id)) {
@@ -213,8 +221,8 @@ static void fill_start(struct list_op *l)
 
 /* --- the answer --- */
 
-/* Forgets containers that are no more: all that a full list did not show; after a list of the running ones
- * only when far more are remembered than that. */
+/* Forgets containers that are no more: all that a full list did not show; after a list of the
+ * running ones only when far more are remembered than that. */
 static void created_forget(struct docker *d, bool all, size_t n)
 {
     if (!all && map_count(&d->created) <= 2 * n + FORGET_SLACK)
@@ -267,7 +275,8 @@ static void list_deliver(struct list_op *l)
 static bool images_settled(struct list_op *l, struct err *e)
 {
     struct docker *d = l->op.d;
-    /* Asked for at the same time as the list, they may lack the image of a container made in between. */
+    /* Asked for at the same time as the list, they may lack the image of a container made in
+     * between. */
     if (l->images != NULL && (l->images_after || images_known(l, l->images)))
         return true;
     if (l->images == NULL && d->images != NULL && images_known(l, d->images)) {
@@ -279,7 +288,8 @@ static bool images_settled(struct list_op *l, struct err *e)
     return false;
 }
 
-/* Remembers what has no image (any more), so that the next list need not ask for the images because of it. */
+/* Remembers what has no image (any more), so that the next list need not ask for the images because
+ * of it. */
 static int images_gone(struct list_op *l)
 {
     for (size_t i = 0; i < l->n; i++)
@@ -358,6 +368,7 @@ static int list_begin(struct docker_op *op, struct err *e)
     struct docker_ask ask = {
         .method = HTTP_METHOD_GET,
         .json = true,
+        .skim = true,
         .limit_ms = d->o.answer_ms,
         .path = l->all ? "/containers/json?limit=-1&all=1&size=0&trunc_cmd=0"
                        : "/containers/json?limit=-1&all=0&size=0&trunc_cmd=0",

@@ -1,4 +1,5 @@
-/* Logs of a container: an inspect (does it have a terminal?), then the stream, of which the end is kept. */
+/* Logs of a container: an inspect (does it have a terminal?), then the stream, of which the end is
+ * kept. */
 #include "base/mem.h"
 #include "base/str.h"
 #include "driver/docker/docker_priv.h"
@@ -143,7 +144,8 @@ static int stream_send(struct logs_op *o, const char *id, struct err *e)
     char count[24] = "all", target[DOCKER_PATH_SIZE + DOCKER_VERSION_SIZE + 2];
     if (o->tail >= 0)
         snprintf(count, sizeof(count), "%" PRId64, o->tail);
-    snprintf(o->path, sizeof(o->path), "/containers/%s/logs?stderr=1&stdout=1&timestamps=1&follow=0&tail=%s", id, count);
+    snprintf(o->path, sizeof(o->path),
+             "/containers/%s/logs?stderr=1&stdout=1&timestamps=1&follow=0&tail=%s", id, count);
     memcpy(o->version, d->version, sizeof(o->version));
     int rc = docker_target(d, o->path, target, sizeof(target));
     if (rc != 0)

@@ -95,7 +95,8 @@ static void inspect_done(void *ctx, const struct err *e, int status BASE_UNUSED,
     }
     docker_created_note(d, o->c.id, o->c.created);
     const char *image = json_get_str(root, "Image");
-    const char *tag = d->images != NULL && image != NULL ? docker_images_tag(d->images, image) : NULL;
+    const char *tag =
+        d->images != NULL && image != NULL ? docker_images_tag(d->images, image) : NULL;
     const char *hex = image != NULL && strncmp(image, "sha256:", 7) == 0 ? image + 7 : image;
     if (tag != NULL || hex == NULL || !docker_name_valid(slice_of(hex))) {
         o->c.image = tag != NULL ? tag : "";
@@ -104,7 +105,8 @@ static void inspect_done(void *ctx, const struct err *e, int status BASE_UNUSED,
     }
     char path[DOCKER_PATH_SIZE];
     snprintf(path, sizeof(path), "/images/%s/json", hex);
-    struct docker_ask ask = {.method = HTTP_METHOD_GET, .json = true, .limit_ms = d->o.answer_ms, .path = path};
+    struct docker_ask ask = {
+        .method = HTTP_METHOD_GET, .json = true, .limit_ms = d->o.answer_ms, .path = path};
     if (docker_call_send(d, &ask, image_done, o, &o->call, &out) != 0)
         one_end(o, &out);
 }
@@ -129,7 +131,8 @@ int docker_inspect(void *self, struct slice name, runtime_inspect_fn fn, void *c
 
 /* --- start, stop, restart --- */
 
-static void action_done(void *ctx, const struct err *e, int status BASE_UNUSED, json_t *root BASE_UNUSED)
+static void action_done(void *ctx, const struct err *e, int status BASE_UNUSED,
+                        json_t *root BASE_UNUSED)
 {
     struct one_op *o = ctx;
     o->call = NULL;
@@ -145,7 +148,8 @@ static int action_send(struct one_op *o, const char *id, struct err *e)
     if (o->action == RUNTIME_START) {
         snprintf(path, sizeof(path), "/containers/%s/start", id);
     } else {
-        snprintf(path, sizeof(path), "/containers/%s/%s?t=%" PRId64, id, verbs[o->action], o->timeout_s);
+        snprintf(path, sizeof(path), "/containers/%s/%s?t=%" PRId64, id, verbs[o->action],
+                 o->timeout_s);
         wait_s = o->timeout_s < 0 ? 0 : o->timeout_s < WAIT_MAX_S ? o->timeout_s : WAIT_MAX_S;
     }
     struct docker_ask ask = {
@@ -163,7 +167,8 @@ static void resolve_done(void *ctx, const struct err *e, int status BASE_UNUSED,
     struct err out = *e;
     struct runtime_container c;
     o->call = NULL;
-    if (out.code == 0 && docker_inspect_read(root, &c, &out) == 0 && !docker_name_valid(slice_of(c.id)))
+    if (out.code == 0 && docker_inspect_read(root, &c, &out) == 0 &&
+        !docker_name_valid(slice_of(c.id)))
         err_set(&out, ERR_RUNTIME, "the engine's \"Id\" is none");
     if (out.code != 0 || action_send(o, c.id, &out) != 0)
         one_end(o, &out);
@@ -174,7 +179,8 @@ static int act_begin(struct docker_op *op, struct err *e)
     return container_ask(CONTAINER_OF(op, struct one_op, op), resolve_done, e);
 }
 
-int docker_act(void *self, struct slice name, enum runtime_action a, int64_t timeout_s, runtime_done_fn fn, void *ctx)
+int docker_act(void *self, struct slice name, enum runtime_action a, int64_t timeout_s,
+               runtime_done_fn fn, void *ctx)
 {
     struct docker *d = self;
     CHECK_MAGIC(d, DOCKER_MAGIC);

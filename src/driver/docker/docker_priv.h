@@ -22,8 +22,9 @@ enum docker_link_state {
 struct docker_op {
     struct docker *d; /* a reference */
     struct list_node link;
-    int (*begin)(struct docker_op *op, struct err *e);         /* sends; the op stays the caller's on failure */
-    void (*fail)(struct docker_op *op, const struct err *e);   /* tells the user and frees the op */
+    int (*begin)(struct docker_op *op,
+                 struct err *e); /* sends; the op stays the caller's on failure */
+    void (*fail)(struct docker_op *op, const struct err *e); /* tells the user and frees the op */
 };
 
 struct docker {
@@ -38,16 +39,16 @@ struct docker {
     struct sm link;
     struct loop_timer timer;
     char version[DOCKER_VERSION_SIZE];
-    struct list_node waiting;       /* docker_op.link */
-    struct docker_call *asking;     /* GET /version */
-    struct client_call *events;     /* GET /events, or NULL */
-    bool events_up;                 /* its answer has begun: every change of an image reaches us */
+    struct list_node waiting;   /* docker_op.link */
+    struct docker_call *asking; /* GET /version */
+    struct client_call *events; /* GET /events, or NULL */
+    bool events_up;             /* its answer has begun: every change of an image reaches us */
     uint64_t ready_at_ms;
-    uint64_t delay_ms;              /* until the next probe */
+    uint64_t delay_ms; /* until the next probe */
 
-    struct docker_images *images;   /* NULL: not known to be true any more */
-    uint64_t image_changes;         /* grows with each event of the stream, and when it begins or ends */
-    struct map created;             /* container id -> struct docker_seen */
+    struct docker_images *images; /* NULL: not known to be true any more */
+    uint64_t image_changes; /* grows with each event of the stream, and when it begins or ends */
+    struct map created;     /* container id -> struct docker_seen */
     uint64_t list_round;
 };
 
@@ -64,7 +65,8 @@ int docker_link_init(struct docker *d);
 void docker_link_close(struct docker *d);
 /* Begins the op now, or when the engine has told its version. On failure nothing was kept. */
 int docker_op_start(struct docker_op *op, struct err *e);
-/* For a name that no container can have: op->fail with ERR_NOT_FOUND, from the loop. ERR_NO_MEMORY. */
+/* For a name that no container can have: op->fail with ERR_NOT_FOUND, from the loop. ERR_NO_MEMORY.
+ */
 int docker_op_refuse(struct docker_op *op, struct err *e);
 /* The engine does not answer any more: forget what was known of it, and look again soon. */
 void docker_link_lost(struct docker *d);
@@ -73,13 +75,15 @@ void docker_link_lost(struct docker *d);
 struct docker_call;
 struct docker_ask {
     enum http_method method;
-    bool action;        /* over the actions' connections */
-    bool unversioned;   /* GET /version itself */
-    bool json;          /* the answer must be JSON */
-    uint64_t limit_ms;  /* until the answer's head */
-    const char *path;   /* without the version; copied */
+    bool action;       /* over the actions' connections */
+    bool unversioned;  /* GET /version itself */
+    bool json;         /* the answer must be JSON */
+    bool skim;         /* it is the list of containers: only what is wanted of it is read */
+    uint64_t limit_ms; /* until the answer's head */
+    const char *path;  /* without the version; copied */
 };
-/* e->code 0: root is the answer (NULL unless json was asked for), borrowed. status 0 without an answer. */
+/* e->code 0: root is the answer (NULL unless json was asked for), borrowed. status 0 without an
+ * answer. */
 typedef void (*docker_call_fn)(void *ctx, const struct err *e, int status, json_t *root);
 int docker_call_send(struct docker *d, const struct docker_ask *a, docker_call_fn fn, void *ctx,
                      struct docker_call **ret, struct err *e);
@@ -90,7 +94,8 @@ int docker_target(const struct docker *d, const char *path, char *out, size_t si
 /* docker_list.c, docker_one.c (inspect, act), docker_logs.c: struct runtime_ops */
 int docker_list(void *self, bool all, runtime_list_fn fn, void *ctx);
 int docker_inspect(void *self, struct slice name, runtime_inspect_fn fn, void *ctx);
-int docker_act(void *self, struct slice name, enum runtime_action a, int64_t timeout_s, runtime_done_fn fn, void *ctx);
+int docker_act(void *self, struct slice name, enum runtime_action a, int64_t timeout_s,
+               runtime_done_fn fn, void *ctx);
 int docker_logs(void *self, struct slice name, int64_t tail, runtime_logs_fn fn, void *ctx);
 
 /* docker.c: remembers when a container was made. Nothing happens when out of memory. */

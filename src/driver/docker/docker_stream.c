@@ -13,7 +13,8 @@ static bool head_valid(const uint8_t *h)
 }
 
 int docker_stream_feed(struct docker_stream *s, const char *p, size_t n,
-                       void (*out)(void *ctx, enum docker_stream_kind kind, const char *p, size_t n),
+                       void (*out)(void *ctx, enum docker_stream_kind kind, const char *p,
+                                   size_t n),
                        void *ctx)
 {
     if (s->raw) {
@@ -41,8 +42,8 @@ int docker_stream_feed(struct docker_stream *s, const char *p, size_t n,
             break;
         s->have = 0;
         s->broken = !head_valid(s->head);
-        s->left = (uint32_t)s->head[4] << 24 | (uint32_t)s->head[5] << 16 | (uint32_t)s->head[6] << 8 |
-                  (uint32_t)s->head[7];
+        s->left = (uint32_t)s->head[4] << 24 | (uint32_t)s->head[5] << 16 |
+                  (uint32_t)s->head[6] << 8 | (uint32_t)s->head[7];
     }
     return s->broken ? ERR_PROTOCOL : 0;
 }

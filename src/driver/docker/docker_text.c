@@ -13,7 +13,8 @@ enum {
     EXPLANATION_MAX = 300,  /* of an engine's own words in an error text */
 };
 
-static const int64_t CREATED_MAX = 9000000000; /* seconds; their nanoseconds still fit into 63 bits */
+static const int64_t CREATED_MAX =
+    9000000000; /* seconds; their nanoseconds still fit into 63 bits */
 
 bool docker_name_valid(struct slice name)
 {
@@ -40,7 +41,8 @@ bool docker_version_read(const json_t *version, char out[DOCKER_VERSION_SIZE])
         return false;
     if (major < 1 || (major == 1 && minor < VERSION_MIN_MINOR))
         return false;
-    return snprintf(out, DOCKER_VERSION_SIZE, "%" PRIu64 ".%" PRIu64, major, minor) < DOCKER_VERSION_SIZE;
+    return snprintf(out, DOCKER_VERSION_SIZE, "%" PRIu64 ".%" PRIu64, major, minor) <
+           DOCKER_VERSION_SIZE;
 }
 
 /* The engine's own words: "message" of a JSON object, else the body itself. */
@@ -67,8 +69,8 @@ int docker_text_status(struct err *out, int status, struct slice reason, const c
         reason.len = 64;
     int code = status == 404 ? ERR_NOT_FOUND : ERR_RUNTIME;
     return err_set(out, code, "%d %s Error for http+docker://localhost%s%s%s: %.*s%s%.*s%s", status,
-                   status >= 500 ? "Server" : "Client", version[0] != '\0' ? "/v" : "", version, path,
-                   (int)reason.len, reason.p, why.len > 0 ? " (\"" : "", (int)why.len,
+                   status >= 500 ? "Server" : "Client", version[0] != '\0' ? "/v" : "", version,
+                   path, (int)reason.len, reason.p, why.len > 0 ? " (\"" : "", (int)why.len,
                    why.p != NULL ? why.p : "", why.len > 0 ? "\")" : "");
 }
 
@@ -117,7 +119,8 @@ int docker_text_transport(struct err *out, const struct err *e, uint64_t limit_m
         return out->code;
     case ERR_TIMEOUT:
         return err_set(out, ERR_UNREACHABLE,
-                       "UnixHTTPConnectionPool(host='localhost', port=None): Read timed out. (read timeout=%" PRIu64 ")",
+                       "UnixHTTPConnectionPool(host='localhost', port=None): Read timed out. (read "
+                       "timeout=%" PRIu64 ")",
                        limit_ms / 1000);
     default:
         break;
@@ -127,10 +130,11 @@ int docker_text_transport(struct err *out, const struct err *e, uint64_t limit_m
     int sys = e->sys < 0 ? -e->sys : e->sys;
     if (sys == 0)
         err_set(out, ERR_UNREACHABLE,
-                "('Connection aborted.', RemoteDisconnected('Remote end closed connection without response'))");
+                "('Connection aborted.', RemoteDisconnected('Remote end closed connection without "
+                "response'))");
     else
-        err_set(out, ERR_UNREACHABLE, "('Connection aborted.', %s(%d, '%s'))", exception_name(sys), sys,
-                strerror(sys));
+        err_set(out, ERR_UNREACHABLE, "('Connection aborted.', %s(%d, '%s'))", exception_name(sys),
+                sys, strerror(sys));
     out->sys = sys;
     return out->code;
 }
@@ -190,7 +194,8 @@ struct docker_images *docker_images_read(const json_t *list)
     json_array_foreach(list, i, item)
     {
         const char *id = json_get_str(item, "Id");
-        if (id != NULL && docker_images_add(m, id, docker_first_tag(json_object_get(item, "RepoTags"))) != 0) {
+        if (id != NULL &&
+            docker_images_add(m, id, docker_first_tag(json_object_get(item, "RepoTags"))) != 0) {
             docker_images_unref(m);
             return NULL;
         }
@@ -289,7 +294,8 @@ int docker_text_utf8(struct slice text, struct err *e)
         why = "unexpected end of data";
     else if (lead < 0xc2 || lead > 0xf4)
         why = "invalid start byte";
-    return err_set(e, ERR_RUNTIME, "'utf-8' codec can't decode byte 0x%02x in position %zu: %s", lead, i, why);
+    return err_set(e, ERR_RUNTIME, "'utf-8' codec can't decode byte 0x%02x in position %zu: %s",
+                   lead, i, why);
 }
 
 struct slice docker_last_lines(struct slice text, size_t max)

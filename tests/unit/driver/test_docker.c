@@ -5,23 +5,25 @@
 #include "driver/docker/docker.h"
 #include "fake_http.h"
 #include <inttypes.h>
-#include <stdarg.h>
 #include <setjmp.h>
-#include <cmocka.h>
+#include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include <cmocka.h>
+
 #define HEX_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 /* What the engine does; a test changes it. */
 struct script {
-    size_t containers;      /* c0, c1... newest first, with image i<n> */
-    bool gone_image;        /* the first one's image is no more */
+    size_t containers; /* c0, c1... newest first, with image i<n> */
+    bool gone_image;   /* the first one's image is no more */
     bool hang_version, hang_list, hang_stop, cut_list, forbid_events, no_json;
-    bool tag_changes;       /* the first image's tag becomes "new:1" */
-    const char *logs;       /* body of the logs answer */
+    bool tag_changes; /* the first image's tag becomes "new:1" */
+    const char *logs; /* body of the logs answer */
     size_t logs_len;
     int logs_status, act_status;
     bool tty;
@@ -50,7 +52,9 @@ static void answer_list(struct world *w, struct exchange *x)
     for (size_t i = 0; i < w->s.containers; i++) {
         char id[65];
         container_id(id, i);
-        buf_addf(&b, "%s{\"Id\":\"%s\",\"Names\":[\"/link/c%zu\",\"/c%zu\"],\"ImageID\":\"sha256:i%zu\",\"State\":\"%s\",\"Created\":1795234559}",
+        buf_addf(&b,
+                 "%s{\"Id\":\"%s\",\"Names\":[\"/link/c%zu\",\"/"
+                 "c%zu\"],\"ImageID\":\"sha256:i%zu\",\"State\":\"%s\",\"Created\":1795234559}",
                  i > 0 ? "," : "", id, i, i, i % 3, i == 0 ? "paused" : "running");
     }
     buf_addc(&b, ']');
@@ -68,10 +72,12 @@ static void answer_list(struct world *w, struct exchange *x)
 static void answer_images(struct world *w, struct exchange *x)
 {
     char text[400];
-    snprintf(text, sizeof(text), "[%s{\"Id\":\"sha256:i1\",\"RepoTags\":[\"zz:1\",\"aa:1\"]},{\"Id\":\"sha256:i2\",\"RepoTags\":null}]",
-             w->s.gone_image      ? ""
-             : w->s.tag_changes   ? "{\"Id\":\"sha256:i0\",\"RepoTags\":[\"new:1\"]},"
-                                  : "{\"Id\":\"sha256:i0\",\"RepoTags\":[\"old:1\"]},");
+    snprintf(text, sizeof(text),
+             "[%s{\"Id\":\"sha256:i1\",\"RepoTags\":[\"zz:1\",\"aa:1\"]},{\"Id\":\"sha256:i2\","
+             "\"RepoTags\":null}]",
+             w->s.gone_image    ? ""
+             : w->s.tag_changes ? "{\"Id\":\"sha256:i0\",\"RepoTags\":[\"new:1\"]},"
+                                : "{\"Id\":\"sha256:i0\",\"RepoTags\":[\"old:1\"]},");
     fake_http_reply(x, 200, JSON, text);
 }
 
@@ -84,11 +90,14 @@ static void answer_container(struct world *w, struct exchange *x, const char *li
         return;
     }
     snprintf(full, sizeof(full), "%.64s", strncmp(id, "c0", 2) == 0 ? HEX_A : id);
-    snprintf(text, sizeof(text),
-             "{\"Id\":\"%s\",\"Name\":\"/c0\",\"Created\":\"2026-11-21T04:15:59.123456789Z\",\"Image\":\"sha256:i0\",\"Config\":{\"Tty\":%s},"
-             "\"State\":{\"Status\":\"exited\",\"Restarting\":false,\"Paused\":false,\"ExitCode\":7,"
-             "\"StartedAt\":\"2026-11-21T04:16:00Z\",\"FinishedAt\":\"0001-01-01T00:00:00Z\"}}",
-             full, w->s.tty ? "true" : "false");
+    snprintf(
+        text, sizeof(text),
+        "{\"Id\":\"%s\",\"Name\":\"/"
+        "c0\",\"Created\":\"2026-11-21T04:15:59.123456789Z\",\"Image\":\"sha256:i0\",\"Config\":{"
+        "\"Tty\":%s},"
+        "\"State\":{\"Status\":\"exited\",\"Restarting\":false,\"Paused\":false,\"ExitCode\":7,"
+        "\"StartedAt\":\"2026-11-21T04:16:00Z\",\"FinishedAt\":\"0001-01-01T00:00:00Z\"}}",
+        full, w->s.tty ? "true" : "false");
     fake_http_reply(x, 200, JSON, text);
 }
 
@@ -99,7 +108,10 @@ static void answer_act(struct world *w, struct exchange *x, const char *line)
         return;
     }
     int status = w->s.act_status != 0 ? w->s.act_status : 204;
-    fake_http_reply(x, status, JSON, status >= 400 ? "{\"message\":\"cannot start a paused container, try unpause instead\"}" : "");
+    fake_http_reply(x, status, JSON,
+                    status >= 400
+                        ? "{\"message\":\"cannot start a paused container, try unpause instead\"}"
+                        : "");
 }
 
 static void answer(struct fake_http *f, struct exchange *x, const char *line)
@@ -110,7 +122,8 @@ static void answer(struct fake_http *f, struct exchange *x, const char *line)
     else if (strcmp(line, "GET /version") == 0 && w->s.hang_version)
         fake_http_keep(f, x);
     else if (strcmp(line, "GET /version") == 0)
-        fake_http_reply(x, 200, JSON, w->s.version != NULL ? w->s.version : "{\"ApiVersion\":\"1.41\"}");
+        fake_http_reply(x, 200, JSON,
+                        w->s.version != NULL ? w->s.version : "{\"ApiVersion\":\"1.41\"}");
     else if (strstr(line, "/events?") != NULL && w->s.forbid_events)
         fake_http_reply(x, 403, JSON, "{\"message\":\"forbidden\"}");
     else if (strstr(line, "/events?") != NULL)
@@ -126,7 +139,8 @@ static void answer(struct fake_http *f, struct exchange *x, const char *line)
     else if (strncmp(line, "GET /v1.41/images/", 18) == 0)
         fake_http_reply(x, 200, JSON, "{\"RepoTags\":[\"<none>:<none>\",\"old:1\"]}");
     else if (strstr(line, "/logs?") != NULL && w->s.logs_status != 0)
-        fake_http_reply(x, w->s.logs_status, JSON, "{\"message\":\"configured logging driver does not support reading\"}");
+        fake_http_reply(x, w->s.logs_status, JSON,
+                        "{\"message\":\"configured logging driver does not support reading\"}");
     else if (strstr(line, "/logs?") != NULL)
         fake_http_reply_n(x, 200, "application/octet-stream", w->s.logs, w->s.logs_len);
     else if (strncmp(line, "POST ", 5) == 0)
@@ -309,10 +323,12 @@ static void list_fields(void **state)
     assert_string_equal(g.image, "old:1");
     assert_string_equal(g.status, "paused");
     assert_string_equal(g.created, "2026-11-21T04:15:59.123456789Z");
-    assert_int_equal(fake_http_count(&w->f, "GET /v1.41/containers/json?limit=-1&all=1&size=0&trunc_cmd=0"), 1);
+    assert_int_equal(
+        fake_http_count(&w->f, "GET /v1.41/containers/json?limit=-1&all=1&size=0&trunc_cmd=0"), 1);
     assert_int_equal(fake_http_count(&w->f, "GET /version"), 1);
     g = list(w, false);
-    assert_int_equal(fake_http_count(&w->f, "GET /v1.41/containers/json?limit=-1&all=0&size=0&trunc_cmd=0"), 1);
+    assert_int_equal(
+        fake_http_count(&w->f, "GET /v1.41/containers/json?limit=-1&all=0&size=0&trunc_cmd=0"), 1);
 }
 
 /* Later lists cost one call, as long as no image changes. */
@@ -380,7 +396,9 @@ static void strict_image_gone(void **state)
     w->s.gone_image = true;
     struct got g = list(w, true);
     assert_int_equal(g.e.code, ERR_RUNTIME);
-    assert_string_equal(g.e.msg, "404 Client Error for http+docker://localhost/v1.41/images/i0/json: Not Found (\"no such image: i0\")");
+    assert_string_equal(g.e.msg,
+                        "404 Client Error for http+docker://localhost/v1.41/images/i0/json: Not "
+                        "Found (\"no such image: i0\")");
     g = inspect(w, "c0");
     assert_int_equal(g.e.code, ERR_NOT_FOUND);
     w->s.gone_image = false;
@@ -391,7 +409,8 @@ static void strict_image_gone(void **state)
     w->s.logs_len = sizeof(bad) - 1;
     g = logs(w, "c0", 100);
     assert_int_equal(g.e.code, ERR_RUNTIME);
-    assert_string_equal(g.e.msg, "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte");
+    assert_string_equal(g.e.msg,
+                        "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte");
     buf_done(&g.text);
 }
 
@@ -474,8 +493,9 @@ static void actions(void **state)
     w->s.act_status = 409;
     g = act(w, "c0", RUNTIME_START, 10);
     assert_int_equal(g.e.code, ERR_RUNTIME);
-    assert_string_equal(g.e.msg, "409 Client Error for http+docker://localhost/v1.41/containers/" HEX_A
-                                 "/start: Conflict (\"cannot start a paused container, try unpause instead\")");
+    assert_string_equal(
+        g.e.msg, "409 Client Error for http+docker://localhost/v1.41/containers/" HEX_A
+                 "/start: Conflict (\"cannot start a paused container, try unpause instead\")");
     g = act(w, "nope", RUNTIME_START, 10);
     assert_int_equal(g.e.code, ERR_NOT_FOUND);
     g = act(w, "c0", RUNTIME_STOP, INT64_MAX);
@@ -490,7 +510,8 @@ static void slow_stops(void **state)
     memset(slow, 0, sizeof(slow));
     w->s.hang_stop = true;
     for (size_t i = 0; i < ARRAY_LEN(slow); i++)
-        assert_int_equal(w->rt.ops->act(w->rt.self, SLICE_LIT("c0"), RUNTIME_STOP, 100, on_done, &slow[i]), 0);
+        assert_int_equal(
+            w->rt.ops->act(w->rt.self, SLICE_LIT("c0"), RUNTIME_STOP, 100, on_done, &slow[i]), 0);
     test_pass(w->l, 100);
     struct got g = list(w, true);
     assert_int_equal(g.e.code, 0);
@@ -516,9 +537,15 @@ static void log_texts(void **state)
     assert_int_equal(g.e.code, 0);
     assert_string_equal(g.text.data, "out 1\nerr \xef\xbf\xbd\xef\xbf\xbd\n");
     buf_done(&g.text);
-    assert_int_equal(fake_http_count(&w->f, "GET /v1.41/containers/" HEX_A "/logs?stderr=1&stdout=1&timestamps=1&follow=0&tail=100"), 1);
+    assert_int_equal(fake_http_count(&w->f,
+                                     "GET /v1.41/containers/" HEX_A
+                                     "/logs?stderr=1&stdout=1&timestamps=1&follow=0&tail=100"),
+                     1);
     g = logs(w, "c0", -5);
-    assert_int_equal(fake_http_count(&w->f, "GET /v1.41/containers/" HEX_A "/logs?stderr=1&stdout=1&timestamps=1&follow=0&tail=all"), 1);
+    assert_int_equal(fake_http_count(&w->f,
+                                     "GET /v1.41/containers/" HEX_A
+                                     "/logs?stderr=1&stdout=1&timestamps=1&follow=0&tail=all"),
+                     1);
     buf_done(&g.text);
     g = logs(w, "c0", 0);
     assert_int_equal(g.text.len, 0);
@@ -536,9 +563,10 @@ static void log_texts(void **state)
     w->s.logs_status = 501;
     g = logs(w, "c0", 100);
     assert_int_equal(g.e.code, ERR_RUNTIME);
-    assert_string_equal(g.e.msg, "501 Server Error for http+docker://localhost/v1.41/containers/" HEX_A
-                                 "/logs?stderr=1&stdout=1&timestamps=1&follow=0&tail=100: Not Implemented "
-                                 "(\"configured logging driver does not support reading\")");
+    assert_string_equal(g.e.msg,
+                        "501 Server Error for http+docker://localhost/v1.41/containers/" HEX_A
+                        "/logs?stderr=1&stdout=1&timestamps=1&follow=0&tail=100: Not Implemented "
+                        "(\"configured logging driver does not support reading\")");
     buf_done(&g.text);
     g = logs(w, "nope", 100);
     assert_int_equal(g.e.code, ERR_NOT_FOUND);
@@ -575,7 +603,8 @@ static void engine_comes_and_goes(void **state)
     assert_true(test_run(w->l, unreachable, w, 3000));
     struct got g = list(w, true);
     assert_int_equal(g.e.code, ERR_UNREACHABLE);
-    assert_string_equal(g.e.msg, "('Connection aborted.', FileNotFoundError(2, 'No such file or directory'))");
+    assert_string_equal(
+        g.e.msg, "('Connection aborted.', FileNotFoundError(2, 'No such file or directory'))");
     g = act(w, "c0", RUNTIME_START, 1);
     assert_int_equal(g.e.code, ERR_UNREACHABLE);
     assert_false(reachable(w));
@@ -665,10 +694,22 @@ int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        CASE(list_fields),       CASE(list_cost),        CASE(list_without_events), CASE(list_image_gone),
-        CASE(strict_image_gone), CASE(list_thousand),    CASE(list_empty_engine),   CASE(inspect_fields),
-        CASE(names_stay_here),   CASE(actions),          CASE(slow_stops),          CASE(log_texts),
-        CASE(logs_are_bounded),  CASE(engine_comes_and_goes), CASE(engine_cut_and_nonsense), CASE(engine_slow),
+        CASE(list_fields),
+        CASE(list_cost),
+        CASE(list_without_events),
+        CASE(list_image_gone),
+        CASE(strict_image_gone),
+        CASE(list_thousand),
+        CASE(list_empty_engine),
+        CASE(inspect_fields),
+        CASE(names_stay_here),
+        CASE(actions),
+        CASE(slow_stops),
+        CASE(log_texts),
+        CASE(logs_are_bounded),
+        CASE(engine_comes_and_goes),
+        CASE(engine_cut_and_nonsense),
+        CASE(engine_slow),
         CASE(free_at_any_time),
     };
     return cmocka_run_group_tests_name("docker", tests, NULL, NULL);

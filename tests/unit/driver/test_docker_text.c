@@ -1,12 +1,15 @@
 #include "base/mem.h"
 #include "base/str.h"
+#include "driver/docker/docker_skim.h"
 #include "driver/docker/docker_stream.h"
 #include "driver/docker/docker_text.h"
 #include <errno.h>
-#include <stdarg.h>
 #include <setjmp.h>
-#include <cmocka.h>
+#include <stdarg.h>
+#include <stdint.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 static json_t *parsed(const char *text)
 {
@@ -18,7 +21,8 @@ static json_t *parsed(const char *text)
 static void names(void **state BASE_UNUSED)
 {
     static const char *const good[] = {"a", "tal_run", "0a1b2c", "x.y-z_1", "A"};
-    static const char *const bad[] = {"", ".", "..", "a b", "a/b", "-a", "_a", ".a", "a?b", "a#", "a%2f", "a\n", "\xc3\xa4", "/a"};
+    static const char *const bad[] = {"",   ".",   "..", "a b",  "a/b", "-a",       "_a",
+                                      ".a", "a?b", "a#", "a%2f", "a\n", "\xc3\xa4", "/a"};
     for (size_t i = 0; i < ARRAY_LEN(good); i++)
         assert_true(docker_name_valid(slice_of(good[i])));
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
@@ -35,12 +39,18 @@ static void versions(void **state BASE_UNUSED)
     static const struct {
         const char *json, *want;
     } rows[] = {
-        {"{\"ApiVersion\":\"1.41\"}", "1.41"}, {"{\"ApiVersion\":\"1.24\"}", "1.24"},
-        {"{\"ApiVersion\":\"2.0\"}", "2.0"},   {"{\"ApiVersion\":\"1.23\"}", NULL},
-        {"{\"ApiVersion\":\"1\"}", NULL},      {"{\"ApiVersion\":\"1.41/..\"}", NULL},
-        {"{\"ApiVersion\":141}", NULL},        {"{}", NULL},
-        {"[]", NULL},                          {"{\"ApiVersion\":\"1.4100000000000000000000\"}", NULL},
-        {"{\"ApiVersion\":\"1.\"}", NULL},     {"{\"ApiVersion\":\"\"}", NULL},
+        {"{\"ApiVersion\":\"1.41\"}", "1.41"},
+        {"{\"ApiVersion\":\"1.24\"}", "1.24"},
+        {"{\"ApiVersion\":\"2.0\"}", "2.0"},
+        {"{\"ApiVersion\":\"1.23\"}", NULL},
+        {"{\"ApiVersion\":\"1\"}", NULL},
+        {"{\"ApiVersion\":\"1.41/..\"}", NULL},
+        {"{\"ApiVersion\":141}", NULL},
+        {"{}", NULL},
+        {"[]", NULL},
+        {"{\"ApiVersion\":\"1.4100000000000000000000\"}", NULL},
+        {"{\"ApiVersion\":\"1.\"}", NULL},
+        {"{\"ApiVersion\":\"\"}", NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         char out[DOCKER_VERSION_SIZE] = "";
@@ -55,19 +65,27 @@ static void versions(void **state BASE_UNUSED)
 static void status_texts(void **state BASE_UNUSED)
 {
     struct err e;
-    static const char paused[] = "{\"message\":\"cannot start a paused container, try unpause instead\"}\n";
-    assert_int_equal(docker_text_status(&e, 409, SLICE_LIT("Conflict"), "1.41", "/containers/abc/start", SLICE_LIT(paused)),
+    static const char paused[] =
+        "{\"message\":\"cannot start a paused container, try unpause instead\"}\n";
+    assert_int_equal(docker_text_status(&e, 409, SLICE_LIT("Conflict"), "1.41",
+                                        "/containers/abc/start", SLICE_LIT(paused)),
                      ERR_RUNTIME);
-    assert_string_equal(e.msg, "409 Client Error for http+docker://localhost/v1.41/containers/abc/start: Conflict "
-                               "(\"cannot start a paused container, try unpause instead\")");
-    docker_text_status(&e, 501, SLICE_LIT("Not Implemented"), "1.41", "/containers/abc/logs?tail=100",
-                       SLICE_LIT("{\"message\":\"configured logging driver does not support reading\"}"));
-    assert_string_equal(e.msg, "501 Server Error for http+docker://localhost/v1.41/containers/abc/logs?tail=100: "
-                               "Not Implemented (\"configured logging driver does not support reading\")");
-    assert_int_equal(docker_text_status(&e, 404, (struct slice){NULL, 0}, "", "/version", SLICE_LIT("")), ERR_NOT_FOUND);
+    assert_string_equal(
+        e.msg, "409 Client Error for http+docker://localhost/v1.41/containers/abc/start: Conflict "
+               "(\"cannot start a paused container, try unpause instead\")");
+    docker_text_status(
+        &e, 501, SLICE_LIT("Not Implemented"), "1.41", "/containers/abc/logs?tail=100",
+        SLICE_LIT("{\"message\":\"configured logging driver does not support reading\"}"));
+    assert_string_equal(
+        e.msg, "501 Server Error for http+docker://localhost/v1.41/containers/abc/logs?tail=100: "
+               "Not Implemented (\"configured logging driver does not support reading\")");
+    assert_int_equal(
+        docker_text_status(&e, 404, (struct slice){NULL, 0}, "", "/version", SLICE_LIT("")),
+        ERR_NOT_FOUND);
     assert_string_equal(e.msg, "404 Client Error for http+docker://localhost/version: Not Found");
     docker_text_status(&e, 500, SLICE_LIT("X"), "1.41", "/a", SLICE_LIT(" no json here \n"));
-    assert_string_equal(e.msg, "500 Server Error for http+docker://localhost/v1.41/a: X (\"no json here\")");
+    assert_string_equal(
+        e.msg, "500 Server Error for http+docker://localhost/v1.41/a: X (\"no json here\")");
     /* A long explanation is cut, never in the middle of a character. */
     char *text = mem_zalloc(2000);
     for (int i = 0; i < 600; i++)
@@ -82,17 +100,21 @@ static void transport_texts(void **state BASE_UNUSED)
     struct err in, out;
     err_sys(&in, ECONNREFUSED, "x");
     assert_int_equal(docker_text_transport(&out, &in, 60000), ERR_UNREACHABLE);
-    assert_string_equal(out.msg, "('Connection aborted.', ConnectionRefusedError(111, 'Connection refused'))");
+    assert_string_equal(
+        out.msg, "('Connection aborted.', ConnectionRefusedError(111, 'Connection refused'))");
     err_sys(&in, ENOENT, "x");
     docker_text_transport(&out, &in, 60000);
-    assert_string_equal(out.msg, "('Connection aborted.', FileNotFoundError(2, 'No such file or directory'))");
+    assert_string_equal(
+        out.msg, "('Connection aborted.', FileNotFoundError(2, 'No such file or directory'))");
     err_set(&in, ERR_GONE, "gone");
     assert_int_equal(docker_text_transport(&out, &in, 60000), ERR_UNREACHABLE);
-    assert_string_equal(out.msg,
-                        "('Connection aborted.', RemoteDisconnected('Remote end closed connection without response'))");
+    assert_string_equal(out.msg, "('Connection aborted.', RemoteDisconnected('Remote end closed "
+                                 "connection without response'))");
     err_set(&in, ERR_TIMEOUT, "x");
     docker_text_transport(&out, &in, 60000);
-    assert_string_equal(out.msg, "UnixHTTPConnectionPool(host='localhost', port=None): Read timed out. (read timeout=60)");
+    assert_string_equal(
+        out.msg,
+        "UnixHTTPConnectionPool(host='localhost', port=None): Read timed out. (read timeout=60)");
     assert_false(docker_transport_lost(&in));
     err_set(&in, ERR_LIMIT, "over");
     assert_int_equal(docker_text_transport(&out, &in, 60000), ERR_RUNTIME);
@@ -129,12 +151,17 @@ static void main_name_and_tag(void **state BASE_UNUSED)
 static void utf8_faults(void **state BASE_UNUSED)
 {
     struct err e;
-    assert_int_equal(docker_text_utf8(SLICE_LIT("2026-11-21T01:57:02.748191780Z ok \xff\xfe bad\n"), &e), ERR_RUNTIME);
-    assert_string_equal(e.msg, "'utf-8' codec can't decode byte 0xff in position 34: invalid start byte");
+    assert_int_equal(
+        docker_text_utf8(SLICE_LIT("2026-11-21T01:57:02.748191780Z ok \xff\xfe bad\n"), &e),
+        ERR_RUNTIME);
+    assert_string_equal(e.msg,
+                        "'utf-8' codec can't decode byte 0xff in position 34: invalid start byte");
     docker_text_utf8(SLICE_LIT("a\xc3("), &e);
-    assert_string_equal(e.msg, "'utf-8' codec can't decode byte 0xc3 in position 1: invalid continuation byte");
+    assert_string_equal(
+        e.msg, "'utf-8' codec can't decode byte 0xc3 in position 1: invalid continuation byte");
     docker_text_utf8(SLICE_LIT("ab\xe2\x82"), &e);
-    assert_string_equal(e.msg, "'utf-8' codec can't decode byte 0xe2 in position 2: unexpected end of data");
+    assert_string_equal(
+        e.msg, "'utf-8' codec can't decode byte 0xe2 in position 2: unexpected end of data");
     assert_int_equal(docker_text_utf8(SLICE_LIT("\xc3\xa4"), &e), 0);
     assert_int_equal(docker_text_utf8((struct slice){NULL, 0}, &e), 0);
 }
@@ -183,7 +210,8 @@ static void stream_any_cut(void **state BASE_UNUSED)
         struct sink out = {0};
         docker_stream_init(&s, false);
         for (size_t i = 0; i < n; i += step)
-            assert_int_equal(docker_stream_feed(&s, frames + i, i + step < n ? step : n - i, sink_add, &out), 0);
+            assert_int_equal(
+                docker_stream_feed(&s, frames + i, i + step < n ? step : n - i, sink_add, &out), 0);
         assert_int_equal(docker_stream_end(&s), 0);
         assert_string_equal(out.text, "out 1\nerr 1\nend");
         assert_string_equal(out.kinds, "121");
@@ -211,9 +239,52 @@ static void stream_damaged(void **state BASE_UNUSED)
     assert_int_equal(docker_stream_end(&s), 0);
 }
 
+/* --- the list, reduced --- */
+
+static void skim_lists(void **state BASE_UNUSED)
+{
+    static const struct {
+        const char *in, *want; /* NULL: ERR_SYNTAX */
+    } rows[] = {
+        {"[]", "[]"},
+        {" [ ] \n", "[]"},
+        {"[{}]", "[{}]"},
+        {"[{\"Id\":\"a\",\"X\":1,\"State\":\"b\"},{\"Y\":{},\"Created\":12}]\n",
+         "[{\"Id\":\"a\",\"State\":\"b\"},{\"Created\":12}]"},
+        {"[{\"Labels\":{\"Id\":\"}\\\"]\"},\"Names\":[\"/a\",\"/"
+         "b\"],\"M\":[[{}],[]],\"ImageID\":null}]",
+         "[{\"Names\":[\"/a\",\"/b\"],\"ImageID\":null}]"},
+        {"[ { \"Id\" : \"a\" , \"X\" : -1.5e3 } ]", "[{\"Id\": \"a\"}]"},
+        {"", NULL},
+        {"{}", NULL},
+        {"[1]", NULL},
+        {"[{}", NULL},
+        {"[{},]", NULL},
+        {"[{\"Id\"}]", NULL},
+        {"[{\"Id\":}]", NULL},
+        {"[{\"Id\":\"a}]", NULL},
+        {"[{\"Id\":\"a\\", NULL},
+        {"[{\"Id\":[1}]", NULL},
+        {"[{\"Id\":1}] x", NULL},
+        {"[{\"Id\":1,}]", NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct buf out = BUF_INIT(1000);
+        int rc = docker_skim(&out, slice_of(rows[i].in));
+        assert_int_equal(rc, rows[i].want != NULL ? 0 : ERR_SYNTAX);
+        if (rows[i].want != NULL)
+            assert_string_equal(out.data, rows[i].want);
+        buf_done(&out);
+    }
+    struct buf small = BUF_INIT(8);
+    assert_int_equal(docker_skim(&small, SLICE_LIT("[{\"Id\":\"abcdef\"}]")), ERR_LIMIT);
+    buf_done(&small);
+}
+
 static void images_faults(void **state BASE_UNUSED)
 {
-    json_t *list = parsed("[{\"Id\":\"sha256:1\",\"RepoTags\":[\"b:1\",\"a:1\"]},{\"Id\":\"sha256:2\",\"RepoTags\":null},{},5]");
+    json_t *list = parsed("[{\"Id\":\"sha256:1\",\"RepoTags\":[\"b:1\",\"a:1\"]},{\"Id\":\"sha256:"
+                          "2\",\"RepoTags\":null},{},5]");
     bool failed = true;
     for (uint64_t n = 1; failed && n < 50; n++) {
         mem_fail_at(n, false);
@@ -239,10 +310,17 @@ int main(void)
 {
     json_in_init();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names),          cmocka_unit_test(versions),      cmocka_unit_test(status_texts),
-        cmocka_unit_test(transport_texts), cmocka_unit_test(main_name_and_tag), cmocka_unit_test(utf8_faults),
-        cmocka_unit_test(last_lines),     cmocka_unit_test(stream_any_cut), cmocka_unit_test(stream_damaged),
+        cmocka_unit_test(names),
+        cmocka_unit_test(versions),
+        cmocka_unit_test(status_texts),
+        cmocka_unit_test(transport_texts),
+        cmocka_unit_test(main_name_and_tag),
+        cmocka_unit_test(utf8_faults),
+        cmocka_unit_test(last_lines),
+        cmocka_unit_test(stream_any_cut),
+        cmocka_unit_test(stream_damaged),
         cmocka_unit_test(images_faults),
+        cmocka_unit_test(skim_lists),
     };
     return cmocka_run_group_tests_name("docker_text", tests, NULL, NULL);
 }

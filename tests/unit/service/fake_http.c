@@ -2,13 +2,15 @@
 #include "base/json_in.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include <stdarg.h>
 #include <setjmp.h>
-#include <cmocka.h>
+#include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 static void tick(void *ctx BASE_UNUSED) {}
 
@@ -59,7 +61,8 @@ static void handle(void *ctx, struct exchange *x)
     struct fake_http *f = ctx;
     const struct http_request *r = exchange_request(x);
     char line[1024];
-    snprintf(line, sizeof(line), "%.*s %.*s", (int)r->method_text.len, r->method_text.p, (int)r->target.len, r->target.p);
+    snprintf(line, sizeof(line), "%.*s %.*s", (int)r->method_text.len, r->method_text.p,
+             (int)r->target.len, r->target.p);
     if (f->n_lines < FAKE_LOG_MAX)
         f->lines[f->n_lines++] = strdup(line);
     f->answer(f, x, line);
@@ -74,8 +77,12 @@ void fake_http_start(struct fake_http *f, struct loop *l, const char *path)
     snprintf(f->path, sizeof(f->path), "%s", path);
     unlink(path);
     assert_int_equal(server_new(&f->server, l, &so, NULL), 0);
-    struct listener_options lo = {
-        .unix_path = f->path, .unix_mode = 0600, .unix_gid = (gid_t)-1, .protocols = protocols, .handler = handle, .ctx = f};
+    struct listener_options lo = {.unix_path = f->path,
+                                  .unix_mode = 0600,
+                                  .unix_gid = (gid_t)-1,
+                                  .protocols = protocols,
+                                  .handler = handle,
+                                  .ctx = f};
     struct err e = {0};
     if (server_listen(f->server, &lo, &li, &e) != 0)
         fail_msg("%s", e.msg);

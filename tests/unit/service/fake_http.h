@@ -19,7 +19,8 @@ struct fake_http {
     size_t n_kept;
 };
 
-/* A loop for tests, with json and uv set up; and the same, run until cond(ctx) or for at most ms. */
+/* A loop for tests, with json and uv set up; and the same, run until cond(ctx) or for at most ms.
+ */
 struct loop *test_loop(void);
 void test_loop_free(struct loop *l);
 bool test_run(struct loop *l, bool (*cond)(void *ctx), void *ctx, uint64_t ms);
@@ -31,7 +32,8 @@ void fake_http_done(struct fake_http *f); /* frees the log of requests */
 size_t fake_http_count(const struct fake_http *f, const char *prefix); /* of lines that begin so */
 
 void fake_http_reply(struct exchange *x, int status, const char *type, const char *body);
-void fake_http_reply_n(struct exchange *x, int status, const char *type, const void *body, size_t n);
+void fake_http_reply_n(struct exchange *x, int status, const char *type, const void *body,
+                       size_t n);
 /* Leaves x without an answer; it stays in f->kept until it is closed. */
 void fake_http_keep(struct fake_http *f, struct exchange *x);
 /* Begins a streamed answer and keeps it. */

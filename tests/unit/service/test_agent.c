@@ -2,15 +2,17 @@
 #include "base/str.h"
 #include "fake_http.h"
 #include "service/agent.h"
-#include <stdarg.h>
 #include <setjmp.h>
-#include <cmocka.h>
+#include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 struct world {
     struct loop *l;
@@ -34,13 +36,15 @@ static void answer(struct fake_http *f, struct exchange *x, const char *line)
     else if (strstr(line, "/hangup") != NULL)
         exchange_abort(x);
     else if (strstr(line, "/redir") != NULL) {
-        struct http_header to = {SLICE_LIT("location"), SLICE_LIT("http://agent/services/empty/status")};
+        struct http_header to = {SLICE_LIT("location"),
+                                 SLICE_LIT("http://agent/services/empty/status")};
         struct http_response r = {.status = 307, .headers = &to, .n_headers = 1};
         (void)exchange_respond(x, &r, (struct slice){NULL, 0});
     } else {
         const struct http_request *r = exchange_request(x);
         char body[300];
-        snprintf(body, sizeof(body), "{\"line\":\"%s\",\"host\":\"%.*s\"}", line, (int)r->host.len, r->host.p);
+        snprintf(body, sizeof(body), "{\"line\":\"%s\",\"host\":\"%.*s\"}", line, (int)r->host.len,
+                 r->host.p);
         fake_http_reply(x, 200, JSON, body);
     }
 }
@@ -94,7 +98,8 @@ static int setup(void **state)
     fake_http_start(&w->f, w->l, path);
     struct agent_set_options so = {.answer_ms = 300, .control_ms = 900};
     assert_int_equal(agent_set_new(&w->set, w->l, &so, NULL), 0);
-    struct agent_options o = {.name = "fake", .socket_path = w->f.path, .labels = labels, .n_labels = 3};
+    struct agent_options o = {
+        .name = "fake", .socket_path = w->f.path, .labels = labels, .n_labels = 3};
     assert_int_equal(agent_set_add(w->set, &o, NULL), 0);
     w->a = agent_set_find(w->set, SLICE_LIT("fake"));
     *state = w;
@@ -165,8 +170,10 @@ static void failures(void **state)
     struct got g = ask(w, "e404", "/status");
     assert_int_equal(g.status, 404);
     assert_int_equal(g.e.code, ERR_NOT_FOUND);
-    assert_string_equal(g.e.msg, "Client error '404 Not Found' for url 'http://agent/services/e404/status'\n"
-                                 "For more information check: https://httpstatuses.com/404\nService 'e404' not found");
+    assert_string_equal(
+        g.e.msg,
+        "Client error '404 Not Found' for url 'http://agent/services/e404/status'\n"
+        "For more information check: https://httpstatuses.com/404\nService 'e404' not found");
     g = ask(w, "e500", "/status");
     assert_int_equal(g.status, 500);
     assert_non_null(strstr(g.e.msg, "Server error '500 Internal Server Error'"));
@@ -189,7 +196,8 @@ static void refused_names(void **state)
         struct got g = ask(w, bad[i], "/status");
         assert_int_equal(g.e.code, ERR_NOT_FOUND);
         assert_int_equal(g.status, 404);
-        assert_non_null(strstr(g.e.msg, "Client error '404 Not Found' for url 'http://agent/services/"));
+        assert_non_null(
+            strstr(g.e.msg, "Client error '404 Not Found' for url 'http://agent/services/"));
     }
     assert_int_equal(w->f.n_lines, 0);
 }
@@ -222,8 +230,11 @@ static void control_waits(void **state)
 {
     struct world *w = *state;
     struct got slow = {0};
-    struct agent_request r = {
-        .method = HTTP_METHOD_POST, .service = SLICE_LIT("slow"), .tail = "", .body = SLICE_LIT("{}"), .control = true};
+    struct agent_request r = {.method = HTTP_METHOD_POST,
+                              .service = SLICE_LIT("slow"),
+                              .tail = "",
+                              .body = SLICE_LIT("{}"),
+                              .control = true};
     assert_int_equal(agent_call(w->a, &r, on_answer, &slow, NULL), 0);
     struct got g = ask(w, "x", "/status");
     assert_int_equal(g.e.code, 0);
@@ -239,7 +250,8 @@ static void freed_meanwhile(void **state)
 {
     struct world *w = *state;
     struct got a = {0}, b = {0};
-    struct agent_request r = {.method = HTTP_METHOD_GET, .service = SLICE_LIT("slow"), .tail = "/status"};
+    struct agent_request r = {
+        .method = HTTP_METHOD_GET, .service = SLICE_LIT("slow"), .tail = "/status"};
     assert_int_equal(agent_call(w->a, &r, on_answer, &a, NULL), 0);
     r.service = SLICE_LIT("..");
     assert_int_equal(agent_call(w->a, &r, on_answer, &b, NULL), 0);

@@ -3,11 +3,13 @@
 #include "service/agent_text.h"
 #include "service/log_history.h"
 #include <errno.h>
-#include <stdarg.h>
 #include <setjmp.h>
-#include <cmocka.h>
+#include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 static void targets(void **state BASE_UNUSED)
 {
@@ -28,13 +30,16 @@ static void targets(void **state BASE_UNUSED)
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct buf out = BUF_INIT(AGENT_TARGET_MAX);
-        struct slice service = {rows[i].service, rows[i].service != NULL ? strlen(rows[i].service) : 0};
-        assert_int_equal(agent_target(&out, service, rows[i].tail, slice_of(rows[i].query)), rows[i].rc);
+        struct slice service = {rows[i].service,
+                                rows[i].service != NULL ? strlen(rows[i].service) : 0};
+        assert_int_equal(agent_target(&out, service, rows[i].tail, slice_of(rows[i].query)),
+                         rows[i].rc);
         assert_string_equal(out.data, rows[i].want);
         buf_done(&out);
     }
     struct buf out = BUF_INIT(8);
-    assert_int_equal(agent_target(&out, SLICE_LIT("x"), "/status", (struct slice){NULL, 0}), ERR_LIMIT);
+    assert_int_equal(agent_target(&out, SLICE_LIT("x"), "/status", (struct slice){NULL, 0}),
+                     ERR_LIMIT);
     buf_done(&out);
 }
 
@@ -63,20 +68,28 @@ static void status_texts(void **state BASE_UNUSED)
     struct err e;
     struct slice none = {NULL, 0};
     struct slice t = SLICE_LIT("/services/x/status");
-    assert_int_equal(agent_text_status(&e, 404, SLICE_LIT("Not Found"), t, none, SLICE_LIT("{\"error\":\"Service 'x' not found\"}")),
+    assert_int_equal(agent_text_status(&e, 404, SLICE_LIT("Not Found"), t, none,
+                                       SLICE_LIT("{\"error\":\"Service 'x' not found\"}")),
                      ERR_NOT_FOUND);
-    assert_string_equal(e.msg, "Client error '404 Not Found' for url 'http://agent/services/x/status'\n"
-                               "For more information check: https://httpstatuses.com/404\nService 'x' not found");
+    assert_string_equal(
+        e.msg, "Client error '404 Not Found' for url 'http://agent/services/x/status'\n"
+               "For more information check: https://httpstatuses.com/404\nService 'x' not found");
     agent_text_status(&e, 500, none, t, none, SLICE_LIT("<html>"));
-    assert_string_equal(e.msg, "Server error '500 Internal Server Error' for url 'http://agent/services/x/status'\n"
-                               "For more information check: https://httpstatuses.com/500");
-    assert_int_equal(agent_text_status(&e, 307, SLICE_LIT("Temporary Redirect"), t, SLICE_LIT("http://agent/y"), none),
+    assert_string_equal(
+        e.msg, "Server error '500 Internal Server Error' for url 'http://agent/services/x/status'\n"
+               "For more information check: https://httpstatuses.com/500");
+    assert_int_equal(agent_text_status(&e, 307, SLICE_LIT("Temporary Redirect"), t,
+                                       SLICE_LIT("http://agent/y"), none),
                      ERR_PROTOCOL);
-    assert_string_equal(e.msg, "Redirect response '307 Temporary Redirect' for url 'http://agent/services/x/status'\n"
-                               "Redirect location: 'http://agent/y'\n"
-                               "For more information check: https://httpstatuses.com/307");
-    assert_int_equal(agent_text_status(&e, 422, none, t, none, SLICE_LIT("{\"detail\":[]}")), ERR_INVALID);
-    assert_int_equal(agent_text_status(&e, 503, none, t, none, SLICE_LIT("{\"detail\":\"no s6\"}")), ERR_BUSY);
+    assert_string_equal(
+        e.msg,
+        "Redirect response '307 Temporary Redirect' for url 'http://agent/services/x/status'\n"
+        "Redirect location: 'http://agent/y'\n"
+        "For more information check: https://httpstatuses.com/307");
+    assert_int_equal(agent_text_status(&e, 422, none, t, none, SLICE_LIT("{\"detail\":[]}")),
+                     ERR_INVALID);
+    assert_int_equal(agent_text_status(&e, 503, none, t, none, SLICE_LIT("{\"detail\":\"no s6\"}")),
+                     ERR_BUSY);
     assert_non_null(strstr(e.msg, "/503\nno s6"));
 }
 
@@ -128,7 +141,8 @@ static void history_lines(void **state BASE_UNUSED)
     log_history_done(&h);
 }
 
-/* Whatever is added in whatever pieces: the end of the whole, at a line's begin, within both limits. */
+/* Whatever is added in whatever pieces: the end of the whole, at a line's begin, within both
+ * limits. */
 static void history_limits(void **state BASE_UNUSED)
 {
     static const size_t line_sizes[] = {1, 10, 3000, 5000, 70000, 300000};
@@ -192,9 +206,14 @@ int main(void)
 {
     json_in_init();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(targets),       cmocka_unit_test(transport_texts),    cmocka_unit_test(status_texts),
-        cmocka_unit_test(json_faults),   cmocka_unit_test(history_lines),      cmocka_unit_test(history_limits),
-        cmocka_unit_test(history_characters), cmocka_unit_test(history_no_memory),
+        cmocka_unit_test(targets),
+        cmocka_unit_test(transport_texts),
+        cmocka_unit_test(status_texts),
+        cmocka_unit_test(json_faults),
+        cmocka_unit_test(history_lines),
+        cmocka_unit_test(history_limits),
+        cmocka_unit_test(history_characters),
+        cmocka_unit_test(history_no_memory),
     };
     return cmocka_run_group_tests_name("agent_text", tests, NULL, NULL);
 }

@@ -4,13 +4,15 @@
 #include "base/str.h"
 #include "fake_http.h"
 #include "service/log_hub.h"
-#include <stdarg.h>
 #include <setjmp.h>
-#include <cmocka.h>
+#include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 struct world {
     struct loop *l;
@@ -19,8 +21,8 @@ struct world {
     struct agent *a;
     struct log_hub *h;
     bool old_agent, no_answer;
-    int status;          /* of the answer, if not 200 */
-    char log[4000];      /* the old agent's file */
+    int status;     /* of the answer, if not 200 */
+    char log[4000]; /* the old agent's file */
     size_t log_len;
 };
 
@@ -33,8 +35,8 @@ static void answer_old(struct world *w, struct exchange *x, const char *line)
     size_t from = cursor != NULL ? strtoul(cursor + 7, NULL, 10) : 0;
     if (from > w->log_len)
         from = w->log_len;
-    snprintf(body, sizeof(body), "{\"service\":\"x\",\"logs\":\"%.*s\",\"cursor\":%zu}", (int)(w->log_len - from), w->log + from,
-             w->log_len);
+    snprintf(body, sizeof(body), "{\"service\":\"x\",\"logs\":\"%.*s\",\"cursor\":%zu}",
+             (int)(w->log_len - from), w->log + from, w->log_len);
     fake_http_reply(x, 200, JSON, body);
 }
 
@@ -76,7 +78,8 @@ static void on_event(void *ctx, const struct log_event *ev)
 {
     struct viewer *v = ctx;
     assert_non_null(v->v);
-    snprintf(v->cursor, sizeof(v->cursor), "%.*s", (int)ev->cursor.len, ev->cursor.p != NULL ? ev->cursor.p : "");
+    snprintf(v->cursor, sizeof(v->cursor), "%.*s", (int)ev->cursor.len,
+             ev->cursor.p != NULL ? ev->cursor.p : "");
     if (*ev->shared == NULL) {
         *ev->shared = v;
         *ev->shared_free = shared_free;
@@ -98,10 +101,12 @@ static void on_event(void *ctx, const struct log_event *ev)
         log_view_close(STEAL(v->v));
 }
 
-static void view_more(struct world *w, struct viewer *v, const char *service, int64_t tail, const char *cursor)
+static void view_more(struct world *w, struct viewer *v, const char *service, int64_t tail,
+                      const char *cursor)
 {
     struct err e = {0};
-    int rc = log_hub_view(w->h, w->a, slice_of(service), tail, slice_of(cursor), on_event, v, &v->v, &e);
+    int rc =
+        log_hub_view(w->h, w->a, slice_of(service), tail, slice_of(cursor), on_event, v, &v->v, &e);
     assert_int_equal(rc, 0);
     assert_int_equal(v->texts + v->errors, 0);
 }
@@ -158,7 +163,9 @@ static void expect_error(struct world *w, struct viewer *v, const char *text)
 static void send_event(struct world *w, const char *text, const char *cursor)
 {
     char event[1000];
-    snprintf(event, sizeof(event), "event: logs\nid: %s\ndata: {\"logs\":\"%s\",\"cursor\":\"%s\"}\n\n", cursor, text, cursor);
+    snprintf(event, sizeof(event),
+             "event: logs\nid: %s\ndata: {\"logs\":\"%s\",\"cursor\":\"%s\"}\n\n", cursor, text,
+             cursor);
     assert_true(w->f.n_kept > 0);
     fake_http_send(w->f.kept[0], event);
 }
@@ -273,7 +280,9 @@ static void own_cursor_and_tail(void **state)
     struct log_view *none = NULL;
     char overlong[300];
     memset(overlong, 'a', sizeof(overlong));
-    assert_int_equal(log_hub_view(w->h, w->a, SLICE_LIT("x"), 1, (struct slice){overlong, sizeof(overlong)}, on_event, NULL, &none, NULL),
+    assert_int_equal(log_hub_view(w->h, w->a, SLICE_LIT("x"), 1,
+                                  (struct slice){overlong, sizeof(overlong)}, on_event, NULL, &none,
+                                  NULL),
                      ERR_INVALID);
     for (size_t i = 0; i < ARRAY_LEN(v); i++)
         log_view_close(v[i].v);
@@ -322,9 +331,11 @@ static void first_fetch_fails(void **state)
     struct viewer v[2] = {0};
     w->no_answer = true;
     view(w, &v[0]);
-    expect_error(w, &v[0], "Failed to fetch initial logs: Server disconnected without sending a response.");
+    expect_error(w, &v[0],
+                 "Failed to fetch initial logs: Server disconnected without sending a response.");
     view(w, &v[1]);
-    expect_error(w, &v[1], "Failed to fetch initial logs: Server disconnected without sending a response.");
+    expect_error(w, &v[1],
+                 "Failed to fetch initial logs: Server disconnected without sending a response.");
     w->no_answer = false;
     w->old_agent = true;
     w->log_len = (size_t)snprintf(w->log, sizeof(w->log), "here");
@@ -342,23 +353,26 @@ static void refusals(void **state)
     struct viewer v = {0}, dots = {0}, old = {0};
     w->status = 404;
     view(w, &v);
-    expect_error(w, &v, "Failed to fetch initial logs: Client error '404 Not Found' for url "
-                        "'http://agent/services/x/logs?tail=100&follow=true'\n"
-                        "For more information check: https://httpstatuses.com/404\nagent says no");
+    expect_error(w, &v,
+                 "Failed to fetch initial logs: Client error '404 Not Found' for url "
+                 "'http://agent/services/x/logs?tail=100&follow=true'\n"
+                 "For more information check: https://httpstatuses.com/404\nagent says no");
     log_view_close(v.v);
     size_t before = w->f.n_lines;
     view_more(w, &dots, "..", 100, "");
-    expect_error(w, &dots, "Failed to fetch initial logs: Client error '404 Not Found' for url "
-                           "'http://agent/services/../logs?tail=100&follow=true'\n"
-                           "For more information check: https://httpstatuses.com/404");
+    expect_error(w, &dots,
+                 "Failed to fetch initial logs: Client error '404 Not Found' for url "
+                 "'http://agent/services/../logs?tail=100&follow=true'\n"
+                 "For more information check: https://httpstatuses.com/404");
     assert_int_equal(w->f.n_lines, before);
     log_view_close(dots.v);
     /* A cursor that the agent does not take: told, then the tail. */
     w->status = 422;
     view_more(w, &old, "x", 100, "stale");
-    expect_error(w, &old, "Failed to fetch initial logs: Client error '422 Unprocessable Content' for url "
-                          "'http://agent/services/x/logs?cursor=stale&follow=true'\n"
-                          "For more information check: https://httpstatuses.com/422\nagent says no");
+    expect_error(w, &old,
+                 "Failed to fetch initial logs: Client error '422 Unprocessable Content' for url "
+                 "'http://agent/services/x/logs?cursor=stale&follow=true'\n"
+                 "For more information check: https://httpstatuses.com/422\nagent says no");
     w->status = 0;
     expect_stream(w);
     assert_int_equal(fake_http_count(&w->f, "GET /services/x/logs?tail=100&follow=true"), 2);
@@ -373,7 +387,8 @@ static void error_event(void **state)
     log_hub_set_times(w->h, 500, 50);
     view(w, &v[0]);
     expect_stream(w);
-    fake_http_send(w->f.kept[0], "event: error\ndata: {\"error\":\"no such folder\",\"code\":\"not-found\"}\n\n");
+    fake_http_send(w->f.kept[0],
+                   "event: error\ndata: {\"error\":\"no such folder\",\"code\":\"not-found\"}\n\n");
     expect_error(w, &v[0], "Failed to fetch initial logs: no such folder");
     expect_lines(w, 2);
     expect_stream(w);
@@ -434,7 +449,10 @@ static void many_viewers(void **state)
     expect_stream(w);
     for (int i = 0; i < 10; i++)
         send_event(w, "a line\\n", "c");
-    struct expect x = {.w = w, .v = &v[N - 1], .text = "a line\na line\na line\na line\na line\na line\na line\na line\na line\na line\n"};
+    struct expect x = {
+        .w = w,
+        .v = &v[N - 1],
+        .text = "a line\na line\na line\na line\na line\na line\na line\na line\na line\na line\n"};
     assert_true(test_run(w->l, reached, &x, 5000));
     for (size_t i = 0; i < N; i++) {
         assert_string_equal(v[i].text, x.text);
@@ -448,9 +466,9 @@ int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        CASE(follow_shared),       CASE(follow_resumes), CASE(own_cursor_and_tail), CASE(old_agent_is_polled),
-        CASE(first_fetch_fails),   CASE(refusals),       CASE(closing_inside),      CASE(many_viewers),
-        CASE(error_event),
+        CASE(follow_shared),       CASE(follow_resumes),    CASE(own_cursor_and_tail),
+        CASE(old_agent_is_polled), CASE(first_fetch_fails), CASE(refusals),
+        CASE(closing_inside),      CASE(many_viewers),      CASE(error_event),
     };
     return cmocka_run_group_tests_name("log_hub", tests, NULL, NULL);
 }
