@@ -1,5 +1,5 @@
-/* static_server.c: answers every request with the same JSON text; the HTTP room alone, against nginx.
- * Usage: static_server PORT [BODY] */
+/* static_server.c: answers every request with the same JSON text; the HTTP room alone, against
+ * nginx. Usage: static_server PORT [BODY] */
 #include "base/str.h"
 #include "net/loop.h"
 #include "net/server.h"
@@ -17,7 +17,8 @@ int main(int argc, char **argv)
 {
     static const struct protocol *const protocols[] = {&protocol_http1, NULL};
     struct server_options so = {.server_name = "gantry"};
-    struct listener_options lo = {.host = "127.0.0.1", .protocols = protocols, .handler = on_request};
+    struct listener_options lo = {
+        .host = "127.0.0.1", .protocols = protocols, .handler = on_request};
     struct loop *l = NULL;
     struct server *s = NULL;
     struct err e = {0};

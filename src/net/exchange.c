@@ -1,4 +1,5 @@
-/* exchange.c: one request and its answer, whatever the protocol: states, body limits, collecting. */
+/* exchange.c: one request and its answer, whatever the protocol: states, body limits, collecting.
+ */
 #include "net/exchange.h"
 
 #include "base/mem.h"
@@ -63,7 +64,8 @@ void exchange_dispatch(struct exchange *x)
         answer_text(x, 500, "Internal Server Error");
         return;
     }
-    if (x->state < X_ANSWERED && x->req.content_length > 0 && (uint64_t)x->req.content_length > x->body_max)
+    if (x->state < X_ANSWERED && x->req.content_length > 0 &&
+        (uint64_t)x->req.content_length > x->body_max)
         refuse_body(x);
     else if (x->request_ended)
         exchange_end(x, 0);
@@ -216,7 +218,8 @@ static void collect_finish(struct collect *c, struct exchange *x, int err)
         exchange_set_user(x, NULL, NULL);
     if (err == 0 && c->body.err != 0)
         err = c->body.err;
-    c->done(c->ctx, x, err, err == 0 ? (struct slice){c->body.data, c->body.len} : (struct slice){NULL, 0});
+    c->done(c->ctx, x, err,
+            err == 0 ? (struct slice){c->body.data, c->body.len} : (struct slice){NULL, 0});
     collect_free(c);
     /* Nobody is left who could answer. */
     if (err == 0 && x->state == X_OPEN && x->user == NULL)
@@ -261,7 +264,8 @@ static const struct exchange_user collect_user = {
 };
 
 void exchange_collect(struct exchange *x, size_t max,
-                      void (*done)(void *ctx, struct exchange *x, int err, struct slice body), void *ctx)
+                      void (*done)(void *ctx, struct exchange *x, int err, struct slice body),
+                      void *ctx)
 {
     struct collect *c = mem_zalloc(sizeof(*c));
 

@@ -32,7 +32,8 @@ struct http_limits {
     size_t max_body;          /* bytes of a request body */
     size_t max_queue;         /* bytes queued for a peer that does not read, per connection */
     size_t max_streams;       /* HTTP/2: concurrent streams of a connection */
-    size_t max_pipelined;     /* HTTP/1.1: answers waiting for an earlier one; then reading stops */
+    size_t max_pipelined;     /* HTTP/1.1: pipelined requests answered in a row before other connections get
+                               * their turn; behind a slow answer at most max_head bytes wait */
     uint64_t first_byte_ms;   /* from accept to the first byte */
     uint64_t head_ms;         /* from the first byte to the whole header block (slow loris) */
     uint64_t body_ms;         /* between two pieces of a request body */

@@ -151,7 +151,18 @@ static int check_whole(const struct http1_check *k)
 
 /* ---- the head ---- */
 
-enum head_state { S_BEFORE, S_BEFORE_LF, S_METHOD, S_TARGET, S_VERSION, S_LINE_LF, S_LINE, S_NAME, S_VALUE, S_END_LF };
+enum head_state {
+    S_BEFORE,
+    S_BEFORE_LF,
+    S_METHOD,
+    S_TARGET,
+    S_VERSION,
+    S_LINE_LF,
+    S_LINE,
+    S_NAME,
+    S_VALUE,
+    S_END_LF
+};
 
 /* What the states do: 0 to go on, HTTP1_MORE when the bytes are used up, or a status. */
 static int check_method(struct http1_check *k, const char *p, size_t n)
@@ -303,7 +314,19 @@ int http1_check_head(struct http1_check *k, const struct http_limits *l, const c
 
 /* ---- chunked bodies ---- */
 
-enum chunk_state { C_SIZE, C_EXT, C_SIZE_LF, C_DATA, C_DATA_CR, C_DATA_LF, C_LINE, C_NAME, C_VALUE, C_LINE_LF, C_END_LF };
+enum chunk_state {
+    C_SIZE,
+    C_EXT,
+    C_SIZE_LF,
+    C_DATA,
+    C_DATA_CR,
+    C_DATA_LF,
+    C_LINE,
+    C_NAME,
+    C_VALUE,
+    C_LINE_LF,
+    C_END_LF
+};
 
 static unsigned hex_value(char c)
 {

@@ -236,7 +236,8 @@ static int fill_target(struct http1_request *r)
         q->path = path;
         return q->content_length >= 0 || r->check.chunked ? 400 : 0;
     }
-    if (path.p[0] != '/' && !(path.len == 1 && path.p[0] == '*' && q->method == HTTP_METHOD_OPTIONS)) {
+    if (path.p[0] != '/' &&
+        !(path.len == 1 && path.p[0] == '*' && q->method == HTTP_METHOD_OPTIONS)) {
         int rc = split_absolute(q, &path);
         if (rc != 0)
             return rc;
@@ -269,7 +270,8 @@ static int fill_request(struct http1_request *r)
         if (name.len == 4 && memcmp(name.p, "host", 4) == 0)
             q->host = value;
         else if (name.len == 6 && memcmp(name.p, "expect", 6) == 0 && q->version == 11)
-            *(slice_eq_nocase(value, SLICE_LIT("100-continue")) ? &r->expects : &r->bad_expect) = true;
+            *(slice_eq_nocase(value, SLICE_LIT("100-continue")) ? &r->expects : &r->bad_expect) =
+                true;
     }
     r->body_left = r->check.length;
     r->keep_alive = q->version == 11 ? (r->parser.flags & F_CONNECTION_CLOSE) == 0

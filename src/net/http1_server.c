@@ -19,7 +19,8 @@ static void spares_free(void *first)
 
 struct http1_request *http1_request_get(struct http1 *h)
 {
-    struct http1_request **spare = (struct http1_request **)server_spares(h->conn->server, spares_free);
+    struct http1_request **spare =
+        (struct http1_request **)server_spares(h->conn->server, spares_free);
     struct http1_request *r = *spare;
 
     if (r != NULL) {
@@ -38,7 +39,8 @@ struct http1_request *http1_request_get(struct http1 *h)
 
 void http1_request_put(struct http1 *h, struct http1_request *r)
 {
-    struct http1_request **spare = (struct http1_request **)server_spares(h->conn->server, spares_free);
+    struct http1_request **spare =
+        (struct http1_request **)server_spares(h->conn->server, spares_free);
     unsigned n = *spare != NULL ? (*spare)->spares : 0;
 
     http1_request_reset(r);
@@ -180,7 +182,11 @@ static size_t feed_body(struct http1 *h, const char *p, size_t n)
 
     if (status != 0) {
         server_counts(h->conn->server)->bad_requests++;
-        fail_body(h, status == 503 ? ERR_NO_MEMORY : status == 431 ? ERR_LIMIT : ERR_PROTOCOL, status);
+        fail_body(h,
+                  status == 503   ? ERR_NO_MEMORY
+                  : status == 431 ? ERR_LIMIT
+                                  : ERR_PROTOCOL,
+                  status);
         return n;
     }
     h->rest = (struct slice){p + used, n - used};
@@ -320,7 +326,8 @@ static void after(struct http1 *h)
         if (stream_closing(s))
             return;
     }
-    full = h->pending_len >= http1_limits(h)->max_head || (h->req != NULL && h->req->x.paused && h->req->phase == H1_BODY);
+    full = h->pending_len >= http1_limits(h)->max_head ||
+           (h->req != NULL && h->req->x.paused && h->req->phase == H1_BODY);
     if (full)
         stream_pause(s);
     else
@@ -439,7 +446,8 @@ static const struct stream_user http1_user = {
     .closed = on_closed,
 };
 
-void http1_upgrade(struct http1 *h, void (*taken)(void *ctx, struct stream *s, struct slice early), void *ctx)
+void http1_upgrade(struct http1 *h, void (*taken)(void *ctx, struct stream *s, struct slice early),
+                   void *ctx)
 {
     struct stream *s = h->conn->stream;
     struct slice early = h->feeding ? h->rest : (struct slice){h->pending, h->pending_len};

@@ -108,8 +108,8 @@ static size_t begin_size(struct http1 *h)
 
 enum framing { FRAME_LENGTH, FRAME_CHUNKED, FRAME_CLOSE, FRAME_NONE };
 
-static char *put_rest(char *to, const struct http1_request *r, const struct http_response *a, enum framing f,
-                      size_t length)
+static char *put_rest(char *to, const struct http1_request *r, const struct http_response *a,
+                      enum framing f, size_t length)
 {
     if (f == FRAME_LENGTH) {
         to = PUT_LIT(to, "content-length: ");
@@ -160,7 +160,8 @@ static char *reserve(struct http1 *h, size_t n)
 /* The handler's answer could not be made: says so with the little that is there. */
 static void answer_no_memory(struct http1_request *r)
 {
-    static const char text[] = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    static const char text[] =
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
     r->close = true;
     if (stream_write(r->conn->conn->stream, text, sizeof(text) - 1) != 0)
@@ -189,7 +190,8 @@ static int op_respond(struct exchange *x, const struct http_response *a, struct 
         return gone_or_memory(r);
     r->close = r->close || must_close(r);
     to = put_begin(start, h, a->status);
-    to = put_rest(to, r, a, a->status == 204 || a->status == 304 ? FRAME_NONE : FRAME_LENGTH, body.len);
+    to = put_rest(to, r, a, a->status == 204 || a->status == 304 ? FRAME_NONE : FRAME_LENGTH,
+                  body.len);
     if (sent > 0)
         to = put(to, body.p, sent);
     INVARIANT((size_t)(to - start) <= room);
@@ -212,7 +214,11 @@ static int op_start(struct exchange *x, const struct http_response *a)
     r->chunked_out = x->req.version == 11 && a->status != 204 && a->status != 304;
     r->close = must_close(r) || (!r->chunked_out && !r->no_body_out);
     to = put_begin(start, h, a->status);
-    to = put_rest(to, r, a, r->chunked_out ? FRAME_CHUNKED : r->no_body_out ? FRAME_NONE : FRAME_CLOSE, 0);
+    to = put_rest(to, r, a,
+                  r->chunked_out   ? FRAME_CHUNKED
+                  : r->no_body_out ? FRAME_NONE
+                                   : FRAME_CLOSE,
+                  0);
     stream_commit(h->conn->stream, (size_t)(to - start));
     http1_touch(h);
     return 0;
@@ -263,7 +269,8 @@ static int op_write(struct exchange *x, struct slice data, struct chunk *shared)
         return ERR_GONE;
     if (queued > 0 && queued + data.len > http1_limits(r->conn)->max_queue)
         return ERR_LIMIT;
-    int rc = shared != NULL && data.len >= SHARE_FROM ? write_shared(r, shared) : write_copy(r, data);
+    int rc =
+        shared != NULL && data.len >= SHARE_FROM ? write_shared(r, shared) : write_copy(r, data);
     if (rc == 0 && stream_queued(s) > 0 && r->conn->conn->waiting != WAIT_WRITE)
         http1_touch(r->conn);
     return rc;

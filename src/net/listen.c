@@ -24,7 +24,8 @@ struct place {
     const char *name; /* inside it */
 };
 
-/* A socket address by way of the folder's descriptor: has room for every name, however long the path. */
+/* A socket address by way of the folder's descriptor: has room for every name, however long the
+ * path. */
 static int place_address(const struct place *p, const char *name, struct sockaddr_un *un)
 {
     un->sun_family = AF_UNIX;
@@ -42,11 +43,13 @@ static int place_open(struct place *p, const char *path, struct err *e)
         return err_set(e, ERR_NO_MEMORY, "cannot listen on \"%s\": out of memory", path);
     p->name = slash == NULL ? path : slash + 1;
     p->dir = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int rc = p->dir < 0 ? err_sys(e, errno, "cannot listen on \"%s\": folder \"%s\"", path, folder) : 0;
+    int rc =
+        p->dir < 0 ? err_sys(e, errno, "cannot listen on \"%s\": folder \"%s\"", path, folder) : 0;
     mem_free(folder);
     if (rc == 0 && (p->name[0] == '\0' || strlen(p->name) > 64)) {
         close(p->dir);
-        rc = err_set(e, ERR_INVALID, "cannot listen on \"%s\": the name must have 1 to 64 bytes", path);
+        rc = err_set(e, ERR_INVALID, "cannot listen on \"%s\": the name must have 1 to 64 bytes",
+                     path);
     }
     return rc;
 }
@@ -60,7 +63,8 @@ static int check_stale(const struct place *p, const char *path, struct err *e)
     if (fstatat(p->dir, p->name, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT ? 0 : err_sys(e, errno, "cannot listen on \"%s\"", path);
     if (!S_ISSOCK(st.st_mode))
-        return err_set(e, ERR_EXISTS, "cannot listen on \"%s\": the file exists and is no socket", path);
+        return err_set(e, ERR_EXISTS, "cannot listen on \"%s\": the file exists and is no socket",
+                       path);
     if (place_address(p, p->name, &un) != 0)
         return err_set(e, ERR_INVALID, "cannot listen on \"%s\": the name is too long", path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -70,15 +74,17 @@ static int check_stale(const struct place *p, const char *path, struct err *e)
     int sys = errno;
     close(fd);
     if (rc == 0 || sys == EAGAIN || sys == EINPROGRESS)
-        return err_set(e, ERR_EXISTS, "cannot listen on \"%s\": another process answers there", path);
+        return err_set(e, ERR_EXISTS, "cannot listen on \"%s\": another process answers there",
+                       path);
     if (sys == ECONNREFUSED || sys == ENOENT)
         return 0;
     return err_sys(e, sys, "cannot listen on \"%s\": it exists and cannot be tried", path);
 }
 
-/* Binds under a name that nobody knows and gives it mode, group and backlog before it gets its own. */
-static int bind_unix(struct listen_socket *s, const struct place *p, const struct listener_options *o,
-                     struct err *e)
+/* Binds under a name that nobody knows and gives it mode, group and backlog before it gets its own.
+ */
+static int bind_unix(struct listen_socket *s, const struct place *p,
+                     const struct listener_options *o, struct err *e)
 {
     struct sockaddr_un un;
     struct stat st;
@@ -86,14 +92,17 @@ static int bind_unix(struct listen_socket *s, const struct place *p, const struc
 
     snprintf(temp, sizeof(temp), ".%.64s.%ld", p->name, (long)getpid());
     if (place_address(p, temp, &un) != 0)
-        return err_set(e, ERR_INVALID, "cannot listen on \"%s\": the name is too long", o->unix_path);
+        return err_set(e, ERR_INVALID, "cannot listen on \"%s\": the name is too long",
+                       o->unix_path);
     (void)unlinkat(p->dir, temp, 0);
     /* The new file takes its mode from the socket: nobody but us until it is set. */
     if (fchmod(s->fd, 0600) != 0 || bind(s->fd, (struct sockaddr *)&un, sizeof(un)) != 0)
         return err_sys(e, errno, "cannot listen on \"%s\"", o->unix_path);
-    if ((o->unix_gid != (gid_t)-1 && fchownat(p->dir, temp, (uid_t)-1, o->unix_gid, AT_SYMLINK_NOFOLLOW) != 0) ||
+    if ((o->unix_gid != (gid_t)-1 &&
+         fchownat(p->dir, temp, (uid_t)-1, o->unix_gid, AT_SYMLINK_NOFOLLOW) != 0) ||
         fchmodat(p->dir, temp, o->unix_mode, 0) != 0 || listen(s->fd, BACKLOG) != 0 ||
-        fstatat(p->dir, temp, &st, AT_SYMLINK_NOFOLLOW) != 0 || renameat(p->dir, temp, p->dir, p->name) != 0) {
+        fstatat(p->dir, temp, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+        renameat(p->dir, temp, p->dir, p->name) != 0) {
         int sys = errno;
         (void)unlinkat(p->dir, temp, 0);
         return err_sys(e, sys, "cannot listen on \"%s\"", o->unix_path);
@@ -112,11 +121,13 @@ static int open_unix(struct listen_socket *s, const struct listener_options *o, 
         return rc;
     snprintf(s->address, sizeof(s->address), "unix:%s", o->unix_path);
     char *path = mem_strdup(o->unix_path);
-    rc = path == NULL ? err_set(e, ERR_NO_MEMORY, "cannot listen on \"%s\": out of memory", o->unix_path)
-                      : check_stale(&p, o->unix_path, e);
+    rc = path == NULL
+             ? err_set(e, ERR_NO_MEMORY, "cannot listen on \"%s\": out of memory", o->unix_path)
+             : check_stale(&p, o->unix_path, e);
     if (rc == 0) {
         s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        rc = s->fd < 0 ? err_sys(e, errno, "cannot listen on \"%s\"", o->unix_path) : bind_unix(s, &p, o, e);
+        rc = s->fd < 0 ? err_sys(e, errno, "cannot listen on \"%s\"", o->unix_path)
+                       : bind_unix(s, &p, o, e);
     }
     close(p.dir);
     if (rc == 0)
@@ -133,7 +144,8 @@ union ip_address {
     struct sockaddr_in6 v6;
 };
 
-static void tcp_address_text(struct listen_socket *s, const struct listener_options *o, union ip_address *a)
+static void tcp_address_text(struct listen_socket *s, const struct listener_options *o,
+                             union ip_address *a)
 {
     char host[INET6_ADDRSTRLEN] = "";
     const char *scheme = o->tls != NULL ? "https" : "http";
@@ -169,7 +181,8 @@ static int open_tcp(struct listen_socket *s, const struct listener_options *o, s
         listen(s->fd, BACKLOG) != 0 || getsockname(s->fd, &a.any, &len) != 0) {
         int sys = errno;
         if (sys == EADDRINUSE)
-            return err_set(e, ERR_EXISTS, "cannot listen on %s port %u: another process has it", o->host, o->port);
+            return err_set(e, ERR_EXISTS, "cannot listen on %s port %u: another process has it",
+                           o->host, o->port);
         return err_sys(e, sys, "cannot listen on %s port %u", o->host, o->port);
     }
     tcp_address_text(s, o, &a);
@@ -200,7 +213,8 @@ void listen_close(struct listen_socket *s)
     if (s->fd < 0)
         return;
     /* Unlinked before it is closed, so that nobody finds a socket that refuses. */
-    if (s->unix_path != NULL && lstat(s->unix_path, &st) == 0 && st.st_dev == s->dev && st.st_ino == s->ino)
+    if (s->unix_path != NULL && lstat(s->unix_path, &st) == 0 && st.st_dev == s->dev &&
+        st.st_ino == s->ino)
         (void)unlink(s->unix_path);
     close(s->fd);
     s->fd = -1;

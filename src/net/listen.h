@@ -5,9 +5,9 @@
 #include "net/server.h"
 
 struct listen_socket {
-    int fd;            /* -1: closed */
-    char *unix_path;   /* owned; NULL: TCP */
-    dev_t dev;         /* of the socket file that was made */
+    int fd;          /* -1: closed */
+    char *unix_path; /* owned; NULL: TCP */
+    dev_t dev;       /* of the socket file that was made */
     ino_t ino;
     uint16_t port;
     char address[256]; /* "http://127.0.0.1:8081", "unix:/run/x.sock" */

@@ -133,9 +133,10 @@ struct out_pool *loop_out_pool(struct loop *l)
 
 /* ---- libuv's memory ----
  *
- * libuv keeps one pointer for each descriptor number, lets that table grow when a higher number comes, and
- * aborts if it cannot. So the table gets its final size when the loop is made, when a failure can still be
- * reported; growing then finds the room there. The pages that are not used cost nothing. */
+ * libuv keeps one pointer for each descriptor number, lets that table grow when a higher number
+ * comes, and aborts if it cannot. So the table gets its final size when the loop is made, when a
+ * failure can still be reported; growing then finds the room there. The pages that are not used
+ * cost nothing. */
 
 static struct table *tables; /* of all loops */
 

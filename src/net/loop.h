@@ -12,7 +12,8 @@ struct loop;
 
 /* Makes the loop. `clock` is borrowed and gives wall time for dates and logs. Sends libuv's
  * allocations through mem.h, ignores SIGPIPE, and pre-sizes libuv's watcher table for the
- * process's limit of open files (libuv aborts if it cannot grow that table later).
+ * process's limit of open files (libuv aborts if it cannot grow that table later), so raise that
+ * limit before.
  * ERR_NO_MEMORY, ERR_IO. */
 int loop_new(struct loop **ret, const struct clock *clock, struct err *e);
 /* Runs until loop_stop, or until nothing is left to wait for. */

@@ -2,11 +2,12 @@
 #ifndef GANTRY_LOOP_PRIV_H
 #define GANTRY_LOOP_PRIV_H
 
-#include "net/loop.h"
 #include "base/buf.h"
+#include "net/loop.h"
 
-/* A deferred call that needs no allocation: embed it, loop_task_init, loop_post. Runs once after the
- * current callback, still before the loop waits. Posting it again while it waits does nothing. */
+/* A deferred call that needs no allocation: embed it, loop_task_init, loop_post. Runs once after
+ * the current callback, still before the loop waits. Posting it again while it waits does nothing.
+ */
 struct loop_task {
     struct list_node link;
     void (*fn)(struct loop_task *t);

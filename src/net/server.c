@@ -7,6 +7,7 @@
 #include "net/listen.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -16,7 +17,8 @@ enum {
     ACCEPTS_PER_EVENT = 64,
     MAX_CONNECTIONS = 10000,
     NAME_MAX_BYTES = 64,
-    RETRY_MS = 100,   /* accepting rests this long when even the spare descriptor is gone */
+    RETRY_MS = 100,  /* accepting rests this long when even the spare descriptor is gone */
+    TRIM_FROM = 256, /* connections */
     LINGER_MS = 2000,
     HALF_MS = 1000,
 };
@@ -46,6 +48,7 @@ struct server {
     struct server_stats stats;
     struct list_node listeners, conns;
     struct deadline_class *waits[WAIT_NONE];
+    size_t peak; /* of connections, since memory was last given back */
     void *spares;
     void (*spares_free)(void *spares);
     int spare_fd; /* given up for a moment to answer somebody when descriptors have run out */
@@ -75,6 +78,11 @@ void server_conn_gone(struct server_conn *c)
     deadline_disarm(&c->deadline);
     s->stats.connections--;
     mem_free(c);
+    if (s->peak >= TRIM_FROM && s->stats.connections < s->peak / 8) {
+        /* A crowd has left: its memory lies in small pieces that the allocator keeps by itself. */
+        s->peak = s->stats.connections;
+        (void)malloc_trim(0);
+    }
     maybe_done(s);
 }
 
@@ -99,7 +107,8 @@ static void on_expired(struct deadline *d)
 {
     struct server_conn *c = CONTAINER_OF(d, struct server_conn, deadline);
 
-    if (c->waiting == WAIT_WRITE && stream_queued(c->stream) > 0 && stream_sent(c->stream) != c->sent_mark) {
+    if (c->waiting == WAIT_WRITE && stream_queued(c->stream) > 0 &&
+        stream_sent(c->stream) != c->sent_mark) {
         server_conn_wait(c, WAIT_WRITE);
         return;
     }
@@ -239,6 +248,8 @@ static void take(struct listener *li, int fd, const struct sockaddr *addr)
     }
     list_push_back(&s->conns, &c->link);
     s->stats.connections++;
+    if (s->peak < s->stats.connections)
+        s->peak = s->stats.connections;
     s->stats.accepted++;
     server_conn_wait(c, WAIT_FIRST_BYTE);
     if (li->o.tls == NULL && li->o.protocols[1] == NULL)
@@ -249,7 +260,7 @@ static void listener_watch(struct listener *li, bool on);
 
 static void rest(struct server *s)
 {
-    LIST_FOR(n, &s->listeners)
+    LIST_FOR (n, &s->listeners)
         listener_watch(CONTAINER_OF(n, struct listener, link), false);
     loop_timer_start(&s->retry, RETRY_MS, 0);
 }
@@ -260,12 +271,12 @@ static void on_retry(void *ctx)
 
     if (s->spare_fd < 0)
         s->spare_fd = open("/", O_PATH | O_CLOEXEC);
-    LIST_FOR(n, &s->listeners)
+    LIST_FOR (n, &s->listeners)
         listener_watch(CONTAINER_OF(n, struct listener, link), true);
 }
 
-/* No descriptor left: gives up the spare one, takes the caller with it, tells it so and closes. Left in
- * the backlog it would wake us up for ever. True to go on accepting. */
+/* No descriptor left: gives up the spare one, takes the caller with it, tells it so and closes.
+ * Left in the backlog it would wake us up for ever. True to go on accepting. */
 static bool out_of_files(struct listener *li)
 {
     struct server *s = li->server;
@@ -293,7 +304,8 @@ static bool accept_one(struct listener *li)
     } a;
     socklen_t len = sizeof(a);
     bool is_unix = li->socket.unix_path != NULL;
-    int fd = accept4(li->socket.fd, is_unix ? NULL : &a.any, is_unix ? NULL : &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd = accept4(li->socket.fd, is_unix ? NULL : &a.any, is_unix ? NULL : &len,
+                     SOCK_CLOEXEC | SOCK_NONBLOCK);
 
     if (fd >= 0) {
         take(li, fd, is_unix ? NULL : &a.any);
@@ -351,7 +363,8 @@ static void listener_close(struct listener *li)
     listen_close(&li->socket);
 }
 
-int server_listen(struct server *s, const struct listener_options *o, struct listener **ret, struct err *e)
+int server_listen(struct server *s, const struct listener_options *o, struct listener **ret,
+                  struct err *e)
 {
     struct listener *li = mem_zalloc(sizeof(*li));
     int rc;
@@ -464,8 +477,12 @@ static int make_waits(struct server *s)
 {
     const struct http_limits *l = &s->o.limits;
     const uint64_t ms[WAIT_NONE] = {
-        [WAIT_FIRST_BYTE] = l->first_byte_ms, [WAIT_HEAD] = l->head_ms,   [WAIT_BODY] = l->body_ms,
-        [WAIT_IDLE] = l->idle_ms,             [WAIT_WRITE] = l->write_ms, [WAIT_LINGER] = LINGER_MS,
+        [WAIT_FIRST_BYTE] = l->first_byte_ms,
+        [WAIT_HEAD] = l->head_ms,
+        [WAIT_BODY] = l->body_ms,
+        [WAIT_IDLE] = l->idle_ms,
+        [WAIT_WRITE] = l->write_ms,
+        [WAIT_LINGER] = LINGER_MS,
         [WAIT_HALF] = HALF_MS,
     };
     int rc = 0;
@@ -490,7 +507,7 @@ static void on_done(struct loop_task *t)
 
 static void cut_all(struct server *s)
 {
-    LIST_FOR_SAFE(n, &s->conns)
+    LIST_FOR_SAFE (n, &s->conns)
         stream_close(CONTAINER_OF(n, struct server_conn, link)->stream);
 }
 
@@ -535,7 +552,7 @@ int server_new(struct server **ret, struct loop *l, const struct server_options 
 
 static void close_listeners(struct server *s)
 {
-    LIST_FOR(n, &s->listeners)
+    LIST_FOR (n, &s->listeners)
         listener_close(CONTAINER_OF(n, struct listener, link));
     loop_timer_stop(&s->retry);
 }
@@ -547,8 +564,7 @@ void server_drain(struct server *s, uint64_t limit_ms, void (*done)(void *ctx), 
     s->done[0].ctx = ctx;
     s->draining = true;
     close_listeners(s);
-    LIST_FOR_SAFE(n, &s->conns)
-    {
+    LIST_FOR_SAFE (n, &s->conns) {
         struct server_conn *c = CONTAINER_OF(n, struct server_conn, link);
         if (c->protocol == NULL)
             stream_close(c->stream);

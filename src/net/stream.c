@@ -172,7 +172,8 @@ int stream_accept(struct stream **ret, struct loop *l, int fd, const struct sock
     s->fd = fd;
     s->is_unix = addr == NULL || addr->sa_family == AF_UNIX;
     if (!s->is_unix)
-        memcpy(&s->addr, addr, addr->sa_family == AF_INET ? sizeof(s->addr.v4) : sizeof(s->addr.v6));
+        memcpy(&s->addr, addr,
+               addr->sa_family == AF_INET ? sizeof(s->addr.v4) : sizeof(s->addr.v6));
     int rc = tls != NULL ? stream_open_tls(s, tls, e) : 0;
     if (rc == 0)
         rc = stream_open_poll(s, e);
@@ -376,8 +377,9 @@ static bool send_some(struct stream *s)
         m.msg_iovlen = out_parts(&s->out, iov, PARTS_PER_WRITE);
     for (size_t i = 0; i < m.msg_iovlen; i++)
         asked += iov[i].iov_len;
-    ssize_t n = m.msg_iovlen == 1 ? send(s->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
-                                  : sendmsg(s->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t n = m.msg_iovlen == 1
+                    ? send(s->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
+                    : sendmsg(s->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0) {
         if (errno == EINTR)
             return true;
@@ -437,8 +439,8 @@ static void queued_more(struct stream *s)
 /* True if bytes may go to the kernel without passing through the queue. */
 static bool may_bypass(const struct stream *s)
 {
-    return s->corks == 0 && !s->blocked && s->out.bytes == 0 && s->tls == NULL && s->connecting == NULL &&
-           s->fd >= 0;
+    return s->corks == 0 && !s->blocked && s->out.bytes == 0 && s->tls == NULL &&
+           s->connecting == NULL && s->fd >= 0;
 }
 
 static size_t send_now(struct stream *s, const void *p, size_t n)
@@ -538,7 +540,8 @@ void stream_uncork(struct stream *s)
 {
     INVARIANT(s->corks > 0);
     s->corks--;
-    if (s->corks == 0 && !s->closing && (has_output(s) || (s->shut_wanted && !s->shut_done)) && !s->blocked)
+    if (s->corks == 0 && !s->closing && (has_output(s) || (s->shut_wanted && !s->shut_done)) &&
+        !s->blocked)
         stream_flush(s);
 }
 
@@ -656,7 +659,8 @@ static void peer_text(struct stream *s)
 
     s->peer_text_known = true;
     if (s->is_unix) {
-        snprintf(p->text, sizeof(p->text), "unix:pid=%ld,uid=%ld", (long)p->pid, (long)(int32_t)p->uid);
+        snprintf(p->text, sizeof(p->text), "unix:pid=%ld,uid=%ld", (long)p->pid,
+                 (long)(int32_t)p->uid);
     } else if (s->addr.any.sa_family == AF_INET6) {
         inet_ntop(AF_INET6, &s->addr.v6.sin6_addr, host, sizeof(host));
         snprintf(p->text, sizeof(p->text), "[%s]:%u", host, ntohs(s->addr.v6.sin6_port));
@@ -670,7 +674,8 @@ static bool addr_is_loopback(const struct stream *s)
 {
     if (s->addr.any.sa_family == AF_INET6)
         return IN6_IS_ADDR_LOOPBACK(&s->addr.v6.sin6_addr) ||
-               (IN6_IS_ADDR_V4MAPPED(&s->addr.v6.sin6_addr) && s->addr.v6.sin6_addr.s6_addr[12] == 127);
+               (IN6_IS_ADDR_V4MAPPED(&s->addr.v6.sin6_addr) &&
+                s->addr.v6.sin6_addr.s6_addr[12] == 127);
     return (ntohl(s->addr.v4.sin_addr.s_addr) >> 24) == 127;
 }
 

@@ -256,13 +256,15 @@ static int unix_address(struct stream_connecting *c, const char *path, struct er
     c->dir_fd = open(slash == path ? "/" : dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (c->dir_fd < 0)
         return err_sys(e, errno, "cannot open folder \"%s\"", dir);
-    n = snprintf(c->to.un.sun_path, sizeof(c->to.un.sun_path), "/proc/self/fd/%d/%s", c->dir_fd, slash + 1);
+    n = snprintf(c->to.un.sun_path, sizeof(c->to.un.sun_path), "/proc/self/fd/%d/%s", c->dir_fd,
+                 slash + 1);
     if (n < 0 || (size_t)n >= sizeof(c->to.un.sun_path))
         return err_set(e, ERR_LIMIT, "socket path \"%s\" is too long", path);
     return 0;
 }
 
-static int resolve(struct stream *s, struct stream_connecting *c, const struct stream_target *t, struct err *e)
+static int resolve(struct stream *s, struct stream_connecting *c, const struct stream_target *t,
+                   struct err *e)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
     char port[8];

@@ -20,10 +20,12 @@ void stream_on_gone(struct stream *s, void (*fn)(void *ctx), void *ctx);
 /* Hands bytes to the present user as if they had come from the peer (sniffed beginnings). */
 void stream_inject(struct stream *s, const char *p, size_t n);
 
-/* Bytes that the kernel took so far; a time-out that sees it stand still has a peer that does not read. */
+/* Bytes that the kernel took so far; a time-out that sees it stand still has a peer that does not
+ * read. */
 uint64_t stream_sent(const struct stream *s);
 
-/* After the peer's end was read: true if it also cannot receive any more (only Unix sockets tell). */
+/* After the peer's end was read: true if it also cannot receive any more (only Unix sockets tell).
+ */
 bool stream_hung_up(const struct stream *s);
 
 /* Between stream.c and stream_connect.c. */
@@ -36,30 +38,30 @@ struct stream {
     struct loop *loop;
     const struct stream_user *user;
     void *ctx;
-    struct out_queue out;    /* plain bytes, or what TLS will encrypt */
-    struct stream_tls *tls;  /* NULL: plain */
-    struct stream_connecting *connecting; /* NULL: connected */
+    struct out_queue out;                  /* plain bytes, or what TLS will encrypt */
+    struct stream_tls *tls;                /* NULL: plain */
+    struct stream_connecting *connecting;  /* NULL: connected */
     struct stream_connecting *handshaking; /* the same, while its time limit covers TLS */
     size_t max_queue, low_mark;
     uint64_t sent;
-    struct loop_task task;   /* tells what must not be told synchronously */
+    struct loop_task task; /* tells what must not be told synchronously */
     void (*gone)(void *ctx);
     void *gone_ctx;
-    int fail_code;           /* 0, or the libuv/errno value that `failed` will report */
-    struct err *fail;        /* the story of a failure that is more than an errno; may be NULL */
-    uint16_t events;         /* what the poll handle watches */
+    int fail_code;    /* 0, or the libuv/errno value that `failed` will report */
+    struct err *fail; /* the story of a failure that is more than an errno; may be NULL */
+    uint16_t events;  /* what the poll handle watches */
     uint16_t corks;
-    uint8_t handles;         /* open libuv handles; freed when the last is closed */
-    bool polling : 1;        /* poll handle is initialised */
+    uint8_t handles;  /* open libuv handles; freed when the last is closed */
+    bool polling : 1; /* poll handle is initialised */
     bool paused : 1;
-    bool blocked : 1;        /* the kernel's buffer is full: waiting for it */
-    bool eof : 1;            /* the peer's end was read */
-    bool hangup : 1;         /* the peer ended while we were paused; bytes are still unread */
-    bool failed : 1;         /* the stream is dead; `failed` told or about to be */
+    bool blocked : 1; /* the kernel's buffer is full: waiting for it */
+    bool eof : 1;     /* the peer's end was read */
+    bool hangup : 1;  /* the peer ended while we were paused; bytes are still unread */
+    bool failed : 1;  /* the stream is dead; `failed` told or about to be */
     bool fail_told : 1;
     bool closing : 1;
     bool shut_wanted : 1, shut_done : 1;
-    bool above_low : 1;      /* somebody will want to hear `drained` */
+    bool above_low : 1; /* somebody will want to hear `drained` */
     bool tell_drained : 1, tell_ready : 1;
     bool peer_known : 1, peer_text_known : 1;
     bool is_unix : 1;
@@ -68,7 +70,7 @@ struct stream {
         struct sockaddr_in v4;
         struct sockaddr_in6 v6;
     } addr;
-    struct peer peer;        /* filled on first use */
+    struct peer peer; /* filled on first use */
 };
 
 /* TLS between the socket and the queue. */
@@ -78,8 +80,8 @@ struct stream_tls {
     struct tls_session *session;
     struct buf cipher; /* encrypted, waiting for the kernel */
     size_t cipher_off;
-    bool ready;        /* handshake done and told */
-    bool closed;       /* close_notify queued */
+    bool ready;  /* handshake done and told */
+    bool closed; /* close_notify queued */
 };
 
 struct stream *stream_make(struct loop *l, const struct stream_user *u, void *ctx);

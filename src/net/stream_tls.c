@@ -10,7 +10,8 @@ enum {
     PLAIN_KEEP = 128 << 10,
 };
 
-/* Weak, so that a program that makes no context needs no OpenSSL either: then nobody calls these. */
+/* Weak, so that a program that makes no context needs no OpenSSL either: then nobody calls these.
+ */
 __attribute__((weak)) const struct tls_session_ops *tls_context_session_ops(struct tls_context *c);
 __attribute__((weak)) struct tls_context *tls_context_ref(struct tls_context *c);
 __attribute__((weak)) void tls_context_unref(struct tls_context *c);

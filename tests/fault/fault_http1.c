@@ -1,5 +1,5 @@
-/* The HTTP/1.1 server with each allocation failing in turn, once and from then on: it never crashes, leaks
- * or gets stuck, every exchange ends, and it serves again when memory is back. */
+/* The HTTP/1.1 server with each allocation failing in turn, once and from then on: it never
+ * crashes, leaks or gets stuck, every exchange ends, and it serves again when memory is back. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -37,8 +37,11 @@ static const struct script scripts[] = {
     {"long head", S("GET /hello HTTP/1.1\r\n" HOST "x: " X512 X512 X512 "\r\n\r\n" HELLO), 4},
     {"collected", S("POST /echo HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nhello" HELLO), 5},
     {"chunked with trailers",
-     S("POST /sink HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-A: 1\r\nX-B: 2\r\n\r\n" HELLO), 6},
-    {"expect", S("POST /echo HTTP/1.1\r\n" HOST "Expect: 100-continue\r\nContent-Length: 5\r\n\r\nhello"), 2},
+     S("POST /sink HTTP/1.1\r\n" HOST
+       "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-A: 1\r\nX-B: 2\r\n\r\n" HELLO),
+     6},
+    {"expect",
+     S("POST /echo HTTP/1.1\r\n" HOST "Expect: 100-continue\r\nContent-Length: 5\r\n\r\nhello"), 2},
     {"streamed", S("GET /stream HTTP/1.1\r\n" HOST "\r\n" HELLO), 1},
     {"big", S("GET /big HTTP/1.1\r\n" HOST "\r\n"), 1},
     {"upgrade", S("GET /upgrade HTTP/1.1\r\n" HOST "\r\nearly"), 1},
@@ -113,7 +116,11 @@ static void test_making_a_server(void **state)
     static const struct protocol *const protocols[] = {&protocol_http1, NULL};
     char path[64];
     const struct server_options so = {.server_name = "x"};
-    struct listener_options lo = {.unix_path = path, .unix_mode = 0600, .unix_gid = (gid_t)-1, .protocols = protocols, .handler = handler};
+    struct listener_options lo = {.unix_path = path,
+                                  .unix_mode = 0600,
+                                  .unix_gid = (gid_t)-1,
+                                  .protocols = protocols,
+                                  .handler = handler};
     bool hit = true;
 
     (void)state;
@@ -147,7 +154,8 @@ static void test_making_a_server(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_making_a_server), cmocka_unit_test(test_scripts)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_making_a_server),
+                                       cmocka_unit_test(test_scripts)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

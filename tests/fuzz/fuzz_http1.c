@@ -1,5 +1,6 @@
-/* A client's bytes, whole and cut into pieces, to an HTTP/1.1 server over a socket: it must not crash, leak an
- * exchange or hang, and how the bytes were cut must not change which requests it saw.
+/* A client's bytes, whole and cut into pieces, to an HTTP/1.1 server over a socket: it must not
+ * crash, leak an exchange or hang, and how the bytes were cut must not change which requests it
+ * saw.
  *
  * The first byte of the input chooses the cuts; the rest is sent. */
 #include "base/mem.h"
@@ -74,8 +75,11 @@ static void start(void)
 {
     static const struct protocol *const protocols[] = {&protocol_http1, NULL};
     struct server_options so = {.server_name = "fuzz"};
-    struct listener_options lo = {
-        .unix_path = path, .unix_mode = 0600, .unix_gid = (gid_t)-1, .protocols = protocols, .handler = handler};
+    struct listener_options lo = {.unix_path = path,
+                                  .unix_mode = 0600,
+                                  .unix_gid = (gid_t)-1,
+                                  .protocols = protocols,
+                                  .handler = handler};
     struct err e = {0};
 
     snprintf(path, sizeof(path), "/tmp/gantry-fuzz-http1-%ld.sock", (long)getpid());
@@ -103,7 +107,8 @@ static struct sight run(const uint8_t *p, size_t n, size_t step)
         if (i > ROUNDS)
             abort(); /* stuck */
         if (at < n) {
-            ssize_t k = send(fd, p + at, step < n - at ? step : n - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+            ssize_t k =
+                send(fd, p + at, step < n - at ? step : n - at, MSG_DONTWAIT | MSG_NOSIGNAL);
             if (k > 0)
                 at += (size_t)k;
             else if (errno != EAGAIN)

@@ -61,7 +61,8 @@ static void sink_end(void *ctx, struct exchange *x, int err)
 }
 
 static const struct exchange_user hold_user = {.end = user_end, .closed = user_closed};
-static const struct exchange_user sink_user = {.body = user_body, .end = sink_end, .closed = user_closed};
+static const struct exchange_user sink_user = {
+    .body = user_body, .end = sink_end, .closed = user_closed};
 
 static void echo_done(void *ctx, struct exchange *x, int err, struct slice body)
 {
@@ -79,7 +80,8 @@ static void do_stream(struct exchange *x)
 {
     const struct http_header extra = {SLICE_LIT("x-extra"), SLICE_LIT("1")};
     const struct http_header trailer = {SLICE_LIT("x-trailer"), SLICE_LIT("end")};
-    const struct http_response r = {.status = 200, .content_type = "text/plain", .headers = &extra, .n_headers = 1};
+    const struct http_response r = {
+        .status = 200, .content_type = "text/plain", .headers = &extra, .n_headers = 1};
     char big[5000];
     struct chunk *c;
 
@@ -188,7 +190,8 @@ static void paused_closed(void *ctx, struct exchange *x, int err)
     loop_timer_close(&p->timer, paused_free);
 }
 
-static const struct exchange_user paused_user = {.body = paused_body, .end = paused_end, .closed = paused_closed};
+static const struct exchange_user paused_user = {
+    .body = paused_body, .end = paused_end, .closed = paused_closed};
 
 static void do_pause(struct http1_rig *h, struct exchange *x)
 {
@@ -234,7 +237,8 @@ static void up_closed(void *ctx)
     h->seen.stream_closed = true;
 }
 
-static const struct stream_user up_user = {.data = up_data, .eof = up_end, .failed = up_failed, .closed = up_closed};
+static const struct stream_user up_user = {
+    .data = up_data, .eof = up_end, .failed = up_failed, .closed = up_closed};
 
 static void up_taken(void *ctx, struct stream *s, struct slice early)
 {

@@ -24,13 +24,14 @@ struct http1_rig {
     struct buf in; /* what the last talk received */
 };
 
-/* limits NULL: the defaults. Paths: /hello, /echo (collect), /sink (user that counts), /none (no answer),
- * /hold, /stream (three pieces, a trailer), /big (4 MiB in pieces, as the peer takes them), /empty (204),
- * /upgrade, /redirect (307 without a body), /pause (takes its body only after 30 ms), /early (401 at once). */
+/* limits NULL: the defaults. Paths: /hello, /echo (collect), /sink (user that counts), /none (no
+ * answer), /hold, /stream (three pieces, a trailer), /big (4 MiB in pieces, as the peer takes
+ * them), /empty (204), /upgrade, /redirect (307 without a body), /pause (takes its body only after
+ * 30 ms), /early (401 at once). */
 void http1_rig_open(struct http1_rig *h, const struct http_limits *limits);
 void http1_rig_close(struct http1_rig *h);
-/* Sends on a new connection and collects what comes until the server closes or it is silent for `ms`. True
- * if the server closed. */
+/* Sends on a new connection and collects what comes until the server closes or it is silent for
+ * `ms`. True if the server closed. */
 bool http1_talk(struct http1_rig *h, const void *p, size_t n, unsigned ms);
 #define TALK(h, text) http1_talk((h), (text), sizeof(text) - 1, 100)
 /* The same on a connection that stays open. */

@@ -191,7 +191,8 @@ static void test_body_limits(void **state)
     assert_int_equal(rig.seen.end_err, ERR_LIMIT);
     assert_int_equal(rig.seen.closed, 1);
     memset(&rig.seen, 0, sizeof(rig.seen));
-    int n = snprintf(big, sizeof(big), "POST /sink HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n3e9\r\n");
+    int n = snprintf(big, sizeof(big),
+                     "POST /sink HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n3e9\r\n");
     memset(big + n, 'x', sizeof(big) - (size_t)n);
     assert_true(says(big, (size_t)n + 1001));
     expect("HTTP/1.1 413");
@@ -327,7 +328,8 @@ static void small_open(struct small *m, size_t max_connections)
 {
     static const struct protocol *const protocols[] = {&protocol_http1, NULL};
     struct server_options so = {.max_connections = max_connections};
-    struct listener_options lo = {.host = "127.0.0.1", .protocols = protocols, .handler = small_handler};
+    struct listener_options lo = {
+        .host = "127.0.0.1", .protocols = protocols, .handler = small_handler};
     struct err e = {0};
 
     memset(m, 0, sizeof(*m));
@@ -403,7 +405,8 @@ static void test_max_connections(void **state)
 static void test_unix_socket(void **state)
 {
     static const struct protocol *const protocols[] = {&protocol_http1, NULL};
-    struct listener_options lo = {.protocols = protocols, .handler = small_handler, .unix_mode = 0600, .unix_gid = (gid_t)-1};
+    struct listener_options lo = {
+        .protocols = protocols, .handler = small_handler, .unix_mode = 0600, .unix_gid = (gid_t)-1};
     struct small m;
     struct stat st;
     struct err e = {0};
@@ -470,10 +473,13 @@ static void out_of_descriptors(bool local)
     assert_true(n > 0);
     for (int i = 0; i < 8; i++) {
         struct sockaddr_un un = {.sun_family = AF_UNIX};
-        struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(rig.r.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        struct sockaddr_in in = {.sin_family = AF_INET,
+                                 .sin_port = htons(rig.r.port),
+                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         snprintf(un.sun_path, sizeof(un.sun_path), "%s", m.path);
         assert_int_equal(local ? connect(fd[i], (struct sockaddr *)&un, sizeof(un))
-                               : connect(fd[i], (struct sockaddr *)&in, sizeof(in)), 0);
+                               : connect(fd[i], (struct sockaddr *)&in, sizeof(in)),
+                         0);
     }
     rig_run(&rig.r, 50);
     assert_int_equal(server_stats(m.server)->refused, 8);

@@ -1,4 +1,5 @@
-/* The HTTP/1.1 server over loopback sockets: order, framing, bodies, upgrade, the end of a connection. */
+/* The HTTP/1.1 server over loopback sockets: order, framing, bodies, upgrade, the end of a
+ * connection. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,7 +35,9 @@ static size_t count(const char *needle)
 {
     size_t n = 0;
 
-    for (const char *at = rig.in.data; (at = memmem(at, (size_t)(rig.in.data + rig.in.len - at), needle, strlen(needle))) != NULL; at++)
+    for (const char *at = rig.in.data;
+         (at = memmem(at, (size_t)(rig.in.data + rig.in.len - at), needle, strlen(needle))) != NULL;
+         at++)
         n++;
     return n;
 }
@@ -66,8 +69,13 @@ static void expect_order(const char *const *lines)
 
 static void test_plain(void **state)
 {
-    static const char *const order[] = {"HTTP/1.1 200 OK\r\n", "date: ", " GMT\r\nserver: gantry\r\n",
-                                        "content-length: 5\r\n", "content-type: text/plain\r\n", "\r\nhello", NULL};
+    static const char *const order[] = {"HTTP/1.1 200 OK\r\n",
+                                        "date: ",
+                                        " GMT\r\nserver: gantry\r\n",
+                                        "content-length: 5\r\n",
+                                        "content-type: text/plain\r\n",
+                                        "\r\nhello",
+                                        NULL};
     (void)state;
     assert_false(TALK(&rig, "GET /hello HTTP/1.1\r\n" HOST "\r\n"));
     expect_order(order);
@@ -98,8 +106,9 @@ static void test_pipelined_in_order(void **state)
 /* A held answer keeps the later ones back, and they come after it. */
 static void test_pipelined_behind_a_slow_one(void **state)
 {
-    static const char text[] = "GET /hold HTTP/1.1\r\n" HOST "\r\nGET /hello HTTP/1.1\r\n" HOST "\r\n"
-                               "GET /hello HTTP/1.1\r\n" HOST "\r\n";
+    static const char text[] =
+        "GET /hold HTTP/1.1\r\n" HOST "\r\nGET /hello HTTP/1.1\r\n" HOST "\r\n"
+        "GET /hello HTTP/1.1\r\n" HOST "\r\n";
     const struct http_response r = {.status = 200, .content_type = "text/plain"};
     int fd = rig_connect(&rig.r);
     (void)state;
@@ -120,9 +129,10 @@ static void test_pipelined_behind_a_slow_one(void **state)
 
 static void test_byte_by_byte(void **state)
 {
-    static const char text[] = "POST /echo HTTP/1.1\r\n" HOST "X-Long: aaaaaaaaaaaaaaaaaaaa\r\n"
-                               "Transfer-Encoding: chunked\r\n\r\n5;e=1\r\nhello\r\n4\r\n you\r\n0\r\nX-T: v\r\n\r\n"
-                               "GET /hello HTTP/1.1\r\n" HOST "\r\n";
+    static const char text[] =
+        "POST /echo HTTP/1.1\r\n" HOST "X-Long: aaaaaaaaaaaaaaaaaaaa\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n5;e=1\r\nhello\r\n4\r\n you\r\n0\r\nX-T: v\r\n\r\n"
+        "GET /hello HTTP/1.1\r\n" HOST "\r\n";
     int fd = rig_connect(&rig.r);
     (void)state;
     for (size_t i = 0; i < sizeof(text) - 1; i++) {
@@ -138,8 +148,10 @@ static void test_byte_by_byte(void **state)
 static void test_chunked_request(void **state)
 {
     (void)state;
-    TALK(&rig, "POST /sink HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n"
-               "5\r\nhello\r\nA\r\n0123456789\r\n0\r\nX-Sum:  42 \r\n\r\nGET /hello HTTP/1.1\r\n" HOST "\r\n");
+    TALK(&rig,
+         "POST /sink HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n"
+         "5\r\nhello\r\nA\r\n0123456789\r\n0\r\nX-Sum:  42 \r\n\r\nGET /hello HTTP/1.1\r\n" HOST
+         "\r\n");
     assert_int_equal(rig.seen.body, 15);
     assert_string_equal(rig.seen.trailer, "x-sum=42");
     expect_order((const char *const[]){"sunk", "hello", NULL});
@@ -162,10 +174,12 @@ static void test_bad_chunk(void **state)
 static void test_smuggling_closes(void **state)
 {
     (void)state;
-    assert_true(TALK(&rig, "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert_true(TALK(&rig, "POST /echo HTTP/1.1\r\n" HOST
+                           "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
                            "0\r\n\r\nGET /hello HTTP/1.1\r\n" HOST "\r\n"));
     expect_order((const char *const[]){"HTTP/1.1 400 Bad Request\r\n", "content-length: 30\r\n",
-                                       "content-type: text/plain; charset=utf-8\r\n", "connection: close\r\n",
+                                       "content-type: text/plain; charset=utf-8\r\n",
+                                       "connection: close\r\n",
                                        "\r\nInvalid HTTP request received.", NULL});
     assert_int_equal(rig.seen.requests, 0);
     assert_int_equal(server_stats(rig.r.server)->bad_requests, 1);
@@ -174,10 +188,12 @@ static void test_smuggling_closes(void **state)
 static void test_streamed_answer(void **state)
 {
     (void)state;
-    assert_false(TALK(&rig, "GET /stream HTTP/1.1\r\n" HOST "\r\nGET /hello HTTP/1.1\r\n" HOST "\r\n"));
-    expect_order((const char *const[]){"transfer-encoding: chunked\r\n", "content-type: text/plain\r\n",
-                                       "x-extra: 1\r\n\r\n5\r\nfirst\r\n1388\r\nccc", "ccc\r\n4\r\nlast\r\n0\r\n",
-                                       "x-trailer: end\r\n\r\nHTTP/1.1 200 OK", "hello", NULL});
+    assert_false(
+        TALK(&rig, "GET /stream HTTP/1.1\r\n" HOST "\r\nGET /hello HTTP/1.1\r\n" HOST "\r\n"));
+    expect_order((const char *const[]){
+        "transfer-encoding: chunked\r\n", "content-type: text/plain\r\n",
+        "x-extra: 1\r\n\r\n5\r\nfirst\r\n1388\r\nccc", "ccc\r\n4\r\nlast\r\n0\r\n",
+        "x-trailer: end\r\n\r\nHTTP/1.1 200 OK", "hello", NULL});
     char all[5001];
     memset(all, 'c', 5000);
     all[5000] = '\0';
@@ -206,7 +222,8 @@ static void test_http_1_0(void **state)
 static void test_connection_close(void **state)
 {
     (void)state;
-    assert_true(TALK(&rig, "GET /hello HTTP/1.1\r\n" HOST "Connection: x, Close\r\n\r\nGET /hello HTTP/1.1\r\n" HOST "\r\n"));
+    assert_true(TALK(&rig, "GET /hello HTTP/1.1\r\n" HOST
+                           "Connection: x, Close\r\n\r\nGET /hello HTTP/1.1\r\n" HOST "\r\n"));
     expect("connection: close\r\n");
     assert_int_equal(count("HTTP/1.1 200"), 1);
 }
@@ -214,19 +231,23 @@ static void test_connection_close(void **state)
 static void test_head(void **state)
 {
     (void)state;
-    assert_false(TALK(&rig, "HEAD /hello HTTP/1.1\r\n" HOST "\r\nHEAD /stream HTTP/1.1\r\n" HOST "\r\n"
-                            "GET /hello HTTP/1.1\r\n" HOST "\r\n"));
-    expect_order((const char *const[]){"content-length: 5\r\ncontent-type: text/plain\r\n\r\nHTTP/1.1 200",
-                                       "x-extra: 1\r\n\r\nHTTP/1.1 200", "\r\n\r\nhello", NULL});
+    assert_false(TALK(&rig,
+                      "HEAD /hello HTTP/1.1\r\n" HOST "\r\nHEAD /stream HTTP/1.1\r\n" HOST "\r\n"
+                      "GET /hello HTTP/1.1\r\n" HOST "\r\n"));
+    expect_order(
+        (const char *const[]){"content-length: 5\r\ncontent-type: text/plain\r\n\r\nHTTP/1.1 200",
+                              "x-extra: 1\r\n\r\nHTTP/1.1 200", "\r\n\r\nhello", NULL});
     expect_not("first");
 }
 
 static void test_empty_answers(void **state)
 {
     (void)state;
-    assert_false(TALK(&rig, "GET /empty HTTP/1.1\r\n" HOST "\r\nGET /redirect HTTP/1.1\r\n" HOST "\r\n"));
-    expect_order((const char *const[]){"HTTP/1.1 204 No Content\r\n", "HTTP/1.1 307 Temporary Redirect\r\n",
-                                       "content-length: 0\r\n", "location: /a  x-evil: 1\r\n", NULL});
+    assert_false(
+        TALK(&rig, "GET /empty HTTP/1.1\r\n" HOST "\r\nGET /redirect HTTP/1.1\r\n" HOST "\r\n"));
+    expect_order(
+        (const char *const[]){"HTTP/1.1 204 No Content\r\n", "HTTP/1.1 307 Temporary Redirect\r\n",
+                              "content-length: 0\r\n", "location: /a  x-evil: 1\r\n", NULL});
     expect_not("not sent");
     assert_int_equal(count("content-length"), 1);
     expect_not("\nx-evil");
@@ -243,7 +264,8 @@ static void test_no_answer_is_500(void **state)
 
 static void test_expect(void **state)
 {
-    static const char head[] = "POST /echo HTTP/1.1\r\n" HOST "Expect: 100-Continue\r\nContent-Length: 3\r\n\r\n";
+    static const char head[] =
+        "POST /echo HTTP/1.1\r\n" HOST "Expect: 100-Continue\r\nContent-Length: 3\r\n\r\n";
     int fd = rig_connect(&rig.r);
     (void)state;
     rig_send(&rig.r, fd, head, sizeof(head) - 1);
@@ -254,21 +276,25 @@ static void test_expect(void **state)
     expect("\r\n\r\nabc");
     close(fd);
     /* Nobody wants the body: the final answer at once, and no guessing whether it comes. */
-    assert_true(TALK(&rig, "POST /early HTTP/1.1\r\n" HOST "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"));
+    assert_true(TALK(&rig, "POST /early HTTP/1.1\r\n" HOST
+                           "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"));
     expect("HTTP/1.1 401");
     expect("connection: close");
     expect_not("100 Continue");
     /* The body came along: no need to ask for it. */
-    assert_false(TALK(&rig, "POST /echo HTTP/1.1\r\n" HOST "Expect: 100-continue\r\nContent-Length: 3\r\n\r\nabc"));
+    assert_false(TALK(&rig, "POST /echo HTTP/1.1\r\n" HOST
+                            "Expect: 100-continue\r\nContent-Length: 3\r\n\r\nabc"));
     expect_not("100 Continue");
-    assert_true(TALK(&rig, "POST /echo HTTP/1.1\r\n" HOST "Expect: tea\r\nContent-Length: 3\r\n\r\nabc"));
+    assert_true(
+        TALK(&rig, "POST /echo HTTP/1.1\r\n" HOST "Expect: tea\r\nContent-Length: 3\r\n\r\nabc"));
     expect("HTTP/1.1 417 Expectation Failed");
 }
 
 static void test_early_answer_keeps_connection(void **state)
 {
     (void)state;
-    assert_false(TALK(&rig, "POST /early HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\nabcGET /hello HTTP/1.1\r\n" HOST "\r\n"));
+    assert_false(TALK(&rig, "POST /early HTTP/1.1\r\n" HOST
+                            "Content-Length: 3\r\n\r\nabcGET /hello HTTP/1.1\r\n" HOST "\r\n"));
     expect_order((const char *const[]){"HTTP/1.1 401", "hello", NULL});
 }
 
@@ -323,7 +349,8 @@ static void test_peer_gone_while_held(void **state)
 /* A client that ends its side at once (a script with a pipe) still gets a prompt answer. */
 static void test_half_closed_client(void **state)
 {
-    static const char text[] = "GET /hold HTTP/1.1\r\n" HOST "\r\nGET /hello HTTP/1.1\r\n" HOST "\r\n";
+    static const char text[] =
+        "GET /hold HTTP/1.1\r\n" HOST "\r\nGET /hello HTTP/1.1\r\n" HOST "\r\n";
     const struct http_response r = {.status = 200, .content_type = "text/plain"};
     int fd = rig_connect(&rig.r);
     (void)state;
@@ -365,12 +392,14 @@ static void test_gone_in_the_middle_of_a_body(void **state)
 
 static void test_upgrade(void **state)
 {
-    static const char text[] = "GET /upgrade HTTP/1.1\r\n" HOST "Upgrade: echo\r\nConnection: upgrade\r\n\r\nearly";
+    static const char text[] =
+        "GET /upgrade HTTP/1.1\r\n" HOST "Upgrade: echo\r\nConnection: upgrade\r\n\r\nearly";
     int fd = rig_connect(&rig.r);
     (void)state;
     rig_send(&rig.r, fd, text, sizeof(text) - 1);
     http1_listen_to(&rig, fd, 30);
-    expect_order((const char *const[]){"HTTP/1.1 101 Switching Protocols\r\n", "upgrade: echo\r\n", NULL});
+    expect_order(
+        (const char *const[]){"HTTP/1.1 101 Switching Protocols\r\n", "upgrade: echo\r\n", NULL});
     assert_true(rig.seen.upgraded);
     assert_string_equal(rig.seen.early, "early");
     rig_send(&rig.r, fd, "ping", 4);
@@ -386,9 +415,11 @@ static void test_upgrade(void **state)
 static void test_upgrade_not_taken(void **state)
 {
     (void)state;
-    assert_false(TALK(&rig, "GET /hello HTTP/1.1\r\n" HOST "Upgrade: h2c\r\nConnection: upgrade\r\n\r\n"
-                            "POST /echo HTTP/1.1\r\n" HOST "Upgrade: x\r\nConnection: upgrade\r\nContent-Length: 3\r\n\r\nabc"
-                            "GET /hello HTTP/1.1\r\n" HOST "\r\n"));
+    assert_false(TALK(&rig,
+                      "GET /hello HTTP/1.1\r\n" HOST "Upgrade: h2c\r\nConnection: upgrade\r\n\r\n"
+                      "POST /echo HTTP/1.1\r\n" HOST
+                      "Upgrade: x\r\nConnection: upgrade\r\nContent-Length: 3\r\n\r\nabc"
+                      "GET /hello HTTP/1.1\r\n" HOST "\r\n"));
     expect_order((const char *const[]){"hello", "abc", "hello", NULL});
 }
 
@@ -421,17 +452,84 @@ static void test_stop_cancels(void **state)
     close(fd);
 }
 
+static void both_handler(void *ctx, struct exchange *x)
+{
+    const struct http_response r = {.status = 200, .content_type = "text/plain"};
+
+    (void)ctx;
+    exchange_respond(x, &r, exchange_request(x)->method_text);
+}
+
+/* One port for both: the first bytes tell, in whatever pieces they come. */
+static void test_protocol_by_first_bytes(void **state)
+{
+    static const struct protocol *const both[] = {&protocol_http2, &protocol_http1, NULL};
+    static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0";
+    static const char post[] = "POST / HTTP/1.1\r\n" HOST "\r\n";
+    static const char odd[] = "PRI / HTTP/1.1\r\n" HOST "\r\n";
+    static const struct {
+        const char *bytes;
+        size_t len;
+        const char *answer;
+        size_t answer_len;
+    } cases[] = {
+        {preface, sizeof(preface), "\0", 1}, /* a frame's length begins with a zero */
+        {post, sizeof(post) - 1, "HTTP/1.1 200", 12},
+        {odd, sizeof(odd) - 1, "HTTP/1.1 ", 9},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        for (size_t step = 1; step < 20; step += 6) {
+            int fd;
+            memset(&rig, 0, sizeof(rig));
+            buf_init(&rig.in, 1 << 20);
+            rig_open(&rig.r, both, NULL, both_handler, NULL);
+            fd = rig_connect(&rig.r);
+            for (size_t at = 0; at < cases[i].len; at += step) {
+                rig_send(&rig.r, fd, cases[i].bytes + at,
+                         step < cases[i].len - at ? step : cases[i].len - at);
+                loop_run_once(rig.r.loop, false);
+            }
+            http1_listen_to(&rig, fd, 20);
+            assert_true(rig.in.len >= cases[i].answer_len);
+            assert_memory_equal(rig.in.data, cases[i].answer, cases[i].answer_len);
+            close(fd);
+            http1_rig_close(&rig);
+        }
+    }
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_plain), T(test_pipelined_in_order), T(test_pipelined_behind_a_slow_one), T(test_byte_by_byte),
-        T(test_chunked_request), T(test_bad_chunk), T(test_smuggling_closes), T(test_streamed_answer),
-        T(test_streamed_answer_over_1_0), T(test_http_1_0), T(test_connection_close), T(test_head),
-        T(test_empty_answers), T(test_no_answer_is_500), T(test_expect), T(test_early_answer_keeps_connection),
-        T(test_paused_body), T(test_big_answer_waits_for_the_reader), T(test_peer_gone_while_held),
-        T(test_half_closed_client), T(test_reset_by_peer), T(test_gone_in_the_middle_of_a_body), T(test_upgrade),
-        T(test_upgrade_not_taken), T(test_targets), cmocka_unit_test(test_stop_cancels),
+        T(test_plain),
+        T(test_pipelined_in_order),
+        T(test_pipelined_behind_a_slow_one),
+        T(test_byte_by_byte),
+        T(test_chunked_request),
+        T(test_bad_chunk),
+        T(test_smuggling_closes),
+        T(test_streamed_answer),
+        T(test_streamed_answer_over_1_0),
+        T(test_http_1_0),
+        T(test_connection_close),
+        T(test_head),
+        T(test_empty_answers),
+        T(test_no_answer_is_500),
+        T(test_expect),
+        T(test_early_answer_keeps_connection),
+        T(test_paused_body),
+        T(test_big_answer_waits_for_the_reader),
+        T(test_peer_gone_while_held),
+        T(test_half_closed_client),
+        T(test_reset_by_peer),
+        T(test_gone_in_the_middle_of_a_body),
+        T(test_upgrade),
+        T(test_upgrade_not_taken),
+        T(test_targets),
+        cmocka_unit_test(test_stop_cancels),
+        cmocka_unit_test(test_protocol_by_first_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,10 @@ static int64_t fixed_real(void *ctx)
 }
 
 static struct loop_timer alive; /* deadlines alone do not keep a loop running */
-static void nothing(void *ctx) { (void)ctx; }
+static void nothing(void *ctx)
+{
+    (void)ctx;
+}
 
 static int setup(void **state)
 {
@@ -240,9 +243,12 @@ static void test_out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_defer),      T(test_cancelled_task_does_not_run),
-        T(test_timer),      T(test_deadlines),
-        T(test_date),       T(test_rearmed_deadline_waits_its_full_time),
+        T(test_defer),
+        T(test_cancelled_task_does_not_run),
+        T(test_timer),
+        T(test_deadlines),
+        T(test_date),
+        T(test_rearmed_deadline_waits_its_full_time),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

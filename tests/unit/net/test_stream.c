@@ -29,9 +29,18 @@ struct seen {
     bool pause_in_data, close_in_data;
 };
 
-static void on_ready(void *ctx) { ((struct seen *)ctx)->ready++; }
-static void on_drained(void *ctx) { ((struct seen *)ctx)->drained++; }
-static void on_eof(void *ctx) { ((struct seen *)ctx)->eof++; }
+static void on_ready(void *ctx)
+{
+    ((struct seen *)ctx)->ready++;
+}
+static void on_drained(void *ctx)
+{
+    ((struct seen *)ctx)->drained++;
+}
+static void on_eof(void *ctx)
+{
+    ((struct seen *)ctx)->eof++;
+}
 
 static void on_data(void *ctx, const char *p, size_t n)
 {
@@ -54,7 +63,10 @@ static void on_failed(void *ctx, const struct err *e)
     stream_close(v->s);
 }
 
-static void on_closed(void *ctx) { ((struct seen *)ctx)->closed++; }
+static void on_closed(void *ctx)
+{
+    ((struct seen *)ctx)->closed++;
+}
 static void on_gone(void *ctx)
 {
     struct seen *v = ctx;
@@ -62,8 +74,12 @@ static void on_gone(void *ctx)
     v->gone_after_closed = v->closed == 1;
 }
 
-static const struct stream_user user = {
-    .ready = on_ready, .data = on_data, .eof = on_eof, .failed = on_failed, .drained = on_drained, .closed = on_closed};
+static const struct stream_user user = {.ready = on_ready,
+                                        .data = on_data,
+                                        .eof = on_eof,
+                                        .failed = on_failed,
+                                        .drained = on_drained,
+                                        .closed = on_closed};
 
 static struct seen v;
 static int peer;
@@ -462,9 +478,18 @@ static void test_connect_out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_order_of_mixed_writes), T(test_queue_limit_and_drained), T(test_pause), T(test_end_while_paused),
-        T(test_close_in_data), T(test_shutdown_after_queue), T(test_write_to_closed_peer), T(test_peer),
-        T(test_out_of_memory), T(test_connect_unix), T(test_connect_full_backlog), T(test_connect_tcp),
+        T(test_order_of_mixed_writes),
+        T(test_queue_limit_and_drained),
+        T(test_pause),
+        T(test_end_while_paused),
+        T(test_close_in_data),
+        T(test_shutdown_after_queue),
+        T(test_write_to_closed_peer),
+        T(test_peer),
+        T(test_out_of_memory),
+        T(test_connect_unix),
+        T(test_connect_full_backlog),
+        T(test_connect_tcp),
         T(test_connect_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
