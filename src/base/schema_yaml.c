@@ -167,6 +167,24 @@ static const char *expected(const struct schema_field *f)
     }
 }
 
+/* "<path>.<name>: <want>, not <what is there>" */
+static void fault_shape(struct reader *rd, const yaml_event_t *ev, const char *name, const char *want)
+{
+    char text[160];
+    struct buf b = BUF_FIXED(text);
+    (void)buf_adds(&b, want);
+    if (ev->type == YAML_SCALAR_EVENT) {
+        struct slice v = {(const char *)ev->data.scalar.value, ev->data.scalar.length};
+        v.len = v.len > 24 ? 24 : v.len;
+        (void)buf_addlit(&b, ", not \"");
+        (void)str_add_printable(&b, v);
+        (void)buf_adds(&b, v.len < ev->data.scalar.length ? "...\"" : "\"");
+    } else {
+        (void)buf_adds(&b, ev->type == YAML_MAPPING_START_EVENT ? ", not a mapping" : ", not a list");
+    }
+    fault_at(rd, ev->start_mark, name, text);
+}
+
 static void out_of_memory(struct reader *rd)
 {
     rd->stop = ERR_NO_MEMORY;
@@ -392,7 +410,7 @@ static void scalar_value(struct reader *rd, const struct schema_field *field, vo
 {
     struct err e = {0};
     if (ev->type != YAML_SCALAR_EVENT) {
-        fault_at(rd, ev->start_mark, field->name, expected(field));
+        fault_shape(rd, ev, field->name, expected(field));
         skip_value(rd, ev);
         return;
     }
@@ -447,7 +465,7 @@ static void member_value(struct reader *rd, const struct schema_field *field, vo
     }
     bool mapping = field->type == SCHEMA_STRUCT || field->type == SCHEMA_MAP;
     if (ev->type != (mapping ? YAML_MAPPING_START_EVENT : YAML_SEQUENCE_START_EVENT)) {
-        fault_at(rd, ev->start_mark, field->name, expected(field));
+        fault_shape(rd, ev, field->name, expected(field));
         skip_value(rd, ev);
     } else if (field->type == SCHEMA_STRUCT) {
         struct frame *f = push_struct(rd, field->sub, member, ev);
@@ -474,7 +492,7 @@ static void element_value(struct reader *rd, struct frame *list, void *item, con
             (void)str_add_printable(&b, slice_of(key));
         else
             (void)buf_addf(&b, "[%zu]", index);
-        fault_at(rd, ev->start_mark, name, "expected a mapping (key: value)");
+        fault_shape(rd, ev, name, "expected a mapping (key: value)");
         skip_value(rd, ev);
         return;
     }
@@ -524,7 +542,7 @@ static void on_root(struct reader *rd, const yaml_event_t *ev)
     } else if (is_null(ev)) {
         rd->had_document = false; /* only comments, perhaps: as an empty text */
     } else {
-        fault(rd, ev->start_mark, false, "expected a mapping (key: value)");
+        fault_shape(rd, ev, NULL, "expected a mapping (key: value)");
         skip_value(rd, ev);
     }
 }

@@ -100,7 +100,7 @@ static const struct {
     {"http: {port: 0660}", "1:14: http.port: \"0660\" is ambiguous: write octal with 0o, decimal "
                            "without the leading 0\n"},
     {"http: {port: }", "1:14: http.port: the value is missing\n"},
-    {"http: {port: [1]}", "1:14: http.port: expected a single value\n"},
+    {"http: {port: [1]}", "1:14: http.port: expected a single value, not a list\n"},
     {"http: {idle: fast}",
      "1:14: http.idle: \"fast\" is not a duration such as 250ms, 5s, 2m, 1h or 1d\n"},
     {"http: {idle: 2h}", "1:14: http.idle: \"2h\" is not between 100ms and 1h\n"},
@@ -109,17 +109,17 @@ static const struct {
      "1:18: http.body_max: \"1.5M\" is not a size such as 512, 64k, 8M or 1G\n"},
     {"http: {compress: yes}", "1:18: http.compress: \"yes\" is not true or false\n"},
     {"http: {compress: \"true\"}", "1:18: http.compress: \"true\" is not true or false\n"},
-    {"http: {hosts: a}", "1:15: http.hosts: expected a list\n"},
+    {"http: {hosts: a}", "1:15: http.hosts: expected a list, not \"a\"\n"},
     {"http: {hosts: [a, 1, [b], {c: d}, ~, e]}",
      "1:19: http.hosts[1]: \"1\" is a number, not text: put it in quotes\n"
      "1:22: http.hosts[2]: expected a single value\n"
      "1:27: http.hosts[3]: expected a single value\n"
      "1:35: http.hosts[4]: \"~\" is not allowed here\n"},
-    {"http:\n", "1:6: http: expected a mapping (key: value)\n"},
-    {"http: []\n", "1:7: http: expected a mapping (key: value)\n"},
-    {"containers: [a]\n", "1:13: containers: expected a mapping (key: value)\n"},
-    {"containers:\n", "1:12: containers: expected a mapping (key: value)\n"},
-    {"containers:\n  a:\n", "2:5: containers.a: expected a mapping (key: value)\n"},
+    {"http:\n", "1:6: http: expected a mapping (key: value), not \"\"\n"},
+    {"http: []\n", "1:7: http: expected a mapping (key: value), not a list\n"},
+    {"containers: [a]\n", "1:13: containers: expected a mapping (key: value), not a list\n"},
+    {"containers:\n", "1:12: containers: expected a mapping (key: value), not \"\"\n"},
+    {"containers:\n  a:\n", "2:5: containers.a: expected a mapping (key: value), not \"\"\n"},
     {"containers:\n  a: {}\n", "2:6: missing key \"socket_path\" in containers.a\n"},
     {"containers:\n  a:\n    socket_path: run\n",
      "3:18: containers.a.socket_path: \"run\" is not an absolute path\n"},
@@ -135,7 +135,7 @@ static const struct {
      "5}\n    - z\n",
      "6:12: containers.a.services[1].id: \"5\" is a number, not text: put it in quotes\n"
      "6:7: missing key \"label\" in containers.a.services[1]\n"
-     "7:7: containers.a.services[2]: expected a mapping (key: value)\n"},
+     "7:7: containers.a.services[2]: expected a mapping (key: value), not \"z\"\n"},
     {"containers:\n  a:\n    socket_path: /x\n    services: [{id: a, label: b}, {id: a, label: b}, "
      "{id: a, label: b},"
      " {id: a, label: b}, {id: 5}]\n",
@@ -153,10 +153,10 @@ static const struct {
     {"title: &a x\nnote: *a\n", "2:7: note: aliases are not supported\n"},
     {"? [a, {b: c}]\n: x\nlevel: off\n", "1:3: a key must be text\n"},
     {"*a : x\n", "1:1: aliases are not supported\n"},
-    {"- a\n", "1:1: expected a mapping (key: value)\n"},
-    {"text\n", "1:1: expected a mapping (key: value)\n"},
+    {"- a\n", "1:1: expected a mapping (key: value), not a list\n"},
+    {"text\n", "1:1: expected a mapping (key: value), not \"text\"\n"},
     {"level: off\n---\nlevel: off\n", "2:1: only one document is allowed\n"},
-    {"level: [a\n", "1:8: level: expected a single value\n"
+    {"level: [a\n", "1:8: level: expected a single value, not a list\n"
                     "2:1: *\n"},
     {"a: 1\nhttp:\n\tport: 1\n", "1:1: unknown key \"a\" at the top level\n3:1: *\n"},
     {"level: \xFF\n", "1:8: *\n"},
@@ -166,7 +166,7 @@ static const struct {
      "1:1: unknown key \"x\" at the top level\n"
      "3:9: http.port: \"a\" is not an integer\n"
      "4:3: unknown key \"z\" in http\n"
-     "6:17: containers.a: expected a mapping (key: value)\n"},
+     "6:17: containers.a: expected a mapping (key: value), not \"1\"\n"},
 };
 
 /* Compares line by line; "*" stands for any message, because libyaml words some of them. */
