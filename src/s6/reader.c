@@ -125,6 +125,7 @@ static int take_file(struct s6_reader *r, int fd, const char *archive, uint64_t 
 {
     leave_file(r);
     r->fd = fd;
+    r->gap_told = false;
     r->archive = archive != NULL;
     if (archive != NULL)
         keep_name(r->name, archive);
@@ -173,6 +174,7 @@ static int start_current(struct s6_reader *r, int dirfd, int64_t value,
     int fd;
     struct err own = {0};
     leave_file(r);
+    r->gap = r->gap_told = false;
     r->at.done[0] = '\0';
     if (dirfd < 0)
         return 0;
@@ -253,7 +255,7 @@ int s6_reader_start_cursor(struct s6_reader *r, int dirfd, const struct s6_curso
 {
     leave_file(r);
     keep_name(r->at.done, c->done);
-    r->gap = false;
+    r->gap = r->gap_told = false;
     if (c->inode == 0 || dirfd < 0) {
         r->gap = c->inode != 0;
         return 0;
@@ -265,6 +267,15 @@ int s6_reader_start_cursor(struct s6_reader *r, int dirfd, const struct s6_curso
     keep_name(r->at.done, c->done);
     r->gap = rc == 0 && !truncated;
     return 0;
+}
+
+/* s6-log removes the oldest first: as long as the archive that was read last is there, so are all younger
+ * ones. When it is not, the next one need not be the one that followed it. */
+static bool lost_between(const struct s6_reader *r, int dirfd)
+{
+    struct stat st;
+    return !r->gap_told && r->at.done[0] != '\0' &&
+           fstatat(dirfd, r->at.done, &st, AT_SYMLINK_NOFOLLOW) != 0;
 }
 
 /* Between two files: the next archive, or current if all archives are read. 1: taken up. */
@@ -279,7 +290,12 @@ static int open_next(struct s6_reader *r, int dirfd, struct err *e)
             if (rc != 0 || !archive)
                 return rc;
             r->gap = true; /* removed before it was read */
-            continue;
+            return 0;
+        }
+        if (archive && lost_between(r, dirfd)) {
+            close(fd);
+            r->gap = true;
+            return 0;
         }
         /* What was current a moment ago may be an archive by now, and one more may stand before it. */
         if (!archive && (next_archive(dirfd, r->at.done, name) || !still_is(dirfd, "current", fd))) {
@@ -403,6 +419,7 @@ int s6_reader_next(struct s6_reader *r, int dirfd, bool partial, struct buf *out
     for (int i = 0; i < MAX_TRIES; i++) {
         if (r->gap) {
             r->gap = false;
+            r->gap_told = true; /* one gap until a file is taken up */
             return S6_READ_GAP;
         }
         if (r->fd < 0) {

@@ -18,6 +18,7 @@ struct s6_reader {
     bool archive;    /* fd is the archive `name` */
     bool final;      /* fd is no longer `current`: what it holds now is all */
     bool gap;        /* something was removed before it could be read; not yet told */
+    bool gap_told;   /* since the last file was left */
     bool pending;    /* an unfinished line is held back */
     uint64_t pending_end; /* where the file ended then */
     char name[S6_ARCHIVE_SIZE];

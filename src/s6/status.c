@@ -11,8 +11,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define TAI_1970 ((1ull << 62) + 10u) /* skalibs without leap seconds: TAI was 10 s ahead */
+#define TAI_1970 ((1ull << 62) + 10u)
 #define NANO 1000000000ll
+
+/* The ends of all leap seconds so far (IERS Bulletin C), in Unix time: s6's stamps count them, unless skalibs was
+ * built for a system clock that runs on TAI, which no distribution does. */
+static const int64_t leap_seconds[] = {
+    78796800, 94694400, 126230400, 157766400, 189302400, 220924800, 252460800,
+    283996800, 315532800, 362793600, 394329600, 425865600, 489024000, 567993600,
+    631152000, 662688000, 709948800, 741484800, 773020800, 820454400, 867715200,
+    915148800, 1136073600, 1230768000, 1341100800, 1435708800, 1483228800,
+};
 
 enum { FLAG_PAUSED = 1, FLAG_FINISHING = 2, FLAG_WANT_UP = 4, FLAG_READY = 8 };
 
@@ -52,6 +61,14 @@ int s6_status_parse(const void *bytes, size_t n, struct s6_status *ret)
     return 0;
 }
 
+static unsigned leaps_until(int64_t sec)
+{
+    size_t n = ARRAY_LEN(leap_seconds);
+    while (n > 0 && sec < leap_seconds[n - 1])
+        n--;
+    return (unsigned)n;
+}
+
 /* Whole seconds from `at` to now, rounded down as tain_sub does. */
 static uint64_t seconds_since(struct s6_stamp at, int64_t real_ns)
 {
@@ -60,7 +77,7 @@ static uint64_t seconds_since(struct s6_stamp at, int64_t real_ns)
         nano += NANO;
         sec--;
     }
-    uint64_t now = TAI_1970 + (uint64_t)sec;
+    uint64_t now = TAI_1970 + (uint64_t)sec + leaps_until(sec);
     if (at.sec > now || (at.sec == now && at.nano > (uint64_t)nano))
         return 0;
     uint64_t d = now - at.sec;

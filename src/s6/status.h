@@ -13,7 +13,7 @@
 #define S6_STATUS_SIZE 35
 #define S6_STATUS_SIZE_PGID 43
 
-/* TAI64N: seconds since 2^62 before 1970 TAI, and nanoseconds. */
+/* TAI64N: 2^62 and the TAI seconds since 1970, and nanoseconds. */
 struct s6_stamp {
     uint64_t sec;
     uint32_t nano;

@@ -136,7 +136,7 @@ static void on_action_done(void *ctx, const struct err *e)
     struct pending *p = ctx;
     struct slice name = {p->name, p->name_len};
     bool missing_tool = e->code == ERR_NO_TOOL;
-    if (e->code != 0)
+    if (e->code != 0 && e->code != ERR_NOT_FOUND)
         LOG(WARN, "agent", "action-failed", "an action on a service failed", LF_SLICE("service", name),
             LF_ERR(e));
     if (p->call == NULL)
