@@ -205,8 +205,11 @@ static size_t feed_head(struct http1 *h, const char *p, size_t n)
         return n;
     }
     h->rest = (struct slice){p + used, n - used};
-    if (h->req->phase != H1_HEAD)
+    if (h->req->phase != H1_HEAD) {
+        if (h->conn->waiting == WAIT_HEAD)
+            server_conn_wait(h->conn, WAIT_NONE); /* the next head has its full time */
         dispatch(h);
+    }
     return used;
 }
 
@@ -321,6 +324,8 @@ static void after(struct http1 *h)
 
     if (stream_closing(s))
         return;
+    if (h->draining && h->req == NULL && h->pending == NULL)
+        http1_begin_close(h); /* the answer that was under way had promised to go on */
     if (h->eof) {
         after_eof(h);
         if (stream_closing(s))

@@ -119,6 +119,7 @@ static int open_unix(struct listen_socket *s, const struct listener_options *o, 
 
     if (rc != 0)
         return rc;
+    INVARIANT(p.name != NULL);
     snprintf(s->address, sizeof(s->address), "unix:%s", o->unix_path);
     char *path = mem_strdup(o->unix_path);
     rc = path == NULL

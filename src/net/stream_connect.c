@@ -288,31 +288,36 @@ static int resolve(struct stream *s, struct stream_connecting *c, const struct s
     return 0;
 }
 
+/* Everything that can fail at once: TLS, the address, the socket. */
+static int prepare(struct stream *s, struct stream_connecting *c, const struct stream_target *t,
+                   struct err *e)
+{
+    int rc = t->tls != NULL ? stream_open_tls(s, t->tls, e) : 0;
+
+    if (rc == 0)
+        rc = t->unix_path != NULL ? unix_address(c, t->unix_path, e) : resolve(s, c, t, e);
+    if (rc != 0 || c->resolving)
+        return rc;
+    rc = open_socket(s, c);
+    return rc == 0 ? 0 : err_sys(e, rc, "cannot connect to %s", c->what);
+}
+
 int stream_connect(struct stream **ret, struct loop *l, const struct stream_target *t,
                    uint64_t timeout_ms, const struct stream_user *u, void *ctx, struct err *e)
 {
     struct stream *s = stream_make(l, u, ctx);
     struct stream_connecting *c = mem_zalloc(sizeof(*c));
-    int rc = 0;
 
-    if (s == NULL || c == NULL)
-        rc = err_set(e, ERR_NO_MEMORY, "cannot connect: out of memory");
-    if (c != NULL) {
-        c->dir_fd = -1;
-        c->stream = s;
+    if (s == NULL || c == NULL) {
+        stream_discard(s);
+        mem_free(c);
+        return err_set(e, ERR_NO_MEMORY, "cannot connect: out of memory");
     }
-    if (rc == 0 && t->tls != NULL)
-        rc = stream_open_tls(s, t->tls, e);
-    if (rc == 0)
-        rc = t->unix_path != NULL ? unix_address(c, t->unix_path, e) : resolve(s, c, t, e);
-    if (rc == 0 && !c->resolving) {
-        rc = open_socket(s, c);
-        if (rc != 0)
-            rc = err_sys(e, rc, "cannot connect to %s", c->what);
-    }
+    c->dir_fd = -1;
+    c->stream = s;
+    int rc = prepare(s, c, t, e);
     if (rc != 0) {
-        if (c != NULL)
-            connecting_free(c);
+        connecting_free(c);
         stream_discard(s);
         return rc;
     }

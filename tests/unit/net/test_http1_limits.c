@@ -266,6 +266,29 @@ static void test_drain(void **state)
     http1_rig_close(&rig);
 }
 
+static void test_drain_after_the_head_of_an_answer(void **state)
+{
+    const struct http_response r = {.status = 200, .content_type = "text/plain"};
+    bool drained = false;
+    int fd;
+    (void)state;
+    http1_rig_open(&rig, NULL);
+    fd = rig_connect(&rig.r);
+    SEND(fd, "GET /hold HTTP/1.1\r\n" HOST "\r\n");
+    rig_run(&rig.r, 20);
+    assert_int_equal(exchange_start(rig.seen.held, &r), 0);
+    server_drain(rig.r.server, 5000, done, &drained);
+    rig_run(&rig.r, 20);
+    assert_int_equal(exchange_write(rig.seen.held, SLICE_LIT("late")), 0);
+    assert_int_equal(exchange_finish(rig.seen.held, NULL, 0), 0);
+    assert_true(http1_listen_to(&rig, fd, 500));
+    expect("4\r\nlate\r\n0\r\n\r\n");
+    close(fd);
+    http1_until(&rig, &drained);
+    assert_int_equal(rig.seen.close_err, 0);
+    http1_rig_close(&rig);
+}
+
 static void test_drain_cuts(void **state)
 {
     bool drained = false;
@@ -528,6 +551,7 @@ int main(void)
         cmocka_unit_test(test_body_limits),
         cmocka_unit_test(test_lingering),
         cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_drain_after_the_head_of_an_answer),
         cmocka_unit_test(test_drain_cuts),
         cmocka_unit_test(test_stop_during_drain),
         cmocka_unit_test(test_max_connections),
