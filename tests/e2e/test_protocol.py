@@ -133,6 +133,7 @@ def test_connection_limit(own_stack):
     st = own_stack
     st.extra_config = "  limits:\n    max_connections: 20\n"
     st.start()
+    time.sleep(0.5)  # the connections of the start are gone
     socks = [socket.create_connection(st.address) for _ in range(20)]
     time.sleep(0.2)
     out = raw(st.address, b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -179,6 +180,7 @@ def tls_stack(own_stack, tmp_path):
     return st
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tls(tls_stack, tmp_path):
     st = tls_stack
     ca = tmp_path / "ca.pem"
