@@ -28,6 +28,7 @@ struct stream {
     bool busy;   /* inside a callback that goes on using it */
     bool ended;  /* finished or aborted; only `closed` is still to come */
     bool snapshot; /* being told of the present states */
+    bool broken;   /* one of them could not be sent */
     uint64_t sent_ms;  /* when something was sent last */
     uint64_t full_ms;  /* since when it is full */
 };
@@ -192,9 +193,13 @@ static void on_state(void *ctx, struct slice name, const struct s6_status *st)
         json_kslice(&j, "name", name);
         json_end_obj(&j);
     }
-    if (stream_send(s, "", st ? "status" : "removed", &b) != 0 && !s->snapshot)
-        stream_abort(s);
+    int rc = stream_send(s, "", st ? "status" : "removed", &b);
     buf_done(&b);
+    if (rc == 0)
+        return;
+    s->broken = true; /* an event is missing: the client has to begin anew */
+    if (!s->snapshot)
+        stream_abort(s);
 }
 
 /* ---- life ---- */
@@ -294,6 +299,8 @@ void agent_events(struct api_call *c)
     if (!s->ended && s->x != NULL && s6_events_add(a->events, &s->listener, &e) != 0)
         stream_fail(s, err_name(e.code), e.msg);
     s->snapshot = false;
+    if (s->broken)
+        stream_abort(s);
     stream_opened(s);
 }
 
