@@ -110,7 +110,8 @@ static int fifo_step(const struct action *a, const struct step *s, struct err *e
     struct slice name = s->companion ? companion_name(a) : own_name(a);
     /* A restart is "r" (end it, and start it again as it is wanted up) and then "u", which starts it if it was
      * stopped, or was just being stopped, and changes nothing otherwise. */
-    const char *commands = s->kind == STEP_UP ? "u" : s->kind == STEP_DOWN ? "d" : "ru";
+    const char *restart = a->owner->o.restart_only_running ? "r" : "ru";
+    const char *commands = s->kind == STEP_UP ? "u" : s->kind == STEP_DOWN ? "d" : restart;
     return fifo_send(a->owner->scandir, name, commands, e);
 }
 

@@ -20,6 +20,7 @@ struct s6_control_options {
     const char *rc_tool; /* "s6-rc"; borrowed for the life of the control */
     uint64_t limit_ms;   /* of one run of it; 0: 10,000 */
     uint64_t pause_ms;   /* of a restart by s6-rc, between down and up; 0: 1,000 */
+    bool restart_only_running; /* a restart of a stopped service does nothing, as s6-svc -r */
     /* Hears of log companions that could not be moved along; may be NULL. */
     void (*companion_failed)(void *ctx, struct slice name, const struct err *e);
     void *ctx;

@@ -105,6 +105,7 @@ static int make_parts(struct agent *a, const struct agent_options *o, struct err
         .routes = routes, .n_routes = ARRAY_LEN(routes), .app = a, .max_body = MAX_BODY};
     struct s6_control_options control = {.scandir = o->scandir,
                                          .rc_tool = o->rc_tool ? o->rc_tool : "s6-rc",
+                                         .restart_only_running = o->strict_talos,
                                          .companion_failed = companion_failed};
     int rc = api_new(&a->api, &api, e);
     if (rc == 0)
@@ -125,7 +126,7 @@ int agent_new(struct agent **ret, struct loop *l, const struct agent_options *o,
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     a->magic = AGENT_MAGIC;
     a->loop = l;
-    a->missing_tool_is_404 = o->missing_tool_is_404;
+    a->strict_talos = o->strict_talos;
     list_init(&a->streams);
     (void)loop_timer_init(l, &a->tick, agent_streams_tick, a);
     a->scandir = mem_strdup(o->scandir);

@@ -15,9 +15,9 @@ struct agent;
 struct agent_options {
     const char *scandir, *log_dir, *source_dir; /* copied */
     const char *rc_tool; /* NULL: "s6-rc"; borrowed */
-    /* Talos 0.1.2 answered 404 "Service 'x' not found" when s6-rc is not installed; we say 501 and why, unless
-     * this is set for a client that relies on it. */
-    bool missing_tool_is_404;
+    /* Exactly the recorded answers, for clients that rely on them: 404 "Service 'x' not found" when s6-rc is not
+     * installed (else 501 and why), and a restart of a stopped service that does nothing (else it starts). */
+    bool strict_talos;
 };
 
 #define AGENT_MAX_STREAMS 128 /* followers and listeners of events at one time */

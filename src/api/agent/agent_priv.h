@@ -21,7 +21,7 @@ struct agent {
     uint32_t magic;
     struct loop *loop;
     char *scandir, *log_dir, *source_dir;
-    bool missing_tool_is_404;
+    bool strict_talos;
     bool draining;
     struct api *api;
     struct s6_watcher *watcher;

@@ -143,7 +143,7 @@ static void on_action_done(void *ctx, const struct err *e)
         ; /* nobody waits for the answer */
     else if (e->code == 0)
         reply_done(p);
-    else if (e->code == ERR_NOT_FOUND || (missing_tool && p->agent->missing_tool_is_404))
+    else if (e->code == ERR_NOT_FOUND || (missing_tool && p->agent->strict_talos))
         agent_reply_no_service(p->call, name);
     else
         agent_reply_failure(p->call, "Failed to control service", e);
