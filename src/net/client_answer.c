@@ -8,6 +8,8 @@
 
 enum { TEXT_KEEP = 4096 };
 
+enum head_line { LINE_STATUS, LINE_START, LINE_TEXT, LINE_CR, LINE_LAST_CR, LINE_DONE };
+
 static struct answer *of(llhttp_t *p) { return p->data; }
 
 /* Refuses the answer: the parser stops with the value. */
@@ -73,6 +75,10 @@ static int on_name(llhttp_t *p, const char *at, size_t n)
     struct answer *a = of(p);
     char *to;
 
+    for (size_t i = 0; i < n; i++) {
+        if (!http1_is_token((unsigned char)at[i])) /* the parser takes a blank before the colon */
+            return refuse(a, ERR_PROTOCOL, "a header name of the answer is malformed");
+    }
     if (a->head_done)
         return add_trailer(a, n);
     if (!a->in_name) {
@@ -96,9 +102,12 @@ static int on_name_complete(llhttp_t *p)
 {
     struct answer *a = of(p);
 
+    if (a->head_done)
+        return 0;
+    if (!a->in_name || a->fields[a->n_headers - 1].name_len == 0)
+        return refuse(a, ERR_PROTOCOL, "a header of the answer has no name");
     a->in_name = false;
-    if (!a->head_done && a->n_headers > 0)
-        a->fields[a->n_headers - 1].value = (uint32_t)a->text.len;
+    a->fields[a->n_headers - 1].value = (uint32_t)a->text.len;
     return 0;
 }
 
@@ -138,23 +147,34 @@ static void resolve_headers(struct answer *a)
     }
 }
 
-/* Whether the length of the body has one meaning (RFC 9112, 6.3). */
+/* The only header of that name; *many if there are more. */
+static const struct http_header *find_one(const struct answer *a, const char *name, bool *many)
+{
+    const struct http_header *h = http_find(a->headers, a->n_headers, name);
+    const struct http_header *end = a->headers + a->n_headers;
+
+    *many = h != NULL && http_find(h + 1, (size_t)(end - (h + 1)), name) != NULL;
+    return h;
+}
+
+/* Whether the length of the body has one meaning (RFC 9112, 6.3). Looks at the headers themselves, not
+ * only at what the parser made of them: it passes over empty values. */
 static int check_framing(struct answer *a, bool no_body)
 {
     const llhttp_t *p = &a->parser;
+    bool many_te, many_cl;
+    const struct http_header *te = find_one(a, "transfer-encoding", &many_te);
+    const struct http_header *cl = find_one(a, "content-length", &many_cl);
 
-    if ((p->flags & F_TRANSFER_ENCODING) != 0 || (p->flags & F_CHUNKED) != 0) {
-        const struct http_header *te = http_find(a->headers, a->n_headers, "transfer-encoding");
-
-        if ((p->flags & F_CONTENT_LENGTH) != 0)
-            return refuse(a, ERR_PROTOCOL, "the answer has both a length and a transfer coding");
-        if (p->http_minor == 0)
-            return refuse(a, ERR_PROTOCOL, "an HTTP/1.0 answer with a transfer coding");
-        if (te == NULL || !slice_eq_nocase(te->value, SLICE_LIT("chunked")) ||
-            http_find(te + 1, (size_t)(a->headers + a->n_headers - (te + 1)), "transfer-encoding") != NULL)
-            return refuse(a, ERR_PROTOCOL, "the answer's transfer coding is not \"chunked\"");
-    }
-    if (!no_body && (p->flags & F_CONTENT_LENGTH) != 0 && p->content_length > a->max_body)
+    if (te != NULL && cl != NULL)
+        return refuse(a, ERR_PROTOCOL, "the answer has both a length and a transfer coding");
+    if (te != NULL && p->http_minor == 0)
+        return refuse(a, ERR_PROTOCOL, "an HTTP/1.0 answer with a transfer coding");
+    if (te != NULL && (many_te || !slice_eq_nocase(te->value, SLICE_LIT("chunked")) || (p->flags & F_CHUNKED) == 0))
+        return refuse(a, ERR_PROTOCOL, "the answer's transfer coding is not \"chunked\"");
+    if (cl != NULL && (many_cl || (p->flags & F_CONTENT_LENGTH) == 0))
+        return refuse(a, ERR_PROTOCOL, "the answer's length is not a number");
+    if (!no_body && cl != NULL && p->content_length > a->max_body)
         return refuse(a, ERR_LIMIT, "the answer's body is too large");
     return 0;
 }
@@ -182,7 +202,7 @@ static int on_headers_complete(llhttp_t *p)
                    : refuse(a, ERR_PROTOCOL, "too many informational answers");
     a->head_done = true;
     a->in_name = false;
-    a->head_seen = 0;
+    a->head_seen = 0; /* counts trailers from here on */
     r = (struct client_response){
         .status = status,
         .reason = {a->text.data, a->reason_len},
@@ -248,6 +268,7 @@ static void parser_reset(struct answer *a)
     buf_clear(&a->text);
     a->n_headers = 0;
     a->reason_len = 0;
+    a->line = LINE_STATUS;
     a->in_name = a->skip = a->complete = false;
 }
 
@@ -318,37 +339,89 @@ static int fail(const struct answer *a, struct err *e)
                    a->parser.reason != NULL ? a->parser.reason : "it cannot be read");
 }
 
+/* Where the next byte leads; -1: it cannot stand there. */
+static int next_line(int line, char c)
+{
+    switch (line) {
+    case LINE_STATUS:
+        return c == '\r' || c == '\n' || c == ' ' || c == '\t' ? -1 : LINE_TEXT;
+    case LINE_START:
+        if (c == '\r')
+            return LINE_LAST_CR;
+        return c == '\n' || c == ' ' || c == '\t' ? -1 : LINE_TEXT;
+    case LINE_CR:
+        return c == '\n' ? LINE_START : -1;
+    case LINE_LAST_CR:
+        return c == '\n' ? LINE_DONE : -1;
+    default:
+        if (c == '\r')
+            return LINE_CR;
+        return c == '\n' || c == '\0' ? -1 : LINE_TEXT;
+    }
+}
+
+/* How many of the bytes the parser may have: up to the head's end, or to the first byte that is out of
+ * place (*bad), or to the limit (*bad too). The parser alone would take bare CR and LF for line ends. */
+static size_t scan_head(struct answer *a, const char *p, size_t n, int *bad)
+{
+    size_t room = a->text.max - a->head_seen, i = 0;
+
+    while (i < n && a->line != LINE_DONE && *bad == 0) {
+        int next = next_line(a->line, p[i]);
+
+        if (next < 0 || i == room) {
+            *bad = next < 0 ? ERR_PROTOCOL : ERR_LIMIT;
+        } else {
+            a->line = next;
+            i++;
+        }
+    }
+    a->head_seen += i;
+    return i;
+}
+
+/* One turn of the parser, over head or body. ANSWER_MORE: *at moved, there may be more. */
+static int feed_some(struct answer *a, const char *p, size_t n, size_t *at, struct err *e)
+{
+    size_t len = n - *at;
+    int bad = 0;
+    llhttp_errno_t r;
+
+    if (!a->head_done)
+        len = scan_head(a, p + *at, len, &bad);
+    r = llhttp_execute(&a->parser, p + *at, len);
+    if (r == HPE_OK) {
+        *at += len;
+        if (bad == ERR_LIMIT)
+            return err_set(e, ERR_LIMIT, "the answer's head is too large");
+        if (bad != 0 || (a->line == LINE_DONE && !a->head_done))
+            return err_set(e, ERR_PROTOCOL, "the answer's head is malformed");
+        return ANSWER_MORE;
+    }
+    if (r != HPE_PAUSED)
+        return fail(a, e);
+    *at = (size_t)(llhttp_get_error_pos(&a->parser) - p);
+    llhttp_resume(&a->parser);
+    if (!a->complete)
+        return ANSWER_STOPPED;
+    if (!a->skip)
+        return ANSWER_DONE;
+    parser_reset(a); /* a 1xx: the answer itself follows */
+    return ANSWER_MORE;
+}
+
 int answer_feed(struct answer *a, const char *p, size_t n, size_t *used, struct err *e)
 {
-    size_t at = 0;
+    int r;
 
     a->stopped = false;
     *used = 0;
     if (n > 0)
         a->started = true;
-    for (;;) {
-        llhttp_errno_t r = llhttp_execute(&a->parser, p + at, n - at);
-
-        if (r == HPE_OK) {
-            if (!a->head_done) {
-                a->head_seen += n - at;
-                if (a->head_seen > a->text.max)
-                    return err_set(e, ERR_LIMIT, "the answer's head is too large");
-            }
-            *used = n;
-            return ANSWER_MORE;
-        }
-        if (r != HPE_PAUSED)
-            return fail(a, e);
-        at = (size_t)(llhttp_get_error_pos(&a->parser) - p);
-        *used = at;
-        llhttp_resume(&a->parser);
-        if (!a->complete)
-            return ANSWER_STOPPED;
-        if (!a->skip)
-            return ANSWER_DONE;
-        parser_reset(a);
-    }
+    do
+        r = feed_some(a, p, n, used, e);
+    while (r == ANSWER_MORE && *used < n);
+    return r;
 }
 
 int answer_eof(struct answer *a, struct err *e)

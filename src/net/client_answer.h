@@ -2,8 +2,8 @@
  * the fuzz target include it.
  *
  * Head, then body in pieces; informational answers (1xx) are skipped. An answer has one reading only:
- * both Content-Length and Transfer-Encoding, several lengths, codings other than "chunked" and 101
- * are refused (RFC 9112, 6.1 and 6.3).
+ * both Content-Length and Transfer-Encoding, several lengths, codings other than "chunked", bare CR or
+ * LF, folded lines and 101 are refused (RFC 9112, 2.2, 5.2, 6.1 and 6.3).
  */
 #ifndef GANTRY_CLIENT_ANSWER_H
 #define GANTRY_CLIENT_ANSWER_H
@@ -41,7 +41,8 @@ struct answer {
     struct http_header *headers;
     size_t n_headers, cap_headers;
     uint32_t reason_len;
-    size_t head_seen;   /* bytes of unfinished heads, and of trailers and chunk extensions */
+    size_t head_seen;   /* bytes of all heads so far; then of trailers and chunk extensions */
+    int line;           /* enum head_line: where in the head's lines the next byte is */
     size_t body_seen, max_body;
     int informational;  /* 1xx so far */
     bool head_request;

@@ -217,7 +217,10 @@ void client_conn_go_on(struct client_conn *k)
         return;
     if (k->halted) {
         k->halted = false;
-        k->stash_off += parse(k, k->stash.data + k->stash_off, k->stash.len - k->stash_off);
+        if (k->stash.len > k->stash_off)
+            k->stash_off += parse(k, k->stash.data + k->stash_off, k->stash.len - k->stash_off);
+        else
+            (void)parse(k, "", 0); /* the parser still owes the end of the answer */
         if (k->halted || k->sm.state != CONN_BUSY || k->call == NULL)
             return;
         k->stash_off = 0;
