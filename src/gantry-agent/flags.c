@@ -13,7 +13,8 @@ static const char usage[] =
     "                          [--socket-mode MODE] [--socket-group GROUP] [--log-level LEVEL]\n"
     "                          [--log-format FORMAT]\n"
     "\n"
-    "Serves the state, control, logs and run scripts of the s6 services in this container over HTTP\n"
+    "Serves the state, control, logs and run scripts of the s6 services in this container over "
+    "HTTP\n"
     "on a Unix socket.\n"
     "\n"
     "  --socket PATH         /var/run/agent/s6_agent.sock\n"
@@ -117,8 +118,9 @@ static const char **path_flag(struct flags *f, const char *name)
 
 static bool known_flag(const char *name)
 {
-    static const char *const names[] = {"--socket",      "--scandir",      "--log-dir",   "--source-dir",
-                                        "--socket-mode", "--socket-group", "--log-level", "--log-format"};
+    static const char *const names[] = {"--socket",     "--scandir",     "--log-dir",
+                                        "--source-dir", "--socket-mode", "--socket-group",
+                                        "--log-level",  "--log-format"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (strcmp(name, names[i]) == 0)
             return true;

@@ -15,11 +15,12 @@ struct flags {
     enum log_format format;
 };
 
-/* Fills *f. Returns -1 to go on, or the exit status: help and version were printed, or what is wrong. */
+/* Fills *f. Returns -1 to go on, or the exit status: help and version were printed, or what is
+ * wrong. */
 int flags_parse(struct flags *f, int argc, char **argv);
 
-/* The id of a group: decimal, or a name in the file (the form of /etc/group), which is read here because a static
- * program has no name service. False if there is none. */
+/* The id of a group: decimal, or a name in the file (the form of /etc/group), which is read here
+ * because a static program has no name service. False if there is none. */
 bool group_find(const char *file, const char *name, gid_t *ret);
 
 #endif

@@ -16,7 +16,7 @@
 #define MAX_FILES 4096
 #define MAX_CONNECTIONS 512
 #define MAX_QUEUE (16u * 1024u * 1024u) /* of one connection: above the largest answer */
-#define SHELL_SIGNAL 128                /* exit status of a program ended by a signal, as shells tell it */
+#define SHELL_SIGNAL 128 /* exit status of a program ended by a signal, as shells tell it */
 
 struct program {
     struct loop *loop;
@@ -73,8 +73,7 @@ static int start(struct program *p, const struct flags *f, struct err *e)
     struct agent_options a = {.scandir = f->scandir,
                               .log_dir = f->log_dir,
                               .source_dir = f->source_dir,
-                              .strict_talos =
-                                  compat != NULL && strcmp(compat, "talos-0.1.2") == 0};
+                              .strict_talos = compat != NULL && strcmp(compat, "talos-0.1.2") == 0};
     struct server_options s = {.limits = http_limits_default,
                                .max_connections = MAX_CONNECTIONS,
                                .server_name = "gantry-agent"};
@@ -83,7 +82,8 @@ static int start(struct program *p, const struct flags *f, struct err *e)
                                  .unix_gid = f->group,
                                  .protocols = protocols,
                                  .handler = agent_handle};
-    /* A client (gantryd, or Python's) drops an idle connection after 5 s; ours must live longer than that. */
+    /* A client (gantryd, or Python's) drops an idle connection after 5 s; ours must live longer
+     * than that. */
     INVARIANT(s.limits.idle_ms >= 60000);
     s.limits.max_queue = MAX_QUEUE;
     s.limits.max_body = 4u * 1024u * 1024u;
@@ -100,8 +100,8 @@ static int start(struct program *p, const struct flags *f, struct err *e)
     return rc;
 }
 
-/* libuv's table of descriptors is as large as the limit, which container engines set to a million; an agent
- * needs few. Children get the small limit too: s6-rc opens no more. */
+/* libuv's table of descriptors is as large as the limit, which container engines set to a million;
+ * an agent needs few. Children get the small limit too: s6-rc opens no more. */
 static void limit_files(void)
 {
     struct rlimit r;

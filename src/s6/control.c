@@ -79,7 +79,8 @@ bool s6_control_by_rc(const char *scandir, struct slice name)
 
 /* ---- the fifo ---- */
 
-/* Writes commands for s6-supervise, as s6-svc does: one write, which a fifo takes whole or not at all. */
+/* Writes commands for s6-supervise, as s6-svc does: one write, which a fifo takes whole or not at
+ * all. */
 static int fifo_send(const char *scandir, struct slice name, const char *commands, struct err *e)
 {
     char path[S6_PATH_SIZE];
@@ -108,8 +109,8 @@ static int fifo_send(const char *scandir, struct slice name, const char *command
 static int fifo_step(const struct action *a, const struct step *s, struct err *e)
 {
     struct slice name = s->companion ? companion_name(a) : own_name(a);
-    /* A restart is "r" (end it, and start it again as it is wanted up) and then "u", which starts it if it was
-     * stopped, or was just being stopped, and changes nothing otherwise. */
+    /* A restart is "r" (end it, and start it again as it is wanted up) and then "u", which starts
+     * it if it was stopped, or was just being stopped, and changes nothing otherwise. */
     const char *restart = a->owner->o.restart_only_running ? "r" : "ru";
     const char *commands = s->kind == STEP_UP ? "u" : s->kind == STEP_DOWN ? "d" : restart;
     return fifo_send(a->owner->scandir, name, commands, e);
@@ -136,12 +137,16 @@ static void plan(struct action *a)
     bool rc = s6_control_by_rc(dir, own_name(a));
     bool companion = s6_service_exists(dir, companion_name(a));
     bool companion_rc = companion && s6_control_by_rc(dir, companion_name(a));
-    /* The log first, so that no line is lost. "u" changes nothing for one that runs, and what the status says
-     * may be older than a "d" that still waits in the fifo: only s6-rc, which costs a process, is asked less. */
+    /* The log first, so that no line is lost. "u" changes nothing for one that runs, and what the
+     * status says may be older than a "d" that still waits in the fifo: only s6-rc, which costs a
+     * process, is asked less. */
     if (a->what != S6_DOWN && companion && (!companion_rc || is_down(dir, companion_name(a))))
         add_step(a, STEP_UP, true, companion_rc);
     if (a->what == S6_UP || a->what == S6_DOWN || !rc) {
-        add_step(a, a->what == S6_UP ? STEP_UP : a->what == S6_DOWN ? STEP_DOWN : STEP_RESTART,
+        add_step(a,
+                 a->what == S6_UP     ? STEP_UP
+                 : a->what == S6_DOWN ? STEP_DOWN
+                                      : STEP_RESTART,
                  false, rc);
     } else {
         add_step(a, STEP_DOWN, false, true);
@@ -207,7 +212,8 @@ static int rc_step(struct action *a, const struct step *s, struct err *e)
     INVARIANT(n.len < sizeof(name));
     memcpy(name, n.p, n.len);
     name[n.len] = '\0';
-    const char *argv[] = {a->owner->o.rc_tool, s->kind == STEP_UP ? "-u" : "-d", "change", name, NULL};
+    const char *argv[] = {a->owner->o.rc_tool, s->kind == STEP_UP ? "-u" : "-d", "change", name,
+                          NULL};
     return s6_tool_run(&a->tool, a->owner->loop, argv, a->owner->o.limit_ms, on_tool, a, e);
 }
 
@@ -242,8 +248,7 @@ static bool conflict(const struct action *a, const struct action *b)
 
 static bool may_start(const struct s6_control *c, const struct action *a)
 {
-    LIST_FOR(n, &c->actions)
-    {
+    LIST_FOR (n, &c->actions) {
         const struct action *b = CONTAINER_OF(n, struct action, link);
         if (b == a)
             return true;
@@ -268,7 +273,8 @@ static void begin(struct action *a)
     advance(a);
 }
 
-/* Begins what may begin. Ends of actions come back here; the outermost call goes on until nothing is left. */
+/* Begins what may begin. Ends of actions come back here; the outermost call goes on until nothing
+ * is left. */
 static void start_ready(struct s6_control *c)
 {
     if (c->starting)
@@ -276,8 +282,7 @@ static void start_ready(struct s6_control *c)
     c->starting = true;
     for (bool again = true; again;) {
         again = false;
-        LIST_FOR(n, &c->actions)
-        {
+        LIST_FOR (n, &c->actions) {
             struct action *a = CONTAINER_OF(n, struct action, link);
             if (a->running || !may_start(c, a))
                 continue;

@@ -12,7 +12,8 @@ static const char cursor_prefix[] = "g1";
 
 static const uint64_t *cursor_field(const struct s6_cursor *c, int i)
 {
-    const uint64_t *const f[CURSOR_FIELDS] = {&c->inode, &c->born_ns, &c->offset, &c->head, &c->tail};
+    const uint64_t *const f[CURSOR_FIELDS] = {&c->inode, &c->born_ns, &c->offset, &c->head,
+                                              &c->tail};
     return f[i];
 }
 
@@ -84,7 +85,8 @@ bool s6_archive_name(const char *name)
         return false;
     for (size_t i = 1; i < n; i++) {
         char c = name[i];
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.'))
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+              c == '.'))
             return false;
     }
     return true;
@@ -116,7 +118,7 @@ static bool hash_is(int fd, uint64_t from, size_t n, uint64_t want)
 
 bool s6_cursor_matches(const struct s6_cursor *c, int fd, bool *same)
 {
-    uint64_t inode, born;
+    uint64_t inode = 0, born = 0;
     bool id = s6_cursor_identify(fd, &inode, &born, NULL) == 0 && c->inode == inode &&
               (c->born_ns == 0 || born == 0 || c->born_ns == born);
     if (same != NULL)

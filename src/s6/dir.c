@@ -41,10 +41,15 @@ const char *s6_dir_next(struct s6_dir *d, int *rc)
     }
 }
 
-/* Without openat2 (Linux before 5.6, or a container engine that filters it): one step at a time, and no
- * link at all is followed. */
+/* Without openat2 (Linux before 5.6, or a container engine that filters it): one step at a time,
+ * and no link at all is followed. */
 static int open_in_steps(int root, const char *dir, const char *leaf, int flags)
 {
+    struct stat st;
+    if (fstatat(root, dir, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode)) {
+        errno = ELOOP; /* with O_DIRECTORY the kernel would say ENOTDIR */
+        return -1;
+    }
     if (leaf == NULL)
         return openat(root, dir, flags | O_NOFOLLOW);
     _cleanup_(file_closep) int d = openat(root, dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -57,7 +62,8 @@ static int open_below(int root, const char *dir, const char *leaf, const char *p
 {
     struct open_how how = {.flags = (unsigned)flags,
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
-    for (int i = 0; i < 8; i++) { /* EAGAIN: something was renamed meanwhile; the kernel asks to retry */
+    for (int i = 0; i < 8;
+         i++) { /* EAGAIN: something was renamed meanwhile; the kernel asks to retry */
         long fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
         if (fd >= 0)
             return (int)fd;

@@ -1,4 +1,5 @@
-/* dir.h: reading directories without allocation, opening files beneath a root, and the list of services. */
+/* dir.h: reading directories without allocation, opening files beneath a root, and the list of
+ * services. */
 #ifndef GANTRY_S6_DIR_H
 #define GANTRY_S6_DIR_H
 
@@ -14,13 +15,16 @@ struct s6_dir {
 };
 /* Starts at the first entry. */
 void s6_dir_rewind(struct s6_dir *d, int fd);
-/* The next name (borrowed until the next call), or NULL at the end or on a failure (*rc, may be NULL). */
+/* The next name (borrowed until the next call), or NULL at the end or on a failure (*rc, may be
+ * NULL). */
 const char *s6_dir_next(struct s6_dir *d, int *rc);
 
-/* Opens <root>/<name>, or <root>/<name>/<leaf> if leaf is not NULL, without leaving root: links that lead
- * out of it (and absolute ones) are ERR_DENIED. O_CLOEXEC and O_NONBLOCK are added to flags, so that a fifo
- * holds nobody up. Returns the descriptor or a negative code. name must have passed name_is_safe. */
-int s6_open_beneath(const char *root, struct slice name, const char *leaf, int flags, struct err *e);
+/* Opens <root>/<name>, or <root>/<name>/<leaf> if leaf is not NULL, without leaving root: links
+ * that lead out of it (and absolute ones) are ERR_DENIED. O_CLOEXEC and O_NONBLOCK are added to
+ * flags, so that a fifo holds nobody up. Returns the descriptor or a negative code. name must have
+ * passed name_is_safe. */
+int s6_open_beneath(const char *root, struct slice name, const char *leaf, int flags,
+                    struct err *e);
 /* The same, regular files only: ERR_INVALID for anything else. */
 int s6_open_file(const char *root, struct slice name, const char *leaf, int flags, struct err *e);
 
@@ -31,10 +35,14 @@ struct s6_names {
     size_t count;
 };
 #define S6_MAX_SERVICES 10000
-static inline const char *s6_name(const struct s6_names *n, size_t i) { return n->text + n->from[i]; }
+static inline const char *s6_name(const struct s6_names *n, size_t i)
+{
+    return n->text + n->from[i];
+}
 void s6_names_done(struct s6_names *n);
-/* The services of a scan directory: entries with a `run` or a `type` (talos contract 3.2) whose name can be
- * asked for. A missing folder has none. ERR_LIMIT above S6_MAX_SERVICES. *ret is zeroed on failure. */
+/* The services of a scan directory: entries with a `run` or a `type` (talos contract 3.2) whose
+ * name can be asked for. A missing folder has none. ERR_LIMIT above S6_MAX_SERVICES. *ret is zeroed
+ * on failure. */
 int s6_scan(const char *scandir, struct s6_names *ret, struct err *e);
 
 #endif

@@ -123,7 +123,7 @@ static void drop_service(struct service *s)
 
 static struct service *find_service(struct s6_events *v, const char *name)
 {
-    LIST_FOR(n, &v->services)
+    LIST_FOR (n, &v->services)
         if (strcmp(CONTAINER_OF(n, struct service, link)->name, name) == 0)
             return CONTAINER_OF(n, struct service, link);
     return NULL;
@@ -144,7 +144,8 @@ static int add_service(struct s6_events *v, const char *name)
     return 0;
 }
 
-/* Brings the list of services up to date. On a failure it is left as it was, and is looked at again. */
+/* Brings the list of services up to date. On a failure it is left as it was, and is looked at
+ * again. */
 static int scan(struct s6_events *v, struct err *e)
 {
     struct s6_names names;
@@ -152,7 +153,7 @@ static int scan(struct s6_events *v, struct err *e)
     v->rescan = rc != 0;
     if (rc != 0)
         return rc;
-    LIST_FOR(n, &v->services)
+    LIST_FOR (n, &v->services)
         CONTAINER_OF(n, struct service, link)->seen = false;
     for (size_t i = 0; i < names.count; i++) {
         struct service *s = find_service(v, s6_name(&names, i));
@@ -163,8 +164,7 @@ static int scan(struct s6_events *v, struct err *e)
     }
     s6_names_done(&names);
     v->rescan = rc != 0;
-    LIST_FOR_SAFE(n, &v->services)
-    {
+    LIST_FOR_SAFE (n, &v->services) {
         struct service *s = CONTAINER_OF(n, struct service, link);
         if (s->seen)
             continue;
@@ -183,7 +183,7 @@ static void stop_if_unused(struct s6_events *v)
         return;
     loop_timer_stop(&v->tick);
     s6_watch_stop(v->watcher, &v->watch);
-    LIST_FOR_SAFE(n, &v->services)
+    LIST_FOR_SAFE (n, &v->services)
         drop_service(CONTAINER_OF(n, struct service, link));
 }
 
@@ -192,8 +192,7 @@ static void look(struct s6_events *v, bool everything)
 {
     if (everything || v->rescan || !s6_watching(&v->watch))
         (void)scan(v, NULL);
-    LIST_FOR_SAFE(n, &v->services)
-    {
+    LIST_FOR_SAFE (n, &v->services) {
         struct service *s = CONTAINER_OF(n, struct service, link);
         if (everything || !s->known || !s->whole || !s6_watching(&s->watch))
             look_at(s);
@@ -250,11 +249,10 @@ int s6_events_add(struct s6_events *v, struct s6_listener *l, struct err *e)
     }
     if (first) {
         loop_timer_start(&v->tick, TICK_MS, TICK_MS);
-        LIST_FOR(n, &v->services)
+        LIST_FOR (n, &v->services)
             look_at(CONTAINER_OF(n, struct service, link)); /* nobody hears it yet */
     }
-    LIST_FOR(n, &v->services)
-    {
+    LIST_FOR (n, &v->services) {
         const struct service *s = CONTAINER_OF(n, struct service, link);
         if (s->known)
             l->changed(l->ctx, service_name(s), &s->last);

@@ -1,7 +1,8 @@
 /* events.h: tells of every change of every service in a scan directory.
  *
- * Works only while somebody listens: then supervise/ of each service is watched (s6-supervise renames a new
- * status file into it), and the scan directory; what cannot be watched is looked at once a second.
+ * Works only while somebody listens: then supervise/ of each service is watched (s6-supervise
+ * renames a new status file into it), and the scan directory; what cannot be watched is looked at
+ * once a second.
  */
 #ifndef GANTRY_S6_EVENTS_H
 #define GANTRY_S6_EVENTS_H
@@ -18,7 +19,8 @@ struct s6_events;
 /* Embedded by the user. */
 struct s6_listener {
     struct list_node link;
-    /* A new state; NULL: the service is gone, or is not supervised any more. May remove listeners. */
+    /* A new state; NULL: the service is gone, or is not supervised any more. May remove listeners.
+     */
     void (*changed)(void *ctx, struct slice name, const struct s6_status *status);
     void *ctx;
 };
@@ -29,8 +31,8 @@ int s6_events_new(struct s6_events **ret, struct loop *l, struct s6_watcher *w, 
 /* No listener may be left. Asynchronous inside. */
 void s6_events_free(struct s6_events *v);
 
-/* Adds a listener; it is told of every service's present state before this returns (do not remove it
- * meanwhile), then of each change. ERR_NO_MEMORY or a failure to list: not added. */
+/* Adds a listener; it is told of every service's present state before this returns (do not remove
+ * it meanwhile), then of each change. ERR_NO_MEMORY or a failure to list: not added. */
 int s6_events_add(struct s6_events *v, struct s6_listener *l, struct err *e);
 /* Safe if it was never added, when zero-initialised and list_init was called on its link. */
 void s6_events_remove(struct s6_events *v, struct s6_listener *l);

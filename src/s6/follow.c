@@ -16,8 +16,8 @@
 struct source {
     struct list_node link; /* in follow->sources */
     struct s6_follow *owner;
-    int dirfd; /* -1: there is no such folder yet */
-    struct s6_watch watch;  /* of the folder; while there is none, of the folder above */
+    int dirfd;             /* -1: there is no such folder yet */
+    struct s6_watch watch; /* of the folder; while there is none, of the folder above */
     struct list_node followers;
     struct list_node *next; /* as in s6_watcher */
     size_t name_len;
@@ -31,7 +31,8 @@ struct s6_follow {
     struct list_node *next;
     size_t count;
     bool ticking, freed;
-    struct loop_timer tick; /* unfinished lines, folders that cannot be watched, and the users' own clocks */
+    struct loop_timer
+        tick; /* unfinished lines, folders that cannot be watched, and the users' own clocks */
     char *log_dir;
 };
 
@@ -43,7 +44,7 @@ struct s6_follower {
     struct s6_reader reader;
     uint64_t quiet_end;      /* where the file ended ... */
     uint64_t quiet_since_ms; /* ... since then; 0: no unfinished line is waiting */
-    bool flush; /* the log is about to be emptied: give the unfinished line now */
+    bool flush;              /* the log is about to be emptied: give the unfinished line now */
 };
 
 static void wake_source(struct source *s);
@@ -72,8 +73,8 @@ static void close_folder(struct source *s)
     s->dirfd = -1;
 }
 
-/* Opens the folder if it is there, or there again as another one, and sees that something is watched. A watch
- * that cannot be had is no failure: the tick looks once a second. */
+/* Opens the folder if it is there, or there again as another one, and sees that something is
+ * watched. A watch that cannot be had is no failure: the tick looks once a second. */
 static void refresh_folder(struct source *s)
 {
     struct s6_follow *f = s->owner;
@@ -174,7 +175,7 @@ size_t s6_follow_count(const struct s6_follow *f)
 
 static struct source *find_source(struct s6_follow *f, struct slice name)
 {
-    LIST_FOR(n, &f->sources)
+    LIST_FOR (n, &f->sources)
         if (slice_eq(source_name(CONTAINER_OF(n, struct source, link)), name))
             return CONTAINER_OF(n, struct source, link);
     return NULL;
@@ -286,8 +287,7 @@ void s6_follower_cursor(const struct s6_follower *w, struct s6_cursor *ret)
 /* Marks the followers of a source around the truncation. */
 static void mark_followers(struct source *s, bool flush, bool truncated)
 {
-    LIST_FOR(n, &s->followers)
-    {
+    LIST_FOR (n, &s->followers) {
         struct s6_follower *w = CONTAINER_OF(n, struct s6_follower, link);
         w->flush = flush;
         if (truncated)

@@ -1,7 +1,8 @@
 /* follow.h: followers of logs, woken by one shared watch for each log.
  *
- * A follower pulls: `wake` says that there may be something, s6_follower_next gives it. So a follower whose
- * peer is slow simply does not ask; it holds one open file, and nobody else waits for it.
+ * A follower pulls: `wake` says that there may be something, s6_follower_next gives it. So a
+ * follower whose peer is slow simply does not ask; it holds one open file, and nobody else waits
+ * for it.
  */
 #ifndef GANTRY_S6_FOLLOW_H
 #define GANTRY_S6_FOLLOW_H
@@ -30,19 +31,21 @@ struct s6_follow_from {
     bool by_offset;                 /* else: from byte `value` of current on */
     int64_t value;                  /* else: from the last |value| lines on */
 };
-/* Starts; `wake` comes from the loop: when something may have changed, and each second. The log need not
- * exist yet. ERR_BUSY over S6_MAX_FOLLOWERS; ERR_DENIED for a log outside log_dir; ERR_NO_MEMORY... */
+/* Starts; `wake` comes from the loop: when something may have changed, and each second. The log
+ * need not exist yet. ERR_BUSY over S6_MAX_FOLLOWERS; ERR_DENIED for a log outside log_dir;
+ * ERR_NO_MEMORY... */
 int s6_follower_new(struct s6_follower **ret, struct s6_follow *f, struct slice name,
                     const struct s6_follow_from *from, void (*wake)(void *ctx), void *ctx,
                     struct err *e);
 /* Not inside s6_follower_next. No wake comes after it. */
 void s6_follower_free(struct s6_follower *f);
-/* As s6_reader_next: S6_READ_TEXT with text appended to out, S6_READ_GAP, S6_READ_NOTHING, or a failure. */
+/* As s6_reader_next: S6_READ_TEXT with text appended to out, S6_READ_GAP, S6_READ_NOTHING, or a
+ * failure. */
 int s6_follower_next(struct s6_follower *f, struct buf *out, struct err *e);
 void s6_follower_cursor(const struct s6_follower *f, struct s6_cursor *ret);
 
-/* Empties <log_dir>/<name>/current in place. Followers get what it held before, and what comes after.
- * ERR_NOT_FOUND, ERR_INVALID (no regular file), ERR_DENIED... */
+/* Empties <log_dir>/<name>/current in place. Followers get what it held before, and what comes
+ * after. ERR_NOT_FOUND, ERR_INVALID (no regular file), ERR_DENIED... */
 int s6_follow_clear_log(struct s6_follow *f, struct slice name, struct err *e);
 
 size_t s6_follow_count(const struct s6_follow *f);

@@ -82,7 +82,7 @@ static bool newline_from_end(const char *p, size_t n, uint64_t *left, size_t *at
 int s6_log_tail_start(int fd, uint64_t size, int64_t lines, uint64_t *start, struct err *e)
 {
     char block[16384];
-    uint64_t left = lines < 0 ? (uint64_t)-(lines + 1) + 1 : (uint64_t)lines;
+    uint64_t left = lines < 0 ? (uint64_t) - (lines + 1) + 1 : (uint64_t)lines;
     uint64_t floor = size > S6_LOG_MAX_READ ? size - S6_LOG_MAX_READ : 0;
     uint64_t pos = size, first_line = floor;
     *start = size;

@@ -10,7 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_TRIES 32 /* files renamed under our hands in a row, before "nothing at present" is told */
+#define MAX_TRIES                                                                                  \
+    32 /* files renamed under our hands in a row, before "nothing at present" is told */
 
 void s6_reader_init(struct s6_reader *r)
 {
@@ -87,9 +88,8 @@ static int open_log(int dirfd, const char *name)
 static bool still_is(int dirfd, const char *name, int fd)
 {
     struct stat a, b;
-    return dirfd >= 0 && fstat(fd, &a) == 0 &&
-           fstatat(dirfd, name, &b, AT_SYMLINK_NOFOLLOW) == 0 && a.st_ino == b.st_ino &&
-           a.st_dev == b.st_dev;
+    return dirfd >= 0 && fstat(fd, &a) == 0 && fstatat(dirfd, name, &b, AT_SYMLINK_NOFOLLOW) == 0 &&
+           a.st_ino == b.st_ino && a.st_dev == b.st_dev;
 }
 
 /* The name under which the open file lies among the archives. */
@@ -107,7 +107,8 @@ static bool archive_of(int dirfd, int fd, char name[S6_ARCHIVE_SIZE])
 
 /* ---- taking up a file ---- */
 
-/* Remembers the first bytes and those before the offset, which later tell whether the file is the same. */
+/* Remembers the first bytes and those before the offset, which later tell whether the file is the
+ * same. */
 static int learn_edges(struct s6_reader *r, struct err *e)
 {
     size_t n = r->at.offset < S6_HASHED ? (size_t)r->at.offset : S6_HASHED;
@@ -121,7 +122,8 @@ static int learn_edges(struct s6_reader *r, struct err *e)
 }
 
 /* Takes fd over. */
-static int take_file(struct s6_reader *r, int fd, const char *archive, uint64_t offset, struct err *e)
+static int take_file(struct s6_reader *r, int fd, const char *archive, uint64_t offset,
+                     struct err *e)
 {
     leave_file(r);
     r->fd = fd;
@@ -146,7 +148,8 @@ static int open_failure(struct err *e, const char *name)
                : err_sys(e, errno, "open \"%s\"", name);
 }
 
-/* Opens current; done becomes the newest archive, which is older. Both are read until they fit together. */
+/* Opens current; done becomes the newest archive, which is older. Both are read until they fit
+ * together. */
 static int open_current_now(struct s6_reader *r, int dirfd, int *ret, struct err *e)
 {
     *ret = -1;
@@ -213,7 +216,8 @@ int s6_reader_start_offset(struct s6_reader *r, int dirfd, int64_t offset, struc
     return start_current(r, dirfd, offset, plain_offset, e);
 }
 
-/* Looks at one file. Takes it up if the cursor is in it (1); *same if at least the file is the same. */
+/* Looks at one file. Takes it up if the cursor is in it (1); *same if at least the file is the
+ * same. */
 static int try_file(struct s6_reader *r, int dirfd, const char *name, const struct s6_cursor *c,
                     bool *same, struct err *e)
 {
@@ -232,7 +236,8 @@ static int try_file(struct s6_reader *r, int dirfd, const char *name, const stru
 static int find_cursor(struct s6_reader *r, int dirfd, const struct s6_cursor *c, bool *truncated,
                        struct err *e)
 {
-    for (int i = 0; i < 2; i++) { /* twice, as current may become an archive between the two looks */
+    for (int i = 0; i < 2;
+         i++) { /* twice, as current may become an archive between the two looks */
         bool same = false;
         int rc = try_file(r, dirfd, "current", c, &same, e);
         *truncated = *truncated || same;
@@ -269,8 +274,8 @@ int s6_reader_start_cursor(struct s6_reader *r, int dirfd, const struct s6_curso
     return 0;
 }
 
-/* s6-log removes the oldest first: as long as the archive that was read last is there, so are all younger
- * ones. When it is not, the next one need not be the one that followed it. */
+/* s6-log removes the oldest first: as long as the archive that was read last is there, so are all
+ * younger ones. When it is not, the next one need not be the one that followed it. */
 static bool lost_between(const struct s6_reader *r, int dirfd)
 {
     struct stat st;
@@ -297,8 +302,10 @@ static int open_next(struct s6_reader *r, int dirfd, struct err *e)
             r->gap = true;
             return 0;
         }
-        /* What was current a moment ago may be an archive by now, and one more may stand before it. */
-        if (!archive && (next_archive(dirfd, r->at.done, name) || !still_is(dirfd, "current", fd))) {
+        /* What was current a moment ago may be an archive by now, and one more may stand before it.
+         */
+        if (!archive &&
+            (next_archive(dirfd, r->at.done, name) || !still_is(dirfd, "current", fd))) {
             close(fd);
             continue;
         }
@@ -310,7 +317,8 @@ static int open_next(struct s6_reader *r, int dirfd, struct err *e)
 
 /* ---- reading ---- */
 
-/* True if the file is shorter than our offset, or holds other bytes before it: it was emptied and written anew. */
+/* True if the file is shorter than our offset, or holds other bytes before it: it was emptied and
+ * written anew. */
 static bool was_truncated(const struct s6_reader *r, uint64_t size)
 {
     char now[S6_HASHED];
@@ -343,8 +351,8 @@ static void advance(struct s6_reader *r, const char *p, size_t n)
     r->pending = false;
 }
 
-/* How much of a piece may be given: whole lines, or, where the line ends with the file or is longer than a
- * piece, whole characters. */
+/* How much of a piece may be given: whole lines, or, where the line ends with the file or is longer
+ * than a piece, whole characters. */
 static size_t presentable(const struct s6_reader *r, const char *p, size_t n, bool partial)
 {
     if (n == 0)
@@ -357,7 +365,8 @@ static size_t presentable(const struct s6_reader *r, const char *p, size_t n, bo
     return n == S6_READ_PIECE || partial ? s6_log_whole_chars(p, n) : 0;
 }
 
-/* Reads from the open file: the length given out, 0 if there is nothing (yet), or a negative code. */
+/* Reads from the open file: the length given out, 0 if there is nothing (yet), or a negative code.
+ */
 static ssize_t read_piece(struct s6_reader *r, bool partial, struct buf *out, struct err *e)
 {
     struct stat st;
@@ -386,7 +395,8 @@ static ssize_t read_piece(struct s6_reader *r, bool partial, struct buf *out, st
     return (ssize_t)give;
 }
 
-/* The open file is at its end. Is it the last one? True if reading goes on (in it or in the next). */
+/* The open file is at its end. Is it the last one? True if reading goes on (in it or in the next).
+ */
 static bool step_on(struct s6_reader *r, int dirfd)
 {
     if (r->archive) {
@@ -404,8 +414,8 @@ static bool step_on(struct s6_reader *r, int dirfd)
     if (archive_of(dirfd, r->fd, name)) {
         keep_name(r->at.done, name);
     } else if (still_is(dirfd, "previous", r->fd)) {
-        /* s6-log's processor works on it; what comes out of it as an archive was read already. The next
-         * current is younger than all archives there are. */
+        /* s6-log's processor works on it; what comes out of it as an archive was read already. The
+         * next current is younger than all archives there are. */
         newest_archive(dirfd, r->at.done);
     } else if (next_archive(dirfd, r->at.done, name)) {
         r->gap = true; /* ours was removed, and perhaps younger ones with it */

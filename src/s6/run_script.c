@@ -40,7 +40,8 @@ int s6_run_write(const char *source_dir, struct slice name, struct slice content
     if (fstatat(dir, "run", &st, AT_SYMLINK_NOFOLLOW) != 0)
         return err_sys(e, errno, "\"%s/%.*s/run\"", source_dir, (int)name.len, name.p);
     if (S_ISLNK(st.st_mode))
-        return err_set(e, ERR_DENIED, "\"%s/%.*s/run\" is a link", source_dir, (int)name.len, name.p);
+        return err_set(e, ERR_DENIED, "\"%s/%.*s/run\" is a link", source_dir, (int)name.len,
+                       name.p);
     if (!S_ISREG(st.st_mode))
         return err_set(e, ERR_INVALID, "\"%s/%.*s/run\" is not a regular file", source_dir,
                        (int)name.len, name.p);

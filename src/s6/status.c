@@ -14,12 +14,12 @@
 #define TAI_1970 ((1ull << 62) + 10u)
 #define NANO 1000000000ll
 
-/* The ends of all leap seconds so far (IERS Bulletin C), in Unix time: s6's stamps count them, unless skalibs was
- * built for a system clock that runs on TAI, which no distribution does. */
+/* The ends of all leap seconds so far (IERS Bulletin C), in Unix time: s6's stamps count them,
+ * unless skalibs was built for a system clock that runs on TAI, which no distribution does. */
 static const int64_t leap_seconds[] = {
-    78796800, 94694400, 126230400, 157766400, 189302400, 220924800, 252460800,
-    283996800, 315532800, 362793600, 394329600, 425865600, 489024000, 567993600,
-    631152000, 662688000, 709948800, 741484800, 773020800, 820454400, 867715200,
+    78796800,  94694400,   126230400,  157766400,  189302400,  220924800,  252460800,
+    283996800, 315532800,  362793600,  394329600,  425865600,  489024000,  567993600,
+    631152000, 662688000,  709948800,  741484800,  773020800,  820454400,  867715200,
     915148800, 1136073600, 1230768000, 1341100800, 1435708800, 1483228800,
 };
 
@@ -93,9 +93,9 @@ uint64_t s6_status_seconds(const struct s6_status *s, int64_t real_ns)
 static const char *signal_name(unsigned n)
 {
     static const char *const names[] = {
-        "???",  "HUP",  "INT",  "QUIT", "ILL",  "TRAP", "ABRT",   "BUS",  "FPE",  "KILL", "USR1",
-        "SEGV", "USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN",
-        "TTOU", "URG",  "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "POLL", "PWR", "SYS"};
+        "???",  "HUP",  "INT",  "QUIT", "ILL",    "TRAP",   "ABRT",  "BUS",  "FPE",  "KILL", "USR1",
+        "SEGV", "USR2", "PIPE", "ALRM", "TERM",   "STKFLT", "CHLD",  "CONT", "STOP", "TSTP", "TTIN",
+        "TTOU", "URG",  "XCPU", "XFSZ", "VTALRM", "PROF",   "WINCH", "POLL", "PWR",  "SYS"};
     return n < ARRAY_LEN(names) ? names[n] : "???";
 }
 
@@ -177,15 +177,16 @@ size_t s6_status_text(const struct s6_status *s, int64_t real_ns, char out[S6_ST
     return t.len;
 }
 
-int s6_service_path(char out[S6_PATH_SIZE], const char *scandir, struct slice name, const char *tail)
+int s6_service_path(char out[S6_PATH_SIZE], const char *scandir, struct slice name,
+                    const char *tail)
 {
     size_t a = strlen(scandir), b = strlen(tail);
     if (a + 1 + name.len + b >= S6_PATH_SIZE)
         return ERR_LIMIT;
-    memcpy(out, scandir, a);
-    out[a] = '/';
-    memcpy(out + a + 1, name.p, name.len);
-    memcpy(out + a + 1 + name.len, tail, b + 1);
+    char *p = mempcpy(out, scandir, a);
+    *p++ = '/';
+    p = mempcpy(p, name.p, name.len);
+    memcpy(p, tail, b + 1);
     return 0;
 }
 

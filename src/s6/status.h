@@ -1,7 +1,7 @@
 /* status.h: what s6-supervise says about a service, read from its files without a fork.
  *
- * The scan directory is one whose entries may be links (s6-rc makes them), so links are followed here,
- * as s6 itself follows them. Names must have passed name_is_safe.
+ * The scan directory is one whose entries may be links (s6-rc makes them), so links are followed
+ * here, as s6 itself follows them. Names must have passed name_is_safe.
  */
 #ifndef GANTRY_S6_STATUS_H
 #define GANTRY_S6_STATUS_H
@@ -9,7 +9,8 @@
 #include "base/base.h"
 #include "base/err.h"
 
-/* supervise/status: 35 bytes with s6 2.11, 2.12 and from 2.14 on, 43 with 2.13 (talos contract 3.3). */
+/* supervise/status: 35 bytes with s6 2.11, 2.12 and from 2.14 on, 43 with 2.13 (talos
+ * contract 3.3). */
 #define S6_STATUS_SIZE 35
 #define S6_STATUS_SIZE_PGID 43
 
@@ -35,19 +36,23 @@ static inline bool s6_status_up(const struct s6_status *s)
     return s->pid != 0 && !s->finishing;
 }
 
-/* The bytes of a status file; ERR_INVALID for any other size than the two. normally_up is left alone. */
+/* The bytes of a status file; ERR_INVALID for any other size than the two. normally_up is left
+ * alone. */
 int s6_status_parse(const void *bytes, size_t n, struct s6_status *ret);
 
-/* Seconds since the last change, at wall time real_ns; 0 if that lies in the future (a clock set back). */
+/* Seconds since the last change, at wall time real_ns; 0 if that lies in the future (a clock set
+ * back). */
 uint64_t s6_status_seconds(const struct s6_status *s, int64_t real_ns);
 
-/* The line that s6-svstat prints, without its newline: the text of 2.11 for 35 bytes, with the pgid of 2.13
- * for 43. Differs in one case: a ready stamp in the future is told as 0 seconds, not as 2^64 minus some. */
+/* The line that s6-svstat prints, without its newline: the text of 2.11 for 35 bytes, with the pgid
+ * of 2.13 for 43. Differs in one case: a ready stamp in the future is told as 0 seconds, not as
+ * 2^64 minus some. */
 #define S6_STATUS_TEXT_SIZE 192
 size_t s6_status_text(const struct s6_status *s, int64_t real_ns, char out[S6_STATUS_TEXT_SIZE]);
 
-/* Reads the status of <scandir>/<name>. ERR_NOT_FOUND: there is no such entry; ERR_STATE: no s6-supervise
- * runs on it (supervise/lock is not locked, as s6-svstat tests it); ERR_INVALID: not a status file. */
+/* Reads the status of <scandir>/<name>. ERR_NOT_FOUND: there is no such entry; ERR_STATE: no
+ * s6-supervise runs on it (supervise/lock is not locked, as s6-svstat tests it); ERR_INVALID: not a
+ * status file. */
 int s6_status_read(const char *scandir, struct slice name, struct s6_status *ret, struct err *e);
 
 /* True if <scandir>/<name> exists, links followed. */
@@ -55,6 +60,7 @@ bool s6_service_exists(const char *scandir, struct slice name);
 
 /* Writes "<scandir>/<name><tail>" into out. ERR_LIMIT if it does not fit. */
 #define S6_PATH_SIZE 4096
-int s6_service_path(char out[S6_PATH_SIZE], const char *scandir, struct slice name, const char *tail);
+int s6_service_path(char out[S6_PATH_SIZE], const char *scandir, struct slice name,
+                    const char *tail);
 
 #endif

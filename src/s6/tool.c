@@ -206,8 +206,9 @@ int s6_tool_run(struct s6_tool **ret, struct loop *l, const char *const *argv, u
     int rc = start(t, argv);
     if (rc != 0) {
         /* What was spawned all the same ends by itself when its pipe is closed. */
-        rc = rc == UV_ENOENT ? err_set(e, ERR_NO_TOOL, "'%s' is not installed in the container", argv[0])
-                             : err_sys(e, rc, "cannot run '%s'", argv[0]);
+        rc = rc == UV_ENOENT
+                 ? err_set(e, ERR_NO_TOOL, "'%s' is not installed in the container", argv[0])
+                 : err_sys(e, rc, "cannot run '%s'", argv[0]);
         close_all(t);
         return rc;
     }

@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #define WATCH_EVENTS                                                                               \
-    (IN_CREATE | IN_MODIFY | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | \
-     IN_MOVE_SELF | IN_ONLYDIR)
+    (IN_CREATE | IN_MODIFY | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE | IN_ATTRIB |                 \
+     IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
 
 /* The descriptor and its handle: closed asynchronously, while the watcher may open another one. */
 struct port {
@@ -140,6 +140,7 @@ int s6_watch_start(struct s6_watcher *w, struct s6_watch *u, const char *path, s
     int rc = open_port(w, e);
     if (rc != 0)
         return rc;
+    INVARIANT(w->port != NULL);
     int wd = inotify_add_watch(w->port->fd, path, WATCH_EVENTS);
     if (wd < 0) {
         rc = err_sys(e, errno, "watch \"%s\"", path);
@@ -162,7 +163,7 @@ int s6_watch_start_fd(struct s6_watcher *w, struct s6_watch *u, int dirfd, struc
 
 static bool folder_used(const struct s6_watcher *w, int wd)
 {
-    LIST_FOR(n, &w->watches)
+    LIST_FOR (n, &w->watches)
         if (CONTAINER_OF(n, struct s6_watch, link)->wd == wd)
             return true;
     return false;

@@ -1,5 +1,6 @@
-/* The agent's API on a real server: each allocation failing in turn in each call, no descriptors left, no room for
- * a run script. It never dies, leaks or gets stuck, no file is left half-written, and it serves again afterwards. */
+/* The agent's API on a real server: each allocation failing in turn in each call, no descriptors
+ * left, no room for a run script. It never dies, leaks or gets stuck, no file is left half-written,
+ * and it serves again afterwards. */
 #include "../unit/s6/s6_rig.h"
 
 #include "api/agent/agent.h"
@@ -57,8 +58,11 @@ static void serve(void)
     static const struct protocol *const protocols[] = {&protocol_http1, NULL};
     struct server_options s = {.limits = http_limits_default};
     struct agent_options a = {.rc_tool = rig.tool};
-    struct listener_options l = {.unix_path = rig.socket, .unix_mode = 0600, .unix_gid = (gid_t)-1,
-                                 .protocols = protocols, .handler = agent_handle};
+    struct listener_options l = {.unix_path = rig.socket,
+                                 .unix_mode = 0600,
+                                 .unix_gid = (gid_t)-1,
+                                 .protocols = protocols,
+                                 .handler = agent_handle};
     a.scandir = rig_path("scan");
     a.log_dir = rig_path("log");
     a.source_dir = rig_path("src");
@@ -102,7 +106,8 @@ static int dial(void)
     return fd;
 }
 
-/* True once the answer is whole; `until` (may be NULL) is the text that ends an answer without a length. */
+/* True once the answer is whole; `until` (may be NULL) is the text that ends an answer without a
+ * length. */
 static bool is_whole(const char *until)
 {
     const char *text = rig.in.data ? rig.in.data : "";
@@ -141,7 +146,8 @@ static bool got(const char *text)
 }
 
 #define HEAD " HTTP/1.1\r\nHost: agent\r\n"
-#define BODY(text, len) HEAD "Content-Type: application/json\r\nContent-Length: " #len "\r\n\r\n" text
+#define BODY(text, len)                                                                            \
+    HEAD "Content-Type: application/json\r\nContent-Length: " #len "\r\n\r\n" text
 
 static const struct call {
     const char *request, *until, *want;
@@ -159,7 +165,8 @@ static const struct call {
     {"GET /services/svc/logs?cursor=4&strip_ansi=1" HEAD "\r\n", NULL, "\"logs\":\"two\\n"},
     {"GET /services/svc/logs?cursor=x" HEAD "\r\n", NULL, "422 "},
     {"GET /services/svc/logs?follow=true" HEAD "\r\n", "event: logs", "one\\ntwo\\n"},
-    {"GET /services/svc/logs?follow=true&cursor=g1-1-1-1-1-1-" HEAD "\r\n", "event: logs", "event: gap"},
+    {"GET /services/svc/logs?follow=true&cursor=g1-1-1-1-1-1-" HEAD "\r\n", "event: logs",
+     "event: gap"},
     {"GET /services/svc/logs?follow=1&cursor=4" HEAD "\r\n", "event: logs", "\"two\\n\""},
     {"GET /services/later/logs?follow=true" HEAD "\r\n", "\r\n\r\n", "text/event-stream"},
     {"GET /services/events" HEAD "\r\n", "event: status", "up (pid 5)"},
@@ -190,7 +197,8 @@ static bool fail_one(const struct call *c, uint64_t n, bool sticky)
     mem_fail_at(0, false);
     close(fd);
     if (!ended)
-        fail_msg("stuck after failure %d%s: %s", (int)n, sticky ? " and all later" : "", c->request);
+        fail_msg("stuck after failure %d%s: %s", (int)n, sticky ? " and all later" : "",
+                 c->request);
     if (!hit && !got(c->want))
         fail_msg("without a failure: %s%s", c->request, rig.in.data);
     check_script();

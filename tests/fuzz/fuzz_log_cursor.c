@@ -1,5 +1,5 @@
-/* Cursors from clients, and the log text they are used on. Up to the first newline: a cursor. The rest is a log
- * file: it is read by lines, by offset, and by a cursor made from it. */
+/* Cursors from clients, and the log text they are used on. Up to the first newline: a cursor. The
+ * rest is a log file: it is read by lines, by offset, and by a cursor made from it. */
 #include "base/mem.h"
 #include "base/str.h"
 #include "s6/cursor.h"
@@ -52,7 +52,8 @@ static void check_log(const char *p, size_t n, int fd, int64_t value)
         abort(); /* only an unfinished character is held back */
     if (out.len > 0) {
         size_t len = s6_log_newlines(out.data, out.len);
-        if (len > out.len || memchr(out.data, '\r', len) != NULL || str_strip_sgr(out.data, len) > len)
+        if (len > out.len || memchr(out.data, '\r', len) != NULL ||
+            str_strip_sgr(out.data, len) > len)
             abort();
     }
     buf_done(&out);

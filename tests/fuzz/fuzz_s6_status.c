@@ -1,4 +1,5 @@
-/* supervise/status: any bytes, any clock. The first eight bytes are the wall time, the next one a flag. */
+/* supervise/status: any bytes, any clock. The first eight bytes are the wall time, the next one a
+ * flag. */
 #include "s6/status.h"
 
 #include <stdlib.h>

@@ -25,19 +25,25 @@ static void agent_root(struct api_call *c)
 static const char *const action_names[] = {"up", "down", "restart", NULL};
 
 static const struct api_param action_body[] = {
-    {.name = "action", .type = API_ENUM, .required = true, .names = action_names,
+    {.name = "action",
+     .type = API_ENUM,
+     .required = true,
+     .names = action_names,
      .doc = "what the service is to do"},
 };
 static const struct api_param logs_query[LOGS_PARAMS] = {
     [LOGS_TAIL] = {.name = "tail", .type = API_INT, .def = 100, .doc = "this many last lines"},
     [LOGS_STRIP_ANSI] = {.name = "strip_ansi", .type = API_BOOL, .doc = "without colour codes"},
     /* Text, because with follow it may be a token; checked in the handler. */
-    [LOGS_CURSOR] = {.name = "cursor", .type = API_STR,
-                     .doc = "everything from there on: a byte offset, or with follow an event's id"},
+    [LOGS_CURSOR] = {.name = "cursor",
+                     .type = API_STR,
+                     .doc =
+                         "everything from there on: a byte offset, or with follow an event's id"},
     [LOGS_FOLLOW] = {.name = "follow", .type = API_BOOL, .doc = "an event stream of new lines"},
 };
 
-/* A path that also fits {name} stands before it: `allow` names the methods of the first that matches. */
+/* A path that also fits {name} stands before it: `allow` names the methods of the first that
+ * matches. */
 static const struct api_route routes[] = {
     ROUTE(GET, "/", API_READ, "api", .tag = "root", .operation_id = "root",
           .summary = "name and version", .handler = agent_root),
@@ -48,15 +54,16 @@ static const struct api_route routes[] = {
           .handler = agent_statuses),
     ROUTE(GET, "/services/events", API_READ, "service", .tag = "services",
           .operation_id = "follow_services",
-          .summary = "an event stream: every state once, then every change", .handler = agent_events),
+          .summary = "an event stream: every state once, then every change",
+          .handler = agent_events),
     ROUTE(GET, "/services/{name}/status", API_READ, "service", .tag = "services",
           .operation_id = "get_status", .summary = "state of a service", .handler = agent_status),
     ROUTE(POST, "/services/{name}", API_CONTROL, "service", .tag = "services",
           .operation_id = "control_service", .summary = "starts, stops or restarts a service",
           .body = action_body, .n_body = ARRAY_LEN(action_body), .handler = agent_action),
-    ROUTE(GET, "/services/{name}/logs", API_READ, "service", .tag = "logs", .operation_id = "get_logs",
-          .summary = "the log of a service", .query = logs_query, .n_query = ARRAY_LEN(logs_query),
-          .handler = agent_logs),
+    ROUTE(GET, "/services/{name}/logs", API_READ, "service", .tag = "logs",
+          .operation_id = "get_logs", .summary = "the log of a service", .query = logs_query,
+          .n_query = ARRAY_LEN(logs_query), .handler = agent_logs),
     ROUTE(DELETE, "/services/{name}/logs", API_DELETE, "service", .tag = "logs",
           .operation_id = "clear_logs", .summary = "empties the present log file",
           .handler = agent_logs_clear),

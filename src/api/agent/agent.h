@@ -1,4 +1,5 @@
-/* agent.h: the HTTP API of gantry-agent: the talos contract's section 3, and two event streams of our own.
+/* agent.h: the HTTP API of gantry-agent: the talos contract's section 3, and two event streams of
+ * our own.
  *
  * Owns what it needs of s6/: control, followers, events. Everything runs on the loop.
  */
@@ -14,9 +15,10 @@ struct agent;
 
 struct agent_options {
     const char *scandir, *log_dir, *source_dir; /* copied */
-    const char *rc_tool; /* NULL: "s6-rc"; borrowed */
-    /* Exactly the recorded answers, for clients that rely on them: 404 "Service 'x' not found" when s6-rc is not
-     * installed (else 501 and why), and a restart of a stopped service that does nothing (else it starts). */
+    const char *rc_tool;                        /* NULL: "s6-rc"; borrowed */
+    /* Exactly the recorded answers, for clients that rely on them: 404 "Service 'x' not found" when
+     * s6-rc is not installed (else 501 and why), and a restart of a stopped service that does
+     * nothing (else it starts). */
     bool strict_talos;
 };
 
@@ -27,7 +29,8 @@ int agent_new(struct agent **ret, struct loop *l, const struct agent_options *o,
 void agent_handle(void *ctx, struct exchange *x);
 /* Ends the event streams properly and takes no new ones, so that the server can drain. */
 void agent_drain(struct agent *a);
-/* Once the server is drained: no exchange may be left. Asynchronous inside; the loop must run on. */
+/* Once the server is drained: no exchange may be left. Asynchronous inside; the loop must run on.
+ */
 void agent_free(struct agent *a);
 
 #endif

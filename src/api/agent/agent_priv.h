@@ -14,7 +14,8 @@
 
 #define AGENT_MAGIC 0x41474e54u
 #define AGENT_NAME_MAX 255 /* of a service: what a file name may have */
-/* The largest JSON text of S6_LOG_MAX_READ bytes of log, and a little: six bytes for a control character. */
+/* The largest JSON text of S6_LOG_MAX_READ bytes of log, and a little: six bytes for a control
+ * character. */
 #define AGENT_MAX_ANSWER (8u * 1024u * 1024u)
 
 struct agent {
@@ -33,11 +34,12 @@ struct agent {
     struct loop_timer tick; /* runs while there are streams: pings, peers that do not read */
 };
 
-/* The {name} of a call. False: it cannot be a service's name, and the call has been answered with 404. */
+/* The {name} of a call. False: it cannot be a service's name, and the call has been answered with
+ * 404. */
 bool agent_name(struct api_call *c, struct slice *name);
 void agent_reply_no_service(struct api_call *c, struct slice name);
-/* {"error":"<what>: <the error>"} with the status that fits: 503 for a passing lack of something (descriptors,
- * memory), 507 for a full disk, 500 for everything else, as the contract has it. */
+/* {"error":"<what>: <the error>"} with the status that fits: 503 for a passing lack of something
+ * (descriptors, memory), 507 for a full disk, 500 for everything else, as the contract has it. */
 void agent_reply_failure(struct api_call *c, const char *what, const struct err *e);
 
 struct json_out;

@@ -7,8 +7,8 @@
 
 #include <fcntl.h>
 
-/* An integer as the routes read them: sign, digits with single underscores between them, blanks around;
- * beyond 64 bits the nearest value (contract 1.3). */
+/* An integer as the routes read them: sign, digits with single underscores between them, blanks
+ * around; beyond 64 bits the nearest value (contract 1.3). */
 static bool parse_integer(struct slice s, int64_t *ret)
 {
     char digits[64];
@@ -172,10 +172,11 @@ void agent_logs_clear(struct api_call *c)
         return;
     int rc = s6_follow_clear_log(a->follow, name, &e);
     if (rc == ERR_NOT_FOUND) {
-        api_reply_error(c, 404,
-                        "Log file not found for service '%.*s'. Service may not have logging enabled "
-                        "or log directory doesn't exist.",
-                        (int)name.len, name.p);
+        api_reply_error(
+            c, 404,
+            "Log file not found for service '%.*s'. Service may not have logging enabled "
+            "or log directory doesn't exist.",
+            (int)name.len, name.p);
         return;
     }
     if (rc != 0) {

@@ -32,10 +32,11 @@ static void reply_run_failure(struct api_call *c, struct slice name, const char 
         agent_reply_failure(c, what, e);
         return;
     }
-    api_reply_error(c, 404,
-                    "Run script not found for service '%.*s' at %s/%.*s/run. Service may not exist or "
-                    "run script is missing.",
-                    (int)name.len, name.p, a->source_dir, (int)name.len, name.p);
+    api_reply_error(
+        c, 404,
+        "Run script not found for service '%.*s' at %s/%.*s/run. Service may not exist or "
+        "run script is missing.",
+        (int)name.len, name.p, a->source_dir, (int)name.len, name.p);
 }
 
 void agent_run_get(struct api_call *c)

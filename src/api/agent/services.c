@@ -97,7 +97,8 @@ void agent_statuses(struct api_call *c)
     for (size_t i = 0; i < names.count; i++) {
         struct s6_status st;
         struct slice name = slice_of(s6_name(&names, i));
-        if (s6_status_read(a->scandir, name, &st, NULL) == 0) /* others are left out: contract 3.4 */
+        if (s6_status_read(a->scandir, name, &st, NULL) ==
+            0) /* others are left out: contract 3.4 */
             agent_write_status(&j, name, &st, now);
     }
     json_end_arr(&j);
@@ -118,7 +119,8 @@ struct pending {
 
 static void reply_done(struct pending *p)
 {
-    static const char *const names[] = {[S6_UP] = "up", [S6_DOWN] = "down", [S6_RESTART] = "restart"};
+    static const char *const names[] = {
+        [S6_UP] = "up", [S6_DOWN] = "down", [S6_RESTART] = "restart"};
     struct buf b = BUF_INIT(4096);
     struct json_out j;
     json_begin(&j, &b);
@@ -137,8 +139,8 @@ static void on_action_done(void *ctx, const struct err *e)
     struct slice name = {p->name, p->name_len};
     bool missing_tool = e->code == ERR_NO_TOOL;
     if (e->code != 0 && e->code != ERR_NOT_FOUND)
-        LOG(WARN, "agent", "action-failed", "an action on a service failed", LF_SLICE("service", name),
-            LF_ERR(e));
+        LOG(WARN, "agent", "action-failed", "an action on a service failed",
+            LF_SLICE("service", name), LF_ERR(e));
     if (p->call == NULL)
         ; /* nobody waits for the answer */
     else if (e->code == 0)

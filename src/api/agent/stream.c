@@ -1,7 +1,8 @@
 /* The two event streams: lines of a log, and changes of services.
  *
- * Nothing is queued here. A follower that cannot keep up is not asked for more lines; if it takes none for
- * STALL_MS it is ended with a reason. A listener of events is ended when its queue is long.
+ * Nothing is queued here. A follower that cannot keep up is not asked for more lines; if it takes
+ * none for STALL_MS it is ended with a reason. A listener of events is ended when its queue is
+ * long.
  */
 #include "api/agent/agent_priv.h"
 #include "base/clock.h"
@@ -13,9 +14,9 @@
 #define TICK_MS 1000
 #define PING_MS 15000
 #define STALL_MS 20000
-#define QUEUE_HIGH (256u * 1024u)         /* above: no more lines until it has drained */
-#define EVENTS_MAX (2u * 1024u * 1024u)   /* a listener with more waiting is ended */
-#define PIECES_A_TURN 16                  /* then others have theirs */
+#define QUEUE_HIGH (256u * 1024u)       /* above: no more lines until it has drained */
+#define EVENTS_MAX (2u * 1024u * 1024u) /* a listener with more waiting is ended */
+#define PIECES_A_TURN 16                /* then others have theirs */
 
 struct stream {
     struct list_node link; /* in agent->streams */
@@ -24,13 +25,13 @@ struct stream {
     struct s6_follower *follower;
     struct s6_listener listener;
     bool strip_ansi;
-    bool full;   /* waits for `drained` */
-    bool busy;   /* inside a callback that goes on using it */
-    bool ended;  /* finished or aborted; only `closed` is still to come */
-    bool snapshot; /* being told of the present states */
-    bool broken;   /* one of them could not be sent */
-    uint64_t sent_ms;  /* when something was sent last */
-    uint64_t full_ms;  /* since when it is full */
+    bool full;        /* waits for `drained` */
+    bool busy;        /* inside a callback that goes on using it */
+    bool ended;       /* finished or aborted; only `closed` is still to come */
+    bool snapshot;    /* being told of the present states */
+    bool broken;      /* one of them could not be sent */
+    uint64_t sent_ms; /* when something was sent last */
+    uint64_t full_ms; /* since when it is full */
 };
 
 static uint64_t now_ms(const struct stream *s)
@@ -229,7 +230,8 @@ static struct stream *stream_new(struct api_call *c, struct err *e)
 {
     struct agent *a = c->app;
     if (a->draining || a->n_streams >= AGENT_MAX_STREAMS) {
-        (void)err_set(e, ERR_BUSY, a->draining ? "the agent is stopping" : "%d streams are open already",
+        (void)err_set(e, ERR_BUSY,
+                      a->draining ? "the agent is stopping" : "%d streams are open already",
                       AGENT_MAX_STREAMS);
         return NULL;
     }
@@ -321,8 +323,7 @@ static void tick(struct stream *s)
 void agent_streams_tick(void *ctx)
 {
     struct agent *a = ctx;
-    LIST_FOR_SAFE(n, &a->streams)
-    {
+    LIST_FOR_SAFE (n, &a->streams) {
         struct stream *s = CONTAINER_OF(n, struct stream, link);
         s->busy = true;
         tick(s);
@@ -335,8 +336,7 @@ void agent_streams_tick(void *ctx)
 void agent_drain(struct agent *a)
 {
     a->draining = true;
-    LIST_FOR_SAFE(n, &a->streams)
-    {
+    LIST_FOR_SAFE (n, &a->streams) {
         struct stream *s = CONTAINER_OF(n, struct stream, link);
         if (s->ended || s->x == NULL)
             continue;

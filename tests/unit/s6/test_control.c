@@ -26,8 +26,11 @@ static int setup(void **state)
     rig_mkdir(rig_path("scan"));
     assert_int_equal(loop_new(&loop, &clock_system, NULL), 0);
     (void)snprintf(tool, sizeof(tool), "%s/s6-rc", rig_dir);
-    struct s6_control_options o = {.scandir = rig_path("scan"), .rc_tool = tool, .limit_ms = 700,
-                                   .pause_ms = 50, .companion_failed = on_companion};
+    struct s6_control_options o = {.scandir = rig_path("scan"),
+                                   .rc_tool = tool,
+                                   .limit_ms = 700,
+                                   .pause_ms = 50,
+                                   .companion_failed = on_companion};
     companion_failures = 0;
     return s6_control_new(&control, loop, &o, NULL);
 }
@@ -73,7 +76,8 @@ static void expect_commands(const char *service, const char *want)
 static void put_status(const char *name, int pid, unsigned flags)
 {
     uint8_t b[43];
-    rig_put_status(rig_path("scan/%s", name), b, rig_status(b, 1800000000, 0, 1800000000, pid, 0, 0, flags));
+    rig_put_status(rig_path("scan/%s", name), b,
+                   rig_status(b, 1800000000, 0, 1800000000, pid, 0, 0, flags));
 }
 
 struct answer {
@@ -183,7 +187,8 @@ static void test_s6_rc(void **state)
     make_tool("echo out; echo to stderr >&2; exit 3");
     a = act("svc", S6_RESTART); /* ends with its first half */
     assert_int_equal(a.e.code, ERR_TOOL);
-    assert_non_null(strstr(a.e.msg, "-d change svc' returned non-zero exit status 3: out\nto stderr"));
+    assert_non_null(
+        strstr(a.e.msg, "-d change svc' returned non-zero exit status 3: out\nto stderr"));
     make_tool("kill -9 $$");
     a = act("svc", S6_UP);
     assert_non_null(strstr(a.e.msg, "signal 9"));
@@ -206,7 +211,8 @@ static void test_time_limit_kills_the_group(void **state)
     pid_t child = (pid_t)strtol(content(rig_path("s6-rc.pid")), NULL, 10);
     assert_true(child > 1);
     char path[64], state_of = 'R';
-    for (int i = 0; i < 100 && state_of != 'Z' && state_of != '-'; i++) { /* gone, or waiting for init */
+    for (int i = 0; i < 100 && state_of != 'Z' && state_of != '-';
+         i++) { /* gone, or waiting for init */
         (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)child);
         const char *s = strrchr(content(path), ')');
         state_of = s != NULL ? s[2] : '-';
@@ -247,8 +253,9 @@ static void test_limit_and_stop(void **state)
     for (int i = 0; i < S6_MAX_ACTIONS; i++)
         assert_int_equal(s6_control_run(control, SLICE_LIT("svc"), S6_UP, on_done, &a[i], NULL), 0);
     struct err e = {0};
-    assert_int_equal(s6_control_run(control, SLICE_LIT("svc"), S6_UP, on_done, &a[S6_MAX_ACTIONS], &e),
-                     ERR_BUSY);
+    assert_int_equal(
+        s6_control_run(control, SLICE_LIT("svc"), S6_UP, on_done, &a[S6_MAX_ACTIONS], &e),
+        ERR_BUSY);
     s6_control_free(STEAL(control));
     for (int i = 0; i < S6_MAX_ACTIONS; i++)
         assert_int_equal(a[i].e.code, ERR_CANCELLED);

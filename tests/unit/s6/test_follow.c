@@ -99,7 +99,8 @@ static void test_lines_come_at_once(void **state)
     rig_append(rig_path("log/svc/current"), "three\n");
     assert_true(expect_text(&a, "two\nthree\n") < 500);
     expect_text(&b, "three\n");
-    assert_int_equal(rename(rig_path("log/svc/current"), rig_path("log/svc/@400000006500000000000001.s")), 0);
+    assert_int_equal(
+        rename(rig_path("log/svc/current"), rig_path("log/svc/@400000006500000000000001.s")), 0);
     rig_write(rig_path("log/svc/current"), "four\n");
     assert_true(expect_text(&a, "two\nthree\nfour\n") < 500);
     viewer_close(&a); /* the other goes on */
@@ -215,7 +216,8 @@ static void test_limit_and_links(void **state)
     for (size_t i = 0; i < ARRAY_LEN(v); i++)
         viewer_close(&v[i]);
     assert_int_equal(symlink("/etc", rig_path("log/out")), 0);
-    assert_int_equal(s6_follower_new(&one, f, SLICE_LIT("out"), &from, on_wake, NULL, &e), ERR_DENIED);
+    assert_int_equal(s6_follower_new(&one, f, SLICE_LIT("out"), &from, on_wake, NULL, &e),
+                     ERR_DENIED);
     s6_follow_free(f);
 }
 
@@ -243,7 +245,8 @@ static void test_follow_without_memory(void **state)
             on_wake(&v);
             rig_append(rig_path("log/svc/current"), "more\n");
             uint64_t start = now_ms();
-            while ((v.text.len < 5 || strstr(v.text.data, "more\n") == NULL) && now_ms() - start < 4000)
+            while ((v.text.len < 5 || strstr(v.text.data, "more\n") == NULL) &&
+                   now_ms() - start < 4000)
                 (void)loop_run_once(loop, true);
             assert_true(v.text.len >= 5);
         }

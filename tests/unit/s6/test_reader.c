@@ -1,5 +1,5 @@
-/* Reading a log forwards: rotation, truncation, reused inodes; and a random walk over all of it, which must
- * never lose a line without saying so, nor give one twice. */
+/* Reading a log forwards: rotation, truncation, reused inodes; and a random walk over all of it,
+ * which must never lose a line without saying so, nor give one twice. */
 #include "s6_rig.h"
 
 #include "s6/reader.h"
@@ -158,7 +158,8 @@ static void test_resume_over_rotation(void **state)
     rotate();
     append("e\n");
     resume(&r, d, &c);
-    assert_int_equal(s6_reader_next(&r, d, false, &out, NULL), S6_READ_TEXT); /* only the first archive */
+    assert_int_equal(s6_reader_next(&r, d, false, &out, NULL),
+                     S6_READ_TEXT); /* only the first archive */
     assert_string_equal(out.data, "c\n");
     c = cursor_of(&r);
     rotate();
@@ -244,7 +245,8 @@ static void test_inode_reuse(void **state)
     assert_int_equal(unlink(rig_path("current")), 0);
     s6_reader_done(&r);
     rig_write(rig_path("current"), "new one\nnew two\nnew three\n");
-    /* Whether the file system gave the inode again or not, and told a birth or not: pretend it did. */
+    /* Whether the file system gave the inode again or not, and told a birth or not: pretend it did.
+     */
     assert_int_equal(stat(rig_path("current"), &st), 0);
     c.inode = (uint64_t)st.st_ino;
     resume(&r, d, &c);
@@ -319,14 +321,14 @@ static void test_out_of_memory_and_files(void **state)
 /* ---- the random walk ---- */
 
 struct walk {
-    unsigned next_line;  /* the number the next line gets */
-    unsigned expect;     /* the number the reader should give next */
-    unsigned cut;        /* lines below it may be missing: they were truncated unread */
-    bool half;           /* the last line is not finished */
+    unsigned next_line; /* the number the next line gets */
+    unsigned expect;    /* the number the reader should give next */
+    unsigned cut;       /* lines below it may be missing: they were truncated unread */
+    bool half;          /* the last line is not finished */
     unsigned archives[64];
     unsigned n_archives;
     bool removed, gap;
-    char rest[64];       /* beginning of a line */
+    char rest[64]; /* beginning of a line */
     size_t n_rest;
     struct s6_cursor last; /* what the client has: that of the last text */
 };
@@ -341,7 +343,8 @@ static void walk_write(struct walk *w)
     }
     int lines = 1 + rand() % 40;
     for (int i = 0; i < lines; i++) {
-        (void)snprintf(line, sizeof(line), "line %u%s\n", w->next_line++, rand() % 5 ? "" : " \xc3\xa9");
+        (void)snprintf(line, sizeof(line), "line %u%s\n", w->next_line++,
+                       rand() % 5 ? "" : " \xc3\xa9");
         append(line);
     }
     if (rand() % 6 == 0) {
