@@ -93,7 +93,7 @@ fuzz() {
             --buildtype=debugoptimized >/dev/null || { count "setup of build-fuzz" 1; return; }
     fi
     ninja -C build-fuzz -j "$JOBS" --quiet || { count "build of build-fuzz" 1; return; }
-    sh tests/fuzz/run.sh "$1" >fuzz-run.tmp 2>&1
+    BUILD=build-fuzz sh tests/fuzz/run.sh "$1" >fuzz-run.tmp 2>&1
     cat fuzz-run.tmp
     p=$(sed -n 's/^\([0-9]*\) passed, [0-9]* failed$/\1/p' fuzz-run.tmp | tail -n 1)
     f=$(sed -n 's/^[0-9]* passed, \([0-9]*\) failed$/\1/p' fuzz-run.tmp | tail -n 1)
