@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "net/client_priv.h"
 #include "net/http1_check.h"
+#include "net/stream_priv.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -336,7 +337,8 @@ static void pool_closed(void *ctx)
         list_remove(&c->link);
         call_free(c);
     }
-    tls_context_unref(p->target.tls);
+    if (p->target.tls != NULL)
+        stream_tls_release(p->target.tls);
     mem_free(p->unix_path);
     mem_free(p->host_name);
     buf_done(&p->common);
@@ -396,7 +398,7 @@ static void set_limits(struct client_pool *p, const struct client_options *o)
 {
     p->max_connections = o->max_connections > 0 ? o->max_connections : 100;
     p->max_waiting = o->max_waiting > 0 ? o->max_waiting : 1000;
-    p->max_idle = o->max_idle > 0 ? o->max_idle : 20;
+    p->max_idle = o->max_idle > 0 ? o->max_idle : p->max_connections;
     p->max_head = o->max_head > 0 ? o->max_head : 64 << 10;
     p->idle_ms = o->idle_ms > 0 ? o->idle_ms : 5000;
     p->connect_ms = o->connect_ms > 0 ? o->connect_ms : 5000;
@@ -430,7 +432,7 @@ int client_pool_new(struct client_pool **ret, struct loop *l, const struct clien
     }
     p->target = (struct stream_target){.unix_path = p->unix_path, .host = p->host_name, .port = o->target.port};
     if (o->target.tls != NULL)
-        p->target.tls = tls_context_ref(o->target.tls);
+        stream_tls_hold(p->target.tls = o->target.tls);
     if ((p->unix_path == NULL && p->host_name == NULL) || p->common.err != 0) {
         pool_closed(p); /* its timer was not begun */
         return err_set(e, ERR_NO_MEMORY, "out of memory");

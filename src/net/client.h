@@ -21,7 +21,7 @@ struct client_options {
     const char *user_agent;      /* NULL: "gantry/<version>" */
     size_t max_connections;      /* waiting calls queue up, at most max_waiting, then ERR_BUSY. 0: 100 */
     size_t max_waiting;          /* 0: 1000 */
-    size_t max_idle;             /* 0: 20 */
+    size_t max_idle;             /* 0: max_connections; idle_ms brings them down when calls get fewer */
     uint64_t idle_ms;            /* 0: 5000 */
     uint64_t connect_ms;         /* 0: 5000; waiting for a place in the pool counts separately, same limit */
     size_t max_head;             /* answer's header block. 0: 64k */
