@@ -284,14 +284,14 @@ void s6_follower_cursor(const struct s6_follower *w, struct s6_cursor *ret)
     s6_reader_cursor(&w->reader, ret);
 }
 
-/* Marks the followers of a source around the truncation. */
-static void mark_followers(struct source *s, bool flush, bool truncated)
+/* Marks the followers of a source around the truncation; truncated: the file, or -1. */
+static void mark_followers(struct source *s, bool flush, int truncated)
 {
     LIST_FOR (n, &s->followers) {
         struct s6_follower *w = CONTAINER_OF(n, struct s6_follower, link);
         w->flush = flush;
-        if (truncated)
-            s6_reader_truncated(&w->reader);
+        if (truncated >= 0)
+            s6_reader_truncated(&w->reader, truncated);
     }
 }
 
@@ -302,12 +302,12 @@ int s6_follow_clear_log(struct s6_follow *f, struct slice name, struct err *e)
         return fd;
     struct source *s = find_source(f, name);
     if (s != NULL) {
-        mark_followers(s, true, false);
+        mark_followers(s, true, -1);
         wake_source(s);
         s = find_source(f, name); /* its last follower may have ended */
     }
     int rc = ftruncate(fd, 0) == 0 ? 0 : err_sys(e, errno, "truncate");
     if (s != NULL)
-        mark_followers(s, false, rc == 0);
+        mark_followers(s, false, rc == 0 ? fd : -1);
     return rc;
 }

@@ -33,13 +33,19 @@ void s6_reader_done(struct s6_reader *r)
     leave_file(r);
 }
 
-void s6_reader_truncated(struct s6_reader *r)
+static void start_over(struct s6_reader *r)
 {
-    if (r->fd < 0 || r->archive)
-        return;
     r->at.offset = 0;
     r->n_head = r->n_tail = 0;
     r->pending = false;
+}
+
+void s6_reader_truncated(struct s6_reader *r, int fd)
+{
+    struct stat a, b;
+    if (r->fd >= 0 && fstat(r->fd, &a) == 0 && fstat(fd, &b) == 0 && a.st_ino == b.st_ino &&
+        a.st_dev == b.st_dev)
+        start_over(r);
 }
 
 /* ---- archives, by name: their time stamps sort as text ---- */
@@ -232,28 +238,27 @@ static int try_file(struct s6_reader *r, int dirfd, const char *name, const stru
     return rc != 0 ? rc : 1;
 }
 
-/* Finds the cursor's file. 1: taken up; 0: no; negative: failed. */
+/* Finds the cursor's file. 1: taken up; 0: no; negative: failed. s6-log moves a file from current
+ * to previous and then to an archive: looking in this order cannot miss it. */
 static int find_cursor(struct s6_reader *r, int dirfd, const struct s6_cursor *c, bool *truncated,
                        struct err *e)
 {
-    for (int i = 0; i < 2;
-         i++) { /* twice, as current may become an archive between the two looks */
+    char name[S6_ARCHIVE_SIZE] = "";
+    const char *at = "current";
+    for (;;) {
         bool same = false;
-        int rc = try_file(r, dirfd, "current", c, &same, e);
-        *truncated = *truncated || same;
+        int rc = try_file(r, dirfd, at, c, &same, e);
         if (rc != 0)
             return rc;
-        /* One archive at a time, so that the folder may change under the scan. */
-        char name[S6_ARCHIVE_SIZE] = "";
-        while (next_archive(dirfd, name, name)) {
-            same = false;
-            rc = try_file(r, dirfd, name, c, &same, e);
-            if (rc != 0)
-                return rc;
-            *truncated = *truncated || (same && strcmp(name, c->done) > 0);
-        }
+        *truncated = *truncated || (same && (at != name || strcmp(name, c->done) > 0));
+        if (strcmp(at, "current") == 0)
+            at = "previous";
+        else if (next_archive(dirfd, name,
+                              name)) /* one at a time: the folder may change meanwhile */
+            at = name;
+        else
+            return 0;
     }
-    return 0;
 }
 
 int s6_reader_start_cursor(struct s6_reader *r, int dirfd, const struct s6_cursor *c, struct err *e)
@@ -283,33 +288,64 @@ static bool lost_between(const struct s6_reader *r, int dirfd)
            fstatat(dirfd, r->at.done, &st, AT_SYMLINK_NOFOLLOW) != 0;
 }
 
-/* Between two files: the next archive, or current if all archives are read. 1: taken up. */
+/* s6-log is between renaming current to previous and making an archive of it: opens previous,
+ * unless that is an archive already (it has both names for a moment), or was read. -1: there is
+ * nothing to be read. */
+static int open_previous(const struct s6_reader *r, int dirfd)
+{
+    char name[S6_ARCHIVE_SIZE];
+    struct stat st;
+    int fd = open_log(dirfd, "previous");
+    if (fd >= 0 && (archive_of(dirfd, fd, name) ||
+                    (fstat(fd, &st) == 0 && (uint64_t)st.st_ino == r->processed_inode))) {
+        close(fd);
+        fd = -1;
+        errno = ENOENT;
+    }
+    return fd;
+}
+
+static int open_archive(struct s6_reader *r, int dirfd, const char *name, struct err *e)
+{
+    int fd = open_log(dirfd, name);
+    if (fd < 0 && open_failure(e, name) != 0)
+        return err_sys(NULL, errno, "%s", name);
+    if (fd < 0 || lost_between(r, dirfd)) {
+        file_closep(&fd);
+        r->gap = true; /* removed before it was read, it or one before it */
+        return 0;
+    }
+    int rc = take_file(r, fd, name, 0, e);
+    return rc != 0 ? rc : 1;
+}
+
+/* Between two files: the next archive, or previous, or current if all of them are read. 1: taken
+ * up. */
 static int open_next(struct s6_reader *r, int dirfd, struct err *e)
 {
     char name[S6_ARCHIVE_SIZE];
     for (int i = 0; dirfd >= 0 && i < MAX_TRIES; i++) {
-        bool archive = next_archive(dirfd, r->at.done, name);
-        int fd = open_log(dirfd, archive ? name : "current");
-        if (fd < 0) {
-            int rc = open_failure(e, archive ? name : "current");
-            if (rc != 0 || !archive)
-                return rc;
-            r->gap = true; /* removed before it was read */
-            return 0;
+        if (next_archive(dirfd, r->at.done, name))
+            return open_archive(r, dirfd, name, e);
+        const char *which = "previous";
+        int fd = open_previous(r, dirfd);
+        if (fd < 0 && errno == ENOENT) {
+            which = "current";
+            fd = open_log(dirfd, which);
         }
-        if (archive && lost_between(r, dirfd)) {
-            close(fd);
-            r->gap = true;
-            return 0;
-        }
-        /* What was current a moment ago may be an archive by now, and one more may stand before it.
-         */
-        if (!archive &&
-            (next_archive(dirfd, r->at.done, name) || !still_is(dirfd, "current", fd))) {
+        if (fd < 0)
+            return open_failure(e, which) ? err_sys(NULL, errno, "%s", which) : 0;
+        /* What was the oldest a moment ago need not be it any more. In this order: a file that has
+         * left the one place by the time it is looked at has reached the next. */
+        bool moved = !still_is(dirfd, which, fd);
+        int before = strcmp(which, "current") == 0 ? open_previous(r, dirfd) : -1;
+        moved = moved || before >= 0 || next_archive(dirfd, r->at.done, name);
+        file_closep(&before);
+        if (moved) {
             close(fd);
             continue;
         }
-        int rc = take_file(r, fd, archive ? name : NULL, 0, e);
+        int rc = take_file(r, fd, NULL, 0, e);
         return rc != 0 ? rc : 1;
     }
     return 0;
@@ -373,7 +409,7 @@ static ssize_t read_piece(struct s6_reader *r, bool partial, struct buf *out, st
     if (fstat(r->fd, &st) != 0)
         return err_sys(e, errno, "fstat");
     if (!r->archive && was_truncated(r, (uint64_t)st.st_size))
-        s6_reader_truncated(r);
+        start_over(r);
     if ((uint64_t)st.st_size <= r->at.offset)
         return 0;
     if (buf_reserve(out, S6_READ_PIECE) != 0)
@@ -395,6 +431,29 @@ static ssize_t read_piece(struct s6_reader *r, bool partial, struct buf *out, st
     return (ssize_t)give;
 }
 
+/* The open file has left current, and is read. True if the next one is to be opened; false: its
+ * archive is still to come, and then its name tells what comes after it. */
+static bool leave_final(struct s6_reader *r, int dirfd)
+{
+    char name[S6_ARCHIVE_SIZE];
+    struct stat st;
+    bool previous = still_is(dirfd, "previous", r->fd); /* before the archives: see open_next */
+    if (archive_of(dirfd, r->fd, name)) {
+        keep_name(r->at.done, name);
+    } else if (previous && fstatat(dirfd, "processed", &st, AT_SYMLINK_NOFOLLOW) != 0) {
+        return false;
+    } else if (previous) {
+        /* s6-log's processor works on it: what comes out of it as an archive was read already. The
+         * next current is younger than all archives there are. */
+        newest_archive(dirfd, r->at.done);
+        r->processed_inode = r->at.inode;
+    } else if (next_archive(dirfd, r->at.done, name)) {
+        r->gap = true; /* ours was removed, and perhaps younger ones with it */
+    }
+    leave_file(r);
+    return true;
+}
+
 /* The open file is at its end. Is it the last one? True if reading goes on (in it or in the next).
  */
 static bool step_on(struct s6_reader *r, int dirfd)
@@ -404,23 +463,11 @@ static bool step_on(struct s6_reader *r, int dirfd)
         leave_file(r);
         return true;
     }
-    if (!r->final) {
-        if (dirfd < 0 || still_is(dirfd, "current", r->fd))
-            return false;
-        r->final = true; /* it may have grown between our reading and its renaming: once more */
-        return true;
-    }
-    char name[S6_ARCHIVE_SIZE];
-    if (archive_of(dirfd, r->fd, name)) {
-        keep_name(r->at.done, name);
-    } else if (still_is(dirfd, "previous", r->fd)) {
-        /* s6-log's processor works on it; what comes out of it as an archive was read already. The
-         * next current is younger than all archives there are. */
-        newest_archive(dirfd, r->at.done);
-    } else if (next_archive(dirfd, r->at.done, name)) {
-        r->gap = true; /* ours was removed, and perhaps younger ones with it */
-    }
-    leave_file(r);
+    if (r->final)
+        return leave_final(r, dirfd);
+    if (dirfd < 0 || still_is(dirfd, "current", r->fd))
+        return false;
+    r->final = true; /* it may have grown between our reading and its renaming: once more */
     return true;
 }
 

@@ -17,13 +17,14 @@
     65536u /* the most text of one s6_reader_next; a longer line comes in pieces */
 
 struct s6_reader {
-    int fd;               /* -1: between two files */
-    bool archive;         /* fd is the archive `name` */
-    bool final;           /* fd is no longer `current`: what it holds now is all */
-    bool gap;             /* something was removed before it could be read; not yet told */
-    bool gap_told;        /* since the last file was left */
-    bool pending;         /* an unfinished line is held back */
-    uint64_t pending_end; /* where the file ended then */
+    int fd;                   /* -1: between two files */
+    bool archive;             /* fd is the archive `name` */
+    bool final;               /* fd is no longer `current`: what it holds now is all */
+    bool gap;                 /* something was removed before it could be read; not yet told */
+    bool gap_told;            /* since the last file was left */
+    bool pending;             /* an unfinished line is held back */
+    uint64_t processed_inode; /* of a previous that is read, and that s6-log's processor works on */
+    uint64_t pending_end;     /* where the file ended then */
     char name[S6_ARCHIVE_SIZE];
     struct s6_cursor at; /* hashes are made when a text of it is wanted */
     size_t n_head, n_tail;
@@ -49,9 +50,10 @@ enum s6_read { S6_READ_NOTHING, S6_READ_TEXT, S6_READ_GAP };
 /* The next whole lines (appended to out), a gap, or nothing at present; or a negative code. With
  * `partial` a line without its newline is given too (not a character without its end). */
 int s6_reader_next(struct s6_reader *r, int dirfd, bool partial, struct buf *out, struct err *e);
-/* current is about to be truncated, or was: go on at its start. Call s6_reader_next until it has
- * nothing (partial) before the truncation, and this after it. */
-void s6_reader_truncated(struct s6_reader *r);
+/* The open file fd was truncated: if it is the reader's, that goes on at its start. Only whoever
+ * truncates knows when the same bytes are written again. Before it, call s6_reader_next until it
+ * has nothing (partial). */
+void s6_reader_truncated(struct s6_reader *r, int fd);
 
 /* The position after what s6_reader_next gave last. */
 void s6_reader_cursor(const struct s6_reader *r, struct s6_cursor *ret);

@@ -19,11 +19,45 @@ static void append(const char *text)
 }
 
 static unsigned stamp;
-/* As s6-log: rename, then a new file. */
+
+static const char *archive(unsigned n)
+{
+    return rig_path("@4000000065%014x.s", n);
+}
+
+/* One step of what s6-log 2.11 does (as strace tells); 0 begins, the last one gives 0 again. */
+static int rotate_step(int step)
+{
+    switch (step) {
+    case 0:
+        assert_int_equal(rename(rig_path("current"), rig_path("previous")), 0);
+        break;
+    case 1:
+        rig_put(rig_path("current"), O_EXCL, "", 0);
+        break;
+    case 2:
+        assert_int_equal(link(rig_path("previous"), archive(++stamp)), 0);
+        break;
+    default:
+        assert_int_equal(unlink(rig_path("previous")), 0);
+        return 0;
+    }
+    return step + 1;
+}
+
 static void rotate(void)
 {
-    assert_int_equal(rename(rig_path("current"), rig_path("@4000000065%014x.s", ++stamp)), 0);
-    rig_put(rig_path("current"), O_EXCL, "", 0);
+    int step = 0;
+    do
+        step = rotate_step(step);
+    while (step != 0);
+}
+
+static void tell_truncated(struct s6_reader *r)
+{
+    int fd = open(rig_path("current"), O_WRONLY);
+    s6_reader_truncated(r, fd);
+    close(fd);
 }
 
 /* Everything there is, gaps as "[gap]". */
@@ -132,10 +166,31 @@ static void test_rotation_while_reading(void **state)
     assert_string_equal(drain(&r, d, false), "e\nhalff\n");
     /* Between renaming and making: no current. */
     append("g\n");
-    assert_int_equal(rename(rig_path("current"), rig_path("@4000000065%014x.s", ++stamp)), 0);
+    int step = rotate_step(0);
     assert_string_equal(drain(&r, d, false), "g\n");
-    rig_write(rig_path("current"), "h\n");
+    struct s6_cursor c = cursor_of(&r);
+    step = rotate_step(step);
+    append("h\n");
+    assert_string_equal(drain(&r, d, false), ""); /* waits for the archive's name */
+    resume(&r, d, &c);
+    assert_string_equal(drain(&r, d, false), "");
+    step = rotate_step(step);
     assert_string_equal(drain(&r, d, false), "h\n");
+    assert_int_equal(rotate_step(step), 0);
+    append("i\n");
+    assert_string_equal(drain(&r, d, false), "i\n");
+    resume(&r, d, &c);
+    assert_string_equal(drain(&r, d, false), "h\ni\n");
+    /* A reader that was between two files begins with previous. */
+    append("j\n");
+    (void)rotate_step(rotate_step(0));
+    append("k\n");
+    c = (struct s6_cursor){0};
+    (void)snprintf(c.done, sizeof(c.done), "@4000000065%014x.s", stamp);
+    resume(&r, d, &c);
+    assert_string_equal(drain(&r, d, false), "h\ni\nj\n");
+    (void)rotate_step(rotate_step(2));
+    assert_string_equal(drain(&r, d, false), "k\n");
     s6_reader_done(&r);
     close(d);
 }
@@ -191,7 +246,7 @@ static void test_gap(void **state)
     append("c\n");
     rotate();
     append("d\n");
-    assert_int_equal(unlink(rig_path("@4000000065%014x.s", stamp - 1)), 0); /* b goes */
+    assert_int_equal(unlink(archive(stamp - 1)), 0); /* b goes */
     resume(&r, d, &c);
     assert_string_equal(drain(&r, d, false), "[gap]c\nd\n");
     assert_string_equal(drain(&r, d, false), "");
@@ -225,7 +280,7 @@ static void test_truncation(void **state)
     assert_string_equal(drain(&r, d, false), "j\nk\n");
     /* Told by who truncates: the same text again is new. */
     rig_write(rig_path("current"), "k\n");
-    s6_reader_truncated(&r);
+    tell_truncated(&r);
     assert_string_equal(drain(&r, d, false), "k\n");
     s6_reader_done(&r);
     close(d);
@@ -270,9 +325,11 @@ static void test_processor(void **state)
     assert_string_equal(drain(&r, d, false), "a\n");
     append("b\n");
     assert_int_equal(rename(rig_path("current"), rig_path("previous")), 0);
+    rig_write(rig_path("processed"), "comp");
     rig_write(rig_path("current"), "c\n");
     assert_string_equal(drain(&r, d, false), "b\nc\n");
-    rig_write(rig_path("@4000000065%014x.s", ++stamp), "compressed\n");
+    assert_int_equal(unlink(rig_path("processed")), 0);
+    rig_write(archive(++stamp), "compressed\n");
     assert_int_equal(unlink(rig_path("previous")), 0);
     append("d\n");
     rotate();
@@ -327,6 +384,7 @@ struct walk {
     bool half;          /* the last line is not finished */
     unsigned archives[64];
     unsigned n_archives;
+    int step; /* of a rotation under way */
     bool removed, gap;
     char rest[64]; /* beginning of a line */
     size_t n_rest;
@@ -336,6 +394,8 @@ struct walk {
 static void walk_write(struct walk *w)
 {
     char line[64];
+    if (w->step == 1)
+        return; /* there is no current */
     if (w->half) {
         append(" tail\n");
         w->half = false;
@@ -356,12 +416,14 @@ static void walk_write(struct walk *w)
 
 static void walk_rotate(struct walk *w, unsigned keep)
 {
-    if (w->half)
+    if (w->half && w->step == 0)
         walk_write(w); /* s6-log rotates at the end of a line */
-    rotate();
+    w->step = rotate_step(w->step);
+    if (w->step != 0)
+        return;
     w->archives[w->n_archives++] = stamp;
     while (w->n_archives > keep) {
-        assert_int_equal(unlink(rig_path("@4000000065%014x.s", w->archives[0])), 0);
+        assert_int_equal(unlink(archive(w->archives[0])), 0);
         memmove(w->archives, w->archives + 1, --w->n_archives * sizeof(w->archives[0]));
         w->removed = true;
     }
@@ -423,7 +485,7 @@ static void walk_truncate(struct walk *w, struct s6_reader *r, int d)
     if (rand() % 2) { /* DELETE in this agent: the reader was given all before */
         walk_read(w, r, d, 1000, true);
         assert_int_equal(truncate(rig_path("current"), 0), 0);
-        s6_reader_truncated(r);
+        tell_truncated(r);
     } else {
         assert_int_equal(truncate(rig_path("current"), 0), 0);
     }
@@ -447,13 +509,15 @@ static void walk(unsigned seed, int steps, unsigned keep, bool truncates)
     assert_int_equal(s6_reader_start_tail(&r, d, 10, NULL), 0);
     w.last = cursor_of(&r);
     for (int i = 0; i < steps; i++) {
+        if (w.step != 0 && rand() % 2)
+            walk_rotate(&w, keep);
         switch (rand() % 10) {
         case 0:
         case 1:
             walk_rotate(&w, keep);
             break;
         case 2:
-            if (truncates)
+            if (truncates && w.step != 1)
                 walk_truncate(&w, &r, d);
             break;
         case 3:
@@ -468,6 +532,8 @@ static void walk(unsigned seed, int steps, unsigned keep, bool truncates)
             walk_write(&w);
         }
     }
+    while (w.step != 0)
+        walk_rotate(&w, keep);
     if (w.half)
         walk_write(&w);
     walk_read(&w, &r, d, 100000, false);
