@@ -74,7 +74,6 @@ void h2_stream_resume(struct h2_stream *s)
         return;
     if (s->held.len > 0) {
         _cleanup_(buf_done) struct buf b = s->held;
-        buf_init(&s->trailer_text, limits(s)->max_head);
         buf_init(&s->held, b.max);
         if (!s->deaf)
             exchange_feed(&s->x, b.data, b.len);

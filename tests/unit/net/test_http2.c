@@ -600,6 +600,37 @@ static void pause_resume(void **state BASE_UNUSED)
     rig_close(&r);
 }
 
+/* Trailers that come while the body is still held: told with the end, after it. */
+static void pause_trailers(void **state BASE_UNUSED)
+{
+    struct rig r;
+    struct client c;
+    open_rig(&r, NULL);
+    client_open(&c, &r, true);
+    const nghttp2_nv nv[] = {NV(":method", "POST"), NV(":scheme", "http"), NV(":path", "/later"),
+                             NV("host", "h")};
+    const nghttp2_nv tr[] = {NV("checksum", "xyz")};
+    static const char data[40000];
+    app.paused = true;
+    struct upload u = {.p = data, .left = sizeof(data), .keep_open = true};
+    struct answer *a = ask_nv(&c, nv, ARRAY_LEN(nv), &u);
+    client_run(&c, 50, NULL);
+    assert_true(app.body > 0 && app.body < sizeof(data));
+    nghttp2_submit_trailer(c.s, a->id, tr, 1);
+    client_run(&c, 50, NULL);
+    assert_int_equal(app.ends, 0);
+    app.paused = false;
+    exchange_resume(app.x);
+    client_run(&c, 50, NULL);
+    assert_int_equal(app.body, sizeof(data));
+    assert_int_equal(app.ends, 1);
+    assert_string_equal(app.note, "checksum=xyz");
+    exchange_respond(app.x, &(struct http_response){.status = 200}, SLICE_LIT("ok"));
+    assert_true(client_run(&c, 2000, all_closed));
+    client_done(&c);
+    rig_close(&r);
+}
+
 /* A peer that gives no window: writing is refused at the limit, and goes on by `drained`. */
 static void back_pressure(void **state BASE_UNUSED)
 {
@@ -947,6 +978,7 @@ int main(void)
         cmocka_unit_test(uploads),
         cmocka_unit_test(upload_over_limit),
         cmocka_unit_test(pause_resume),
+        cmocka_unit_test(pause_trailers),
         cmocka_unit_test(back_pressure),
         cmocka_unit_test(peer_resets),
         cmocka_unit_test(rapid_reset),
