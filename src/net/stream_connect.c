@@ -151,18 +151,24 @@ static int open_socket(struct stream *s, struct stream_connecting *c)
     return 0;
 }
 
-/* Tries the present address; after a failure the next one. */
-static void try_next(struct stream *s)
+/* A new socket under the old number, which keeps the poll handle valid. 0 or an errno. */
+static int swap_socket(struct stream *s, struct stream_connecting *c)
 {
-    struct stream_connecting *c = s->connecting;
+    if (s->fd < 0)
+        return 0; /* the address before had none */
+    int fd = make_socket(s, c);
+    if (fd < 0)
+        return errno;
+    uv_poll_stop(&s->poll);
+    s->events = 0;
+    int code = dup3(fd, s->fd, O_CLOEXEC) < 0 ? errno : 0;
+    close(fd);
+    return code;
+}
 
-    if (s->fd < 0) {
-        int code = open_socket(s, c);
-        if (code != 0) {
-            fail(c, code);
-            return;
-        }
-    }
+/* 0: connected, or it will be told; an errno: this address is none for us. */
+static int try_address(struct stream *s, struct stream_connecting *c)
+{
     if (connect(s->fd, &c->to.any, c->to_len) == 0 || errno == EISCONN) {
         s->tell_ready = true;
         loop_post(s->loop, &s->task);
@@ -173,8 +179,36 @@ static void try_next(struct stream *s)
         c->retrying = true;
         loop_timer_start(&c->timer, RETRY_MS, 0);
     } else {
-        fail(c, errno);
+        return errno;
     }
+    return 0;
+}
+
+/* Tries the present address; one that fails at once (no route, no such family) is followed by the
+ * next one. */
+static void try_next(struct stream *s)
+{
+    struct stream_connecting *c = s->connecting;
+    int code;
+
+    for (;;) {
+        bool opened = s->fd >= 0;
+        code = opened ? 0 : open_socket(s, c);
+        if (!opened && code != 0 && code != EAFNOSUPPORT)
+            break; /* no descriptor, no memory: the others need them as well */
+        if (code == 0)
+            code = try_address(s, c);
+        if (code == 0)
+            return;
+        if (!next_address(c))
+            break;
+        int swapped = swap_socket(s, c);
+        if (swapped != 0) {
+            code = swapped;
+            break;
+        }
+    }
+    fail(c, code);
 }
 
 void stream_connecting_event(struct stream *s)
@@ -195,18 +229,9 @@ void stream_connecting_event(struct stream *s)
         fail(c, code);
         return;
     }
-    /* The same descriptor number keeps the poll handle valid for the next address. */
-    int fd = make_socket(s, c);
-    if (fd < 0) {
-        fail(c, errno);
-        return;
-    }
-    uv_poll_stop(&s->poll);
-    s->events = 0;
-    int rc = dup3(fd, s->fd, O_CLOEXEC);
-    close(fd);
-    if (rc < 0)
-        fail(c, errno);
+    code = swap_socket(s, c);
+    if (code != 0)
+        fail(c, code);
     else
         try_next(s);
 }

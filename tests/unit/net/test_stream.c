@@ -1,5 +1,6 @@
 /* stream.c and its queue: order, limits, back-pressure, connecting, the end. */
 #include <fcntl.h>
+#include <netdb.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -389,6 +390,56 @@ static void test_connect_unix(void **state)
     rmdir(dir);
 }
 
+/* Stands in for the C library's: two addresses, of which the first cannot be reached at all. */
+static struct sockaddr_in name_addr[2];
+static struct addrinfo name_found[2];
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                struct addrinfo **ret)
+{
+    (void)node;
+    (void)hints;
+    for (int i = 0; i < 2; i++) {
+        name_addr[i] = (struct sockaddr_in){
+            .sin_family = AF_INET, .sin_port = htons((uint16_t)strtoul(service, NULL, 10))};
+        name_addr[i].sin_addr.s_addr = i == 0 ? INADDR_BROADCAST : htonl(INADDR_LOOPBACK);
+        name_found[i] = (struct addrinfo){.ai_family = AF_INET,
+                                          .ai_socktype = SOCK_STREAM,
+                                          .ai_addrlen = sizeof(name_addr[i]),
+                                          .ai_addr = (struct sockaddr *)&name_addr[i],
+                                          .ai_next = i == 0 ? &name_found[1] : NULL};
+    }
+    *ret = name_found;
+    return 0;
+}
+
+void freeaddrinfo(struct addrinfo *found)
+{
+    (void)found;
+}
+
+static void test_connect_next_address(void **state)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(a);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct stream_target t = {.host = "two.addresses"};
+    (void)state;
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, len), 0);
+    assert_int_equal(listen(fd, 10), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+    t.port = ntohs(a.sin_port);
+    assert_int_equal(connect_to(&t, 1000), 0);
+    settle(1000);
+    assert_int_equal(c.ready, 1);
+    finish();
+    close(fd);
+    assert_int_equal(connect_to(&t, 1000), 0);
+    settle(1000);
+    assert_int_equal(c.fail_sys, ECONNREFUSED); /* the last address tells */
+    finish();
+}
+
 static void test_connect_full_backlog(void **state)
 {
     char path[] = "/tmp/gantry-backlog.sock";
@@ -488,6 +539,7 @@ int main(void)
         T(test_peer),
         T(test_out_of_memory),
         T(test_connect_unix),
+        T(test_connect_next_address),
         T(test_connect_full_backlog),
         T(test_connect_tcp),
         T(test_connect_out_of_memory),
