@@ -243,13 +243,17 @@ static bool has_place(struct client_pool *p)
 /* Puts a call on an idle connection, or on a new one. The call is not in a list. */
 static int give_place(struct client_pool *p, struct client_call *c, struct slice body, struct err *e)
 {
-    int r = ERR_GONE;
+    struct err left = {.code = ERR_GONE}; /* those who left are no failure of the call */
 
-    while (r == ERR_GONE && !list_empty(&p->idle))
-        r = client_conn_send(CONTAINER_OF(p->idle.next, struct client_conn, idle), c, body, e);
-    if (r == ERR_GONE)
-        r = client_conn_open(p, c, body, e);
-    return r;
+    while (left.code == ERR_GONE && !list_empty(&p->idle)) {
+        left.code = 0;
+        (void)client_conn_send(CONTAINER_OF(p->idle.next, struct client_conn, idle), c, body, &left);
+    }
+    if (left.code == ERR_GONE)
+        return client_conn_open(p, c, body, e);
+    if (left.code != 0 && e != NULL)
+        *e = left;
+    return left.code;
 }
 
 static void arm_waiting(struct client_pool *p)

@@ -3,6 +3,7 @@
 #include "net/client_priv.h"
 
 #include "base/mem.h"
+#include "net/stream_priv.h"
 #include <string.h>
 
 enum { STASH_MAX = 8 << 20, STASH_KEEP = 4096, QUEUE_EXTRA = 64 << 10 };
@@ -355,7 +356,12 @@ int client_conn_send(struct client_conn *k, struct client_call *c, struct slice 
     }
     if (need > QUEUE_DEFAULT)
         stream_set_limits(k->stream, need, QUEUE_EXTRA);
+    uint64_t sent = stream_sent(k->stream);
     r = stream_writev(k->stream, parts, body.len > 0 ? 2 : 1);
+    /* The peer of a reused connection had left, and not a byte went out: any request may go
+     * elsewhere. Unix sockets tell this at once. */
+    if (r == 0 && k->uses > 0 && stream_closing(k->stream) && stream_sent(k->stream) == sent)
+        r = ERR_GONE;
     /* A connect that failed at once: `failed` will tell why (no such socket, refused), from the loop. */
     if (r == ERR_GONE && k->sm.state == CONN_CONNECTING)
         r = 0;

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 /* after the above */
 #include <cmocka.h>
 
@@ -301,6 +302,31 @@ static void test_retry(void **state)
     client_rig_close(&rig);
 }
 
+/* The peer of an idle connection has left, and we have not heard it yet: nothing of a request goes
+ * out there, so even one that must not be repeated is sent on a new connection. */
+static void test_reuse_meets_close(void **state)
+{
+    struct client_request post = {
+        .method = HTTP_METHOD_POST, .target = SLICE_LIT("/"), .body = SLICE_LIT("x")};
+    struct client_rig rig;
+    struct result r;
+    uv_os_fd_t fd;
+
+    (void)state;
+    client_rig_open(&rig, say_hi, NULL);
+    for (int i = 1; i <= 2; i++) {
+        result_init(&r, &rig);
+        assert_int_equal(result_send(&r, &post), 0);
+        expect_hi(&r);
+        result_free(&r);
+        assert_int_equal(rig.accepted, i);
+        assert_int_equal(client_pool_stats(rig.pool)->idle, 1);
+        assert_int_equal(uv_fileno((uv_handle_t *)&rig.last->pipe, &fd), 0);
+        assert_int_equal(shutdown(fd, SHUT_RDWR), 0);
+    }
+    client_rig_close(&rig);
+}
+
 /* Answers the first request, hangs up on every later one, on whatever connection. */
 static void first_ever(struct peer_conn *c, const char *text)
 {
@@ -517,6 +543,7 @@ int main(void)
         cmocka_unit_test(test_waiting_times_out), cmocka_unit_test(test_answer_times_out),
         cmocka_unit_test(test_no_peer),           cmocka_unit_test(test_closed_without_answer),
         cmocka_unit_test(test_retry),             cmocka_unit_test(test_retry_only_once),
+        cmocka_unit_test(test_reuse_meets_close),
         cmocka_unit_test(test_idle),              cmocka_unit_test(test_idle_surprises),
         cmocka_unit_test(test_not_reused),        cmocka_unit_test(test_pool_free_cancels),
         cmocka_unit_test(test_pool_free_in_callbacks), cmocka_unit_test(test_send_from_done),
