@@ -219,8 +219,6 @@ static int split_absolute(struct http_request *q, struct slice *path)
     q->host = (struct slice){path->p, n};
     path->p += n;
     path->len -= n;
-    if (path->len == 0 || path->p[0] == '?')
-        return 400;
     return 0;
 }
 
@@ -247,7 +245,7 @@ static int fill_target(struct http1_request *r)
         q->query = (struct slice){mark + 1, (size_t)(path.p + path.len - mark - 1)};
         path.len = (size_t)(mark - path.p);
     }
-    q->path = path;
+    q->path = path.len > 0 ? path : SLICE_LIT("/"); /* "http://host" (RFC 9110, 4.2.3) */
     return 0;
 }
 

@@ -428,6 +428,11 @@ static void test_targets(void **state)
     (void)state;
     TALK(&rig, "GET http://other:1/hello?a=b HTTP/1.1\r\n" HOST "\r\n");
     expect("hello");
+    /* The path is "/", which is nobody's here; it was not refused. */
+    TALK(&rig, "GET http://other HTTP/1.1\r\n" HOST "\r\n");
+    expect("500 Internal Server Error");
+    TALK(&rig, "GET http://other?a=/hello HTTP/1.1\r\n" HOST "\r\n");
+    expect("500 Internal Server Error");
     TALK(&rig, "GET http://u@other/hello HTTP/1.1\r\n" HOST "\r\n");
     expect("400 Bad Request");
     TALK(&rig, "GET hello HTTP/1.1\r\n" HOST "\r\n");
