@@ -158,15 +158,20 @@ struct agent *rest_agent(struct api_call *c)
     return a;
 }
 
-/* Host without its port, brackets of IPv6 kept. */
+/* Host without its port, brackets of IPv6 kept; all of it if what follows the name is no port. */
 static struct slice host_name(struct slice h)
 {
-    if (h.len > 0 && h.p[0] == '[') {
-        const char *end = memchr(h.p, ']', h.len);
-        return end ? (struct slice){h.p, (size_t)(end - h.p) + 1} : h;
+    const char *end = h.len > 0 ? memchr(h.p, h.p[0] == '[' ? ']' : ':', h.len) : NULL;
+    if (end == NULL)
+        return h;
+    struct slice name = {h.p, (size_t)(end - h.p) + (h.p[0] == '[')};
+    if (name.len < h.len && h.p[name.len] != ':')
+        return h;
+    for (size_t i = name.len + 1; i < h.len; i++) {
+        if (h.p[i] < '0' || h.p[i] > '9')
+            return h;
     }
-    const char *colon = h.len > 0 ? memchr(h.p, ':', h.len) : NULL;
-    return colon ? (struct slice){h.p, (size_t)(colon - h.p)} : h;
+    return name;
 }
 
 static bool is_address(struct slice h)

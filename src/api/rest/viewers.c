@@ -289,7 +289,7 @@ void rest_ping(void *ctx)
         if (v->x == NULL)
             continue;
         int rc = sse_ping(v->x);
-        if (rc != 0 && rc != ERR_GONE)
+        if (rc == ERR_LIMIT || rc == ERR_NO_MEMORY) /* else it has ended already */
             viewer_cut(v, rc);
     }
 }

@@ -446,7 +446,8 @@ static void host_names(void **state)
                  {"127.9.9.9:80", true},    {"[::1]:80", true},      {"robot.local", true},
                  {"Robot.Local:99", true},  {"named:8081", true},    {"named:8082", false},
                  {"named", false},          {"evil.example", false}, {"127.evil.example", false},
-                 {"localhost.evil", false}, {"10.0.0.1", false},     {"[::2]", false}};
+                 {"localhost.evil", false}, {"10.0.0.1", false},     {"[::2]", false},
+                 {"localhost:", true},      {"localhost:80.evil", false}, {"[::1].evil", false}};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         struct client_pool *p = NULL;
         struct client_options o = {.target = {.host = "127.0.0.1", .port = port},
