@@ -225,7 +225,7 @@ static const struct schema_field limits_fields[] = {
     SIZE(max_head, 256, MIB, "16k", "Request line and header block"),
     COUNT(max_headers, 10000, "100", "Header lines"),
     SIZE(max_target, 64, MIB, "8k", "Request target"),
-    SIZE(max_body, 0, GIB, "1M", "Request body"),
+    SIZE(max_body, 1, GIB, "1M", "Request body"),
     SIZE(max_queue, 4 * KIB, GIB, "1M", "Waiting for a client that does not read"),
     COUNT(max_streams, 10000, "100", "HTTP/2 streams of a connection"),
     COUNT(max_pipelined, 10000, "64", "HTTP/1.1 answers waiting for an earlier one"),
