@@ -237,6 +237,7 @@ static const struct schema_field limits_fields[] = {
     COUNT(max_connections, 1000000, "10000", "Connections in all"),
     COUNT(max_viewers, 1000000, "10000", "Log viewers in all"),
     SIZE(ws_queue, 4 * KIB, GIB, "1M", "Waiting for a log viewer; one that exceeds it is cut"),
+    SIZE(ws_message, 128, 64 * MIB, "64k", "One message of a WebSocket client"),
 };
 static const struct schema limits_schema = SCHEMA(config_limits, limits_fields, .name = "Limits");
 

@@ -21,7 +21,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { SIGNALS = 3, MAX_FILES = 65536, STOP_STEP_MS = 20 };
+enum { SIGNALS = 3, MAX_FILES = 65536, FILES_KEPT = 512, STOP_STEP_MS = 20 };
 
 struct daemon {
     const struct config *c;
@@ -104,8 +104,20 @@ static int make_rest(struct daemon *d, struct err *e)
                              .n_hosts = c->http.hosts.count,
                              .max_body = (size_t)c->http.limits.max_body,
                              .ws_queue = (size_t)c->http.limits.ws_queue,
+                             .ws_message = (size_t)c->http.limits.ws_message,
                              .max_viewers = (size_t)c->http.limits.max_viewers};
     return rest_new(&d->rest, &o, e);
+}
+
+/* Clients must not take the descriptors that agents and the engine are asked through. */
+static size_t most_connections(size_t wanted)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur < 4)
+        return wanted;
+    size_t kept = r.rlim_cur / 4 < FILES_KEPT ? (size_t)r.rlim_cur / 4 : FILES_KEPT;
+    size_t most = (size_t)r.rlim_cur - kept;
+    return wanted < most ? wanted : most;
 }
 
 static int make_server(struct daemon *d, struct err *e)
@@ -124,7 +136,7 @@ static int make_server(struct daemon *d, struct err *e)
                    .body_ms = (uint64_t)l->body,
                    .idle_ms = (uint64_t)l->idle,
                    .write_ms = (uint64_t)l->write},
-        .max_connections = (size_t)l->max_connections,
+        .max_connections = most_connections((size_t)l->max_connections),
         .server_name = "gantry",
     };
     return server_new(&d->server, d->loop, &o, e);
@@ -175,8 +187,8 @@ static void stop(struct daemon *d, int signum)
 {
     d->asked++;
     if (d->asked > 2 && !d->parts_gone) {
-        /* Asked for the third time: socket files are all that would stay behind. */
-        listeners_unlink(&d->listeners);
+        /* Asked for the third time. The socket files went when the listeners were closed; one that
+         * is there by now is somebody else's. */
         LOG(WARN, "gantryd", "stop-exit", "asked to stop once more, ending",
             LF_INT("signal", signum));
         _exit(128 + signum);

@@ -67,15 +67,12 @@ static int make_tls(struct listeners *l, struct loop *loop, const struct config_
     return rc == 0 ? 0 : err_set(e, rc, "cannot watch \"%s\"", t->cert);
 }
 
-static int listen_on(struct listeners *l, struct server *s, const struct listener_options *o,
-                     struct err *e)
+static int listen_on(struct server *s, const struct listener_options *o, struct err *e)
 {
     struct listener *li;
     int rc = server_listen(s, o, &li, e);
     if (rc != 0)
         return rc;
-    if (o->unix_path != NULL)
-        l->unix_paths[l->n_unix++] = o->unix_path;
     LOG(INFO, "gantryd", "listening", "listening", LF_STR("address", listener_address(li)));
     return 0;
 }
@@ -97,7 +94,7 @@ static int open_one(struct listeners *l, struct loop *loop, struct server *s,
         o->unix_mode = mode;
         o->host = a.unix_path ? NULL : a.host;
         o->port = a.port;
-        rc = listen_on(l, s, o, e);
+        rc = listen_on(s, o, e);
     }
     if (rc != 0)
         err_wrap(e, "cannot listen on \"%s\"", c->address);
@@ -131,7 +128,7 @@ static int open_default(struct listeners *l, struct server *s, struct listener_o
 {
     o->host = DEFAULT_HOST;
     o->port = DEFAULT_PORT;
-    int rc = listen_on(l, s, o, e);
+    int rc = listen_on(s, o, e);
     if (rc != 0) {
         err_wrap(e, "cannot listen on \"%s:%d\"", DEFAULT_HOST, DEFAULT_PORT);
         return rc;
@@ -141,7 +138,7 @@ static int open_default(struct listeners *l, struct server *s, struct listener_o
     o->host = NULL;
     o->unix_path = l->default_unix;
     o->unix_mode = DEFAULT_MODE;
-    if (!ok || listen_on(l, s, o, &ue) != 0)
+    if (!ok || listen_on(s, o, &ue) != 0)
         LOG(WARN, "gantryd", "no-unix-socket", "going on without the default Unix socket",
             LF_ERR(&ue));
     return 0;
@@ -171,12 +168,6 @@ void listeners_reload(struct listeners *l)
         (void)tls_context_reload(l->tls[i], &e);
         tls_report(NULL, &e);
     }
-}
-
-void listeners_unlink(const struct listeners *l)
-{
-    for (size_t i = 0; i < l->n_unix; i++)
-        (void)unlink(l->unix_paths[i]);
 }
 
 void listeners_done(struct listeners *l)

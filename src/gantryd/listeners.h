@@ -10,8 +10,7 @@
 
 struct listeners {
     struct tls_context *tls[LISTENERS_MAX];
-    const char *unix_paths[LISTENERS_MAX]; /* of sockets that were made; borrowed */
-    size_t n_tls, n_unix;
+    size_t n_tls;
     char default_unix[256];
 };
 
@@ -23,8 +22,6 @@ int listeners_open(struct listeners *l, struct loop *loop, struct server *s,
                    void *ctx, struct err *e);
 /* Reads all TLS files again, and logs how that went. */
 void listeners_reload(struct listeners *l);
-/* Removes the socket files, for an end without goodbyes. */
-void listeners_unlink(const struct listeners *l);
 void listeners_done(struct listeners *l);
 
 #endif

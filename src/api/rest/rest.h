@@ -26,6 +26,7 @@ struct rest_options {
     size_t n_hosts;
     size_t max_body;    /* of a request; 0: 1 MiB */
     size_t ws_queue;    /* bytes waiting for one WebSocket; 0: 1 MiB */
+    size_t ws_message;  /* of one message of a WebSocket client; 0: 64 KiB */
     size_t max_viewers; /* log viewers at a time; 0: 10,000. More get 503 */
 };
 

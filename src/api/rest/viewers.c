@@ -262,7 +262,7 @@ bool rest_upgrade(void *app, struct exchange *x, struct slice path)
         refuse(x, 503, SLICE_LIT("{\"error\":\"No more WebSockets at present\",\"detail\":null}"));
         return true;
     }
-    struct ws_options o = {.max_queue = r->o.ws_queue};
+    struct ws_options o = {.max_queue = r->o.ws_queue, .max_message = r->o.ws_message};
     if (ws_accept(x, &o, &ws_viewer, v, &v->ws) != 0)
         viewer_free(v); /* it has been answered */
     else
