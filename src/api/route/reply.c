@@ -1,5 +1,6 @@
 /* Answers, and the life of a call that is answered later. */
 #include "api/route/route_priv.h"
+#include "base/log.h"
 
 #include <stdarg.h>
 #include <string.h>
@@ -54,6 +55,10 @@ void reply_send(struct call *k, const struct http_response *r, struct slice body
         call_settle(k);
         return;
     }
+    const struct http_request *q = exchange_request(x);
+    LOG(DEBUG, "api", "answered", "answered", LF_STR("request", exchange_id(x)),
+        LF_SLICE("method", q->method_text), LF_SLICE("path", q->path), LF_INT("status", r->status),
+        LF_STR("peer", exchange_peer(x)->text));
     /* A failure here is the transport's to tell: it tried a bare 503, or the peer has gone. With a
      * user set, `closed` follows and frees the call, so k is not touched after this line. */
     (void)exchange_respond(x, r, body);
