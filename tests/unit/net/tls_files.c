@@ -17,7 +17,7 @@ static char dir[32];
 
 const char *tls_file(const char *name)
 {
-    static char ring[8][96];
+    static char ring[64][96];
     static unsigned at;
     char *p = ring[at++ % ARRAY_LEN(ring)];
 

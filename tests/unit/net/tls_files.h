@@ -16,7 +16,7 @@
  * False if the openssl command fails. */
 bool tls_files_make(void);
 void tls_files_remove(void);
-/* Path of a file in the folder; the last eight results stay valid. */
+/* Path of a file in the folder; the last 64 results stay valid. */
 const char *tls_file(const char *name);
 /* Copies one file of the folder over another, by rename. */
 bool tls_file_copy(const char *from, const char *to);
