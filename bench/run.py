@@ -267,11 +267,11 @@ def main():
     with tempfile.TemporaryDirectory(prefix="gantry-bench-") as tmp:
         st = harness.Stack(pathlib.Path(tmp))
         st.extra_config = "  limits:\n    max_connections: 12000\n    idle: 600s\n"
-        st.start()
-        # Services that make processes all the time would be measured too.
-        for name in ("crasher", "stubborn", "ticker"):
-            subprocess.run(["s6-svc", "-dk", str(st.tree.scandir / name)], check=True)
         try:
+            st.start()
+            # Services that make processes all the time would be measured too.
+            for name in ("crasher", "stubborn", "ticker"):
+                subprocess.run(["s6-svc", "-dk", str(st.tree.scandir / name)], check=True)
             for name in chosen:
                 (pathlib.Path(tmp) / name).mkdir()
                 PARTS[name](st, pathlib.Path(tmp) / name)

@@ -65,12 +65,12 @@ static bool read_int(struct json_flat *f, int64_t *ret)
     f->p += minus;
     const char *from = f->p;
     int64_t v = 0;
-    while (f->p < f->end && *f->p >= '0' && *f->p <= '9' && f->p - from < 19)
+    while (f->p < f->end && *f->p >= '0' && *f->p <= '9' && f->p - from < 18)
         v = v * 10 + (*f->p++ - '0');
     size_t n = (size_t)(f->p - from);
-    if (n == 0 || n > 18 || (n > 1 && *from == '0'))
+    if (n == 0 || (n > 1 && *from == '0'))
         return false;
-    if (f->p < f->end && (*f->p == '.' || *f->p == 'e' || *f->p == 'E'))
+    if (f->p < f->end && (*f->p == '.' || *f->p == 'e' || *f->p == 'E' || (*f->p >= '0' && *f->p <= '9')))
         return false;
     *ret = minus ? -v : v;
     return true;
