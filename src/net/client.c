@@ -82,7 +82,6 @@ void client_call_recycle(struct client_call *c)
 
 void client_call_tell(struct client_call *c, const struct err *e)
 {
-    const struct client_response *r = c->answer.head_done ? &c->response : NULL;
     struct slice body = c->whole.len > 0 ? (struct slice){c->whole.data, c->whole.len} : c->piece;
 
     sm_move(&c->sm, CALL_FREE, c->pool->name);
@@ -91,7 +90,7 @@ void client_call_tell(struct client_call *c, const struct err *e)
     if (c->fetch == NULL)
         c->user.done(c->ctx, e);
     else if (e->code == 0)
-        c->fetch(c->ctx, e, r->status, r, body);
+        c->fetch(c->ctx, e, c->response.status, &c->response, body);
     else
         c->fetch(c->ctx, e, 0, NULL, (struct slice){NULL, 0});
     client_call_recycle(c);
