@@ -234,7 +234,9 @@ static int load_authorities(const struct tls_context *c, SSL_CTX *ctx, struct er
     if (r != 0)
         return r;
     for (X509 *ca; (ca = PEM_read_bio_X509(bio, NULL, no_password, NULL)) != NULL; n++) {
-        bool ok = X509_STORE_add_cert(store, ca) == 1 &&
+        /* Its extensions are read now: when memory fails OpenSSL while it reads them in the middle
+         * of a handshake, it takes them for invalid from then on. */
+        bool ok = X509_check_purpose(ca, -1, 0) == 1 && X509_STORE_add_cert(store, ca) == 1 &&
                   (!c->server || SSL_CTX_add_client_CA(ctx, ca) == 1);
 
         X509_free(ca);
@@ -339,6 +341,8 @@ static int build(struct tls_context *c, SSL_CTX **ret, struct err *e)
         }
     }
     ERR_clear_error();
+    if (r == 0 && c->server && !tls_warm(ctx))
+        r = err_set(e, ERR_NO_MEMORY, "TLS context: out of memory");
     if (r == 0)
         *ret = STEAL(ctx);
     return r;

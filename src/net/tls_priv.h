@@ -6,6 +6,12 @@
 #include "net/tls.h"
 
 struct tls_session;
+struct ssl_ctx_st; /* OpenSSL's SSL_CTX */
+
+/* Goes through whole handshakes in memory, 1.3 and 1.2, with the process's first server context, so
+ * that nothing of OpenSSL is left to be made at first use. Whether they succeed depends on the pair
+ * and tells nothing. False: no memory for it. */
+bool tls_warm(struct ssl_ctx_st *server);
 
 /* stream.c calls these through tls_context_session_ops(), so that it links without OpenSSL. */
 struct tls_session_ops {
