@@ -41,14 +41,14 @@ struct daemon {
     int asked; /* how often we were told to stop */
 };
 
-/* As many open files as allowed, up to what the loop can watch without asking for memory. */
+/* As many open files as allowed, but no more than the loop can watch without asking for memory. */
 static void raise_file_limit(void)
 {
     struct rlimit r;
     if (getrlimit(RLIMIT_NOFILE, &r) != 0)
         return;
     rlim_t want = r.rlim_max > MAX_FILES ? MAX_FILES : r.rlim_max;
-    if (r.rlim_cur >= want)
+    if (r.rlim_cur == want)
         return;
     r.rlim_cur = want;
     (void)setrlimit(RLIMIT_NOFILE, &r); /* the old limit serves too, with fewer connections */
