@@ -60,7 +60,7 @@ asan() {
 valgrind_() {
     say "unit tests under valgrind"
     setup build-test || { count "build of build-test" 1; return; }
-    tests build-test --suite unit --timeout-multiplier 20 \
+    GANTRY_UNDER_VALGRIND=1 tests build-test --suite unit --timeout-multiplier 20 \
         --wrap 'valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect --track-fds=no'
 }
 
