@@ -137,7 +137,8 @@ static void on_body(void *ctx, const char *p, size_t n)
             c->user.body(c->ctx, p, n);
         return;
     }
-    /* A body in one piece is handed over where it lies. Failures stick in `whole` and end the call. */
+    /* A body in one piece is handed over where it lies. Failures stick in `whole` and end the call.
+     */
     if (c->piece.len == 0 && c->whole.len == 0) {
         if (n < c->whole_max)
             (void)buf_reserve(&c->whole, c->whole_max);
@@ -185,7 +186,8 @@ static int add_headers(struct buf *b, const struct client_request *r, struct err
         const struct http_header *h = &r->headers[i];
 
         if (!name_is_clean(h->name) || !value_is_clean(h->value))
-            return err_set(e, ERR_INVALID, "header \"%.*s\" cannot be sent", (int)h->name.len, h->name.p);
+            return err_set(e, ERR_INVALID, "header \"%.*s\" cannot be sent", (int)h->name.len,
+                           h->name.p);
         buf_add(b, h->name.p, h->name.len);
         buf_addlit(b, ": ");
         buf_add(b, h->value.p, h->value.len);
@@ -208,7 +210,8 @@ static int format_head(struct client_call *c, const struct client_request *r, st
     if (method[0] == '\0' || r->method == HTTP_METHOD_CONNECT)
         return err_set(e, ERR_INVALID, "a method that cannot be sent");
     if (!target_is_clean(r->target))
-        return err_set(e, ERR_INVALID, "target \"%.*s\" cannot be sent", (int)r->target.len, r->target.p);
+        return err_set(e, ERR_INVALID, "target \"%.*s\" cannot be sent", (int)r->target.len,
+                       r->target.p);
     if (r->body.p != NULL && !value_is_clean(slice_of(type)))
         return err_set(e, ERR_INVALID, "content type \"%s\" cannot be sent", type);
     buf_clear(b);
@@ -240,13 +243,15 @@ static bool has_place(struct client_pool *p)
 }
 
 /* Puts a call on an idle connection, or on a new one. The call is not in a list. */
-static int give_place(struct client_pool *p, struct client_call *c, struct slice body, struct err *e)
+static int give_place(struct client_pool *p, struct client_call *c, struct slice body,
+                      struct err *e)
 {
     struct err left = {.code = ERR_GONE}; /* those who left are no failure of the call */
 
     while (left.code == ERR_GONE && !list_empty(&p->idle)) {
         left.code = 0;
-        (void)client_conn_send(CONTAINER_OF(p->idle.next, struct client_conn, idle), c, body, &left);
+        (void)client_conn_send(CONTAINER_OF(p->idle.next, struct client_conn, idle), c, body,
+                               &left);
     }
     if (left.code == ERR_GONE)
         return client_conn_open(p, c, body, e);
@@ -407,7 +412,8 @@ static void set_limits(struct client_pool *p, const struct client_options *o)
     p->connect_ms = o->connect_ms > 0 ? o->connect_ms : 5000;
 }
 
-int client_pool_new(struct client_pool **ret, struct loop *l, const struct client_options *o, struct err *e)
+int client_pool_new(struct client_pool **ret, struct loop *l, const struct client_options *o,
+                    struct err *e)
 {
     struct client_pool *p;
     int r = check_options(o, e);
@@ -433,7 +439,8 @@ int client_pool_new(struct client_pool **ret, struct loop *l, const struct clien
         p->host_name = mem_strdup(o->target.host);
         snprintf(p->name, sizeof(p->name), "%s:%u", o->target.host, o->target.port);
     }
-    p->target = (struct stream_target){.unix_path = p->unix_path, .host = p->host_name, .port = o->target.port};
+    p->target = (struct stream_target){
+        .unix_path = p->unix_path, .host = p->host_name, .port = o->target.port};
     if (o->target.tls != NULL)
         stream_tls_hold(p->target.tls = o->target.tls);
     if ((p->unix_path == NULL && p->host_name == NULL) || p->common.err != 0) {
@@ -460,7 +467,7 @@ void client_pool_free(struct client_pool *p)
         stop_waiting(c);
         client_call_finish(c, &e);
     }
-    LIST_FOR(n, &p->conns) {
+    LIST_FOR (n, &p->conns) {
         struct client_conn *k = CONTAINER_OF(n, struct client_conn, link);
         struct client_call *c = k->call;
         client_conn_close(k);
@@ -504,8 +511,9 @@ static void prepare(struct client_call *c, const struct client_request *r, void 
     answer_begin(&c->answer, r->method == HTTP_METHOD_HEAD, c->pool->max_head, max_body);
 }
 
-static int send_call(struct client_pool *p, const struct client_request *r, const struct client_user *u,
-                     client_fetch_fn fetch, void *ctx, struct client_call **ret, struct err *e)
+static int send_call(struct client_pool *p, const struct client_request *r,
+                     const struct client_user *u, client_fetch_fn fetch, void *ctx,
+                     struct client_call **ret, struct err *e)
 {
     struct client_call *c;
     int rc;
@@ -544,8 +552,8 @@ int client_send(struct client_pool *p, const struct client_request *r, const str
     return send_call(p, r, u, NULL, ctx, ret, e);
 }
 
-int client_fetch(struct client_pool *p, const struct client_request *r, client_fetch_fn fn, void *ctx,
-                 struct client_call **ret, struct err *e)
+int client_fetch(struct client_pool *p, const struct client_request *r, client_fetch_fn fn,
+                 void *ctx, struct client_call **ret, struct err *e)
 {
     return send_call(p, r, NULL, fn, ctx, ret, e);
 }

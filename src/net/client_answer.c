@@ -10,7 +10,10 @@ enum { TEXT_KEEP = 4096 };
 
 enum head_line { LINE_STATUS, LINE_START, LINE_TEXT, LINE_CR, LINE_LAST_CR, LINE_DONE };
 
-static struct answer *of(llhttp_t *p) { return p->data; }
+static struct answer *of(llhttp_t *p)
+{
+    return p->data;
+}
 
 /* Refuses the answer: the parser stops with the value. */
 static int refuse(struct answer *a, int code, const char *why)
@@ -31,7 +34,9 @@ static int add_text(struct answer *a, const char *p, size_t n)
 static int add_trailer(struct answer *a, size_t n)
 {
     a->head_seen += n;
-    return a->head_seen <= a->text.max ? 0 : refuse(a, ERR_LIMIT, "the answer's trailers are too large");
+    return a->head_seen <= a->text.max
+               ? 0
+               : refuse(a, ERR_LIMIT, "the answer's trailers are too large");
 }
 
 static int grow_headers(struct answer *a)
@@ -157,8 +162,8 @@ static const struct http_header *find_one(const struct answer *a, const char *na
     return h;
 }
 
-/* Whether the length of the body has one meaning (RFC 9112, 6.3). Looks at the headers themselves, not
- * only at what the parser made of them: it passes over empty values. */
+/* Whether the length of the body has one meaning (RFC 9112, 6.3). Looks at the headers themselves,
+ * not only at what the parser made of them: it passes over empty values. */
 static int check_framing(struct answer *a, bool no_body)
 {
     const llhttp_t *p = &a->parser;
@@ -170,7 +175,8 @@ static int check_framing(struct answer *a, bool no_body)
         return refuse(a, ERR_PROTOCOL, "the answer has both a length and a transfer coding");
     if (te != NULL && p->http_minor == 0)
         return refuse(a, ERR_PROTOCOL, "an HTTP/1.0 answer with a transfer coding");
-    if (te != NULL && (many_te || !slice_eq_nocase(te->value, SLICE_LIT("chunked")) || (p->flags & F_CHUNKED) == 0))
+    if (te != NULL && (many_te || !slice_eq_nocase(te->value, SLICE_LIT("chunked")) ||
+                       (p->flags & F_CHUNKED) == 0))
         return refuse(a, ERR_PROTOCOL, "the answer's transfer coding is not \"chunked\"");
     if (cl != NULL && (many_cl || (p->flags & F_CONTENT_LENGTH) == 0))
         return refuse(a, ERR_PROTOCOL, "the answer's length is not a number");
@@ -360,8 +366,9 @@ static int next_line(int line, char c)
     }
 }
 
-/* How many of the bytes the parser may have: up to the head's end, or to the first byte that is out of
- * place (*bad), or to the limit (*bad too). The parser alone would take bare CR and LF for line ends. */
+/* How many of the bytes the parser may have: up to the head's end, or to the first byte that is out
+ * of place (*bad), or to the limit (*bad too). The parser alone would take bare CR and LF for line
+ * ends. */
 static size_t scan_head(struct answer *a, const char *p, size_t n, int *bad)
 {
     size_t room = a->text.max - a->head_seen, i = 0;
@@ -431,6 +438,7 @@ int answer_eof(struct answer *a, struct err *e)
         a->keep_alive = false;
         return 0;
     }
-    return err_set(e, ERR_GONE, a->started ? "the connection was closed in the middle of the answer"
-                                           : "the connection was closed without an answer");
+    return err_set(e, ERR_GONE,
+                   a->started ? "the connection was closed in the middle of the answer"
+                              : "the connection was closed without an answer");
 }

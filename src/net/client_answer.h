@@ -1,9 +1,9 @@
-/* client_answer.h: the parser of HTTP/1.x answers: bytes in, callbacks out, no socket. Only net/ and
- * the fuzz target include it.
+/* client_answer.h: the parser of HTTP/1.x answers: bytes in, callbacks out, no socket. Only net/
+ * and the fuzz target include it.
  *
- * Head, then body in pieces; informational answers (1xx) are skipped. An answer has one reading only:
- * both Content-Length and Transfer-Encoding, several lengths, codings other than "chunked", bare CR or
- * LF, folded lines and 101 are refused (RFC 9112, 2.2, 5.2, 6.1 and 6.3).
+ * Head, then body in pieces; informational answers (1xx) are skipped. An answer has one reading
+ * only: both Content-Length and Transfer-Encoding, several lengths, codings other than "chunked",
+ * bare CR or LF, folded lines and 101 are refused (RFC 9112, 2.2, 5.2, 6.1 and 6.3).
  */
 #ifndef GANTRY_CLIENT_ANSWER_H
 #define GANTRY_CLIENT_ANSWER_H
@@ -41,12 +41,12 @@ struct answer {
     struct http_header *headers;
     size_t n_headers, cap_headers;
     uint32_t reason_len;
-    size_t head_seen;   /* bytes of all heads so far; then of trailers and chunk extensions */
-    int line;           /* enum head_line: where in the head's lines the next byte is */
+    size_t head_seen; /* bytes of all heads so far; then of trailers and chunk extensions */
+    int line;         /* enum head_line: where in the head's lines the next byte is */
     size_t body_seen, max_body;
-    int informational;  /* 1xx so far */
+    int informational; /* 1xx so far */
     bool head_request;
-    bool started;       /* a byte of it has come */
+    bool started; /* a byte of it has come */
     bool head_done, complete, keep_alive, stopped;
     bool in_name, skip; /* skip: the present head is a 1xx */
     struct err error;   /* why a callback of the parser refused */

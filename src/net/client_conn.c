@@ -1,5 +1,5 @@
-/* client_conn.c: one connection of a client pool: sends a request, parses its answer, and is then idle
- * or closed. */
+/* client_conn.c: one connection of a client pool: sends a request, parses its answer, and is then
+ * idle or closed. */
 #include "net/client_priv.h"
 
 #include "base/mem.h"
@@ -17,12 +17,13 @@ static const struct sm_state conn_states[] = {
     [CONN_IDLE] = {"idle", TO(CONN_BUSY) | TO(CONN_CLOSING), false},
     [CONN_CLOSING] = {"closing", 0, true},
 };
-static const struct sm_table conn_table = {"client-connection", conn_states, ARRAY_LEN(conn_states)};
+static const struct sm_table conn_table = {"client-connection", conn_states,
+                                           ARRAY_LEN(conn_states)};
 
 /* ---- deadlines ------------------------------------------------------------------------------- */
 
-/* The timer is left running when a deadline moves away, which is the usual case: it looks again when
- * it fires. So a call costs no timer operation at all. */
+/* The timer is left running when a deadline moves away, which is the usual case: it looks again
+ * when it fires. So a call costs no timer operation at all. */
 static void set_deadline(struct client_conn *k, uint64_t after_ms)
 {
     uint64_t now = loop_now_ms(k->pool->loop);
@@ -50,7 +51,8 @@ static struct client_call *take_call(struct client_conn *k)
 
 static bool may_retry(const struct client_conn *k, const struct client_call *c, int code)
 {
-    return code == ERR_GONE && k->uses > 1 && c->may_retry && !c->answer.started && !k->pool->closing;
+    return code == ERR_GONE && k->uses > 1 && c->may_retry && !c->answer.started &&
+           !k->pool->closing;
 }
 
 /* The connection is of no use any more; e says why, to its call if it has one. */
@@ -97,7 +99,8 @@ static void on_timer(void *ctx)
         return;
     }
     if (k->call->answer.head_done)
-        err_set(&e, ERR_TIMEOUT, "the answer stopped for %llu ms", (unsigned long long)k->call->idle_ms);
+        err_set(&e, ERR_TIMEOUT, "the answer stopped for %llu ms",
+                (unsigned long long)k->call->idle_ms);
     else
         err_set(&e, ERR_TIMEOUT, "no answer within %llu ms",
                 (unsigned long long)k->call->first_byte_ms);
@@ -362,7 +365,8 @@ int client_conn_send(struct client_conn *k, struct client_call *c, struct slice 
      * elsewhere. Unix sockets tell this at once. */
     if (r == 0 && k->uses > 0 && stream_closing(k->stream) && stream_sent(k->stream) == sent)
         r = ERR_GONE;
-    /* A connect that failed at once: `failed` will tell why (no such socket, refused), from the loop. */
+    /* A connect that failed at once: `failed` will tell why (no such socket, refused), from the
+     * loop. */
     if (r == ERR_GONE && k->sm.state == CONN_CONNECTING)
         r = 0;
     if (r != 0) {

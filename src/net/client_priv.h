@@ -1,7 +1,7 @@
 /* client_priv.h: pool, calls and connections of the HTTP client. Only client.c and client_conn.c.
  *
- * A call is in exactly one place: waiting for a connection, active on one, finished (its `done` comes
- * from the loop), or in the pool's list of free ones. A connection serves one call at a time.
+ * A call is in exactly one place: waiting for a connection, active on one, finished (its `done`
+ * comes from the loop), or in the pool's list of free ones. A connection serves one call at a time.
  */
 #ifndef GANTRY_CLIENT_PRIV_H
 #define GANTRY_CLIENT_PRIV_H
@@ -28,17 +28,17 @@ struct client_call {
     client_fetch_fn fetch; /* instead of user */
     void *ctx;
     struct answer answer;
-    struct buf head;        /* of the request, whole */
-    struct buf body;        /* a copy, only while waiting */
+    struct buf head; /* of the request, whole */
+    struct buf body; /* a copy, only while waiting */
     uint64_t first_byte_ms, idle_ms, wait_until_ms;
     bool may_retry, paused;
-    bool in_feed;           /* the parser is on the stack: not to be recycled */
-    bool dropped;           /* cancelled during in_feed */
+    bool in_feed;                    /* the parser is on the stack: not to be recycled */
+    bool dropped;                    /* cancelled during in_feed */
     struct client_response response; /* fetch: kept until done */
-    struct slice piece;     /* fetch: the body so far, still in the reader's buffer */
-    struct buf whole;       /* fetch: the body, once it came in several pieces */
+    struct slice piece;              /* fetch: the body so far, still in the reader's buffer */
+    struct buf whole;                /* fetch: the body, once it came in several pieces */
     size_t whole_max;
-    struct err error;       /* when finished */
+    struct err error; /* when finished */
 };
 
 enum conn_state { CONN_CONNECTING, CONN_BUSY, CONN_IDLE, CONN_CLOSING };
@@ -53,12 +53,12 @@ struct client_conn {
     struct stream *stream;
     struct client_call *call; /* NULL when idle or closing */
     struct loop_timer timer;
-    uint64_t deadline_ms;     /* UINT64_MAX: none */
-    uint64_t timer_ms;        /* when the timer fires; UINT64_MAX: it does not run */
-    uint64_t uses;            /* requests sent on it */
-    unsigned handles;         /* stream and timer not closed yet */
-    bool halted;              /* the parser stopped for a paused call; the rest is in stash */
-    bool eof;                 /* the peer's end came while halted */
+    uint64_t deadline_ms; /* UINT64_MAX: none */
+    uint64_t timer_ms;    /* when the timer fires; UINT64_MAX: it does not run */
+    uint64_t uses;        /* requests sent on it */
+    unsigned handles;     /* stream and timer not closed yet */
+    bool halted;          /* the parser stopped for a paused call; the rest is in stash */
+    bool eof;             /* the peer's end came while halted */
     struct buf stash;
     size_t stash_off;
 };
@@ -68,8 +68,9 @@ struct client_pool {
     struct loop *loop;
     struct stream_target target; /* owned strings, a reference on tls */
     char *unix_path, *host_name;
-    struct buf common; /* the part of each head after the target: version, Host, User-Agent, Accept */
-    char name[160];    /* of the peer, for errors */
+    struct buf
+        common;     /* the part of each head after the target: version, Host, User-Agent, Accept */
+    char name[160]; /* of the peer, for errors */
     size_t max_connections, max_waiting, max_idle, max_head;
     uint64_t idle_ms, connect_ms;
     struct list_node conns, idle, waiting, finished, resumed, free_calls;
@@ -85,10 +86,12 @@ extern const struct answer_user client_answer_user; /* client.c */
 /* ---- client_conn.c */
 
 /* Connects and hands the call over. On failure the call is nobody's. */
-int client_conn_open(struct client_pool *p, struct client_call *c, struct slice body, struct err *e);
-/* Sends the call on a connection that is idle or was just opened. On failure the call is nobody's and
- * the connection closed; ERR_GONE: the peer had left already. */
-int client_conn_send(struct client_conn *k, struct client_call *c, struct slice body, struct err *e);
+int client_conn_open(struct client_pool *p, struct client_call *c, struct slice body,
+                     struct err *e);
+/* Sends the call on a connection that is idle or was just opened. On failure the call is nobody's
+ * and the connection closed; ERR_GONE: the peer had left already. */
+int client_conn_send(struct client_conn *k, struct client_call *c, struct slice body,
+                     struct err *e);
 /* Separates call and connection and closes the latter. */
 void client_conn_close(struct client_conn *k);
 void client_conn_pause(struct client_conn *k, bool paused);

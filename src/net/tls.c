@@ -2,7 +2,8 @@
  *
  * A session reads from and writes to memory through a BIO of our own: what the peer sent is read in
  * place, without a copy and without a queue that could grow; what goes out waits in one buffer with
- * a maximum. A context builds its SSL_CTX anew for every load and swaps it only when all of it is good.
+ * a maximum. A context builds its SSL_CTX anew for every load and swaps it only when all of it is
+ * good.
  */
 #include "net/tls.h"
 
@@ -27,11 +28,11 @@
 #define TLS_CONTEXT_MAGIC 0x746c7363u
 #define TLS_SESSION_MAGIC 0x746c7373u
 
-#define TLS_FILE_MAX (1u << 20)        /* of a PEM file */
-#define TLS_OUT_MAX (64u << 20)        /* encrypted bytes that wait; the stream's queue is smaller */
-#define TLS_OUT_KEEP 4096u             /* memory an idle session may keep for them */
-#define TLS_RECORD 16384u              /* plain bytes of the largest record (RFC 8446, 5.1) */
-#define TLS_WATCHED 3                  /* cert, key, ca */
+#define TLS_FILE_MAX (1u << 20) /* of a PEM file */
+#define TLS_OUT_MAX (64u << 20) /* encrypted bytes that wait; the stream's queue is smaller */
+#define TLS_OUT_KEEP 4096u      /* memory an idle session may keep for them */
+#define TLS_RECORD 16384u       /* plain bytes of the largest record (RFC 8446, 5.1) */
+#define TLS_WATCHED 3           /* cert, key, ca */
 
 struct file_stamp {
     bool there;
@@ -156,10 +157,22 @@ static void wipe_buf(struct buf *b)
     buf_done(b);
 }
 
-static void bio_freep(BIO **b) { BIO_free(*b); }
-static void x509_freep(X509 **x) { X509_free(*x); }
-static void pkey_freep(EVP_PKEY **k) { EVP_PKEY_free(*k); }
-static void ssl_ctx_freep(SSL_CTX **c) { SSL_CTX_free(*c); }
+static void bio_freep(BIO **b)
+{
+    BIO_free(*b);
+}
+static void x509_freep(X509 **x)
+{
+    X509_free(*x);
+}
+static void pkey_freep(EVP_PKEY **k)
+{
+    EVP_PKEY_free(*k);
+}
+static void ssl_ctx_freep(SSL_CTX **c)
+{
+    SSL_CTX_free(*c);
+}
 
 /* The file's bytes as a BIO; the bytes stay in b. */
 static int pem_open(BIO **ret, struct buf *b, const char *path, struct err *e)
@@ -289,8 +302,9 @@ static int set_verification(struct tls_context *c, SSL_CTX *ctx, struct err *e)
     if (!c->server && !c->no_verify) {
         mode = SSL_VERIFY_PEER;
         X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-        if ((is_address(c->server_name) ? X509_VERIFY_PARAM_set1_ip_asc(param, c->server_name)
-                                        : X509_VERIFY_PARAM_set1_host(param, c->server_name, 0)) != 1)
+        if ((is_address(c->server_name)
+                 ? X509_VERIFY_PARAM_set1_ip_asc(param, c->server_name)
+                 : X509_VERIFY_PARAM_set1_host(param, c->server_name, 0)) != 1)
             return ssl_error(e, c->server_name);
     }
     SSL_CTX_set_verify(ctx, mode, NULL);
@@ -426,7 +440,8 @@ static void take_stamps(const struct tls_context *c, struct file_stamp out[TLS_W
     }
 }
 
-static bool stamps_equal(const struct file_stamp a[TLS_WATCHED], const struct file_stamp b[TLS_WATCHED])
+static bool stamps_equal(const struct file_stamp a[TLS_WATCHED],
+                         const struct file_stamp b[TLS_WATCHED])
 {
     for (size_t i = 0; i < TLS_WATCHED; i++) {
         if (a[i].there != b[i].there || a[i].mtime.tv_sec != b[i].mtime.tv_sec ||
@@ -534,7 +549,10 @@ struct tls_context *tls_context_ref(struct tls_context *c)
     return c;
 }
 
-static void timer_closed(void *arg) { context_free(arg); }
+static void timer_closed(void *arg)
+{
+    context_free(arg);
+}
 
 void tls_context_unref(struct tls_context *c)
 {
@@ -737,8 +755,8 @@ static int session_read(struct tls_session *s, struct buf *plain, bool *eof, str
     }
 }
 
-static int session_feed(struct tls_session *s, const char *p, size_t n, struct buf *plain, bool *eof,
-                        struct err *e)
+static int session_feed(struct tls_session *s, const char *p, size_t n, struct buf *plain,
+                        bool *eof, struct err *e)
 {
     int r = 0;
 

@@ -10,7 +10,8 @@ struct tls_context;
 
 /* Sends OpenSSL's allocations through mem.h and sets the library up. OpenSSL allows this only
  * before its first allocation, so programs that use TLS call it first thing; tls_context_new calls
- * it as well. 0, ERR_STATE (too late: OpenSSL keeps its own allocator, all else works), ERR_NO_MEMORY. */
+ * it as well. 0, ERR_STATE (too late: OpenSSL keeps its own allocator, all else works),
+ * ERR_NO_MEMORY. */
 int tls_init_memory(void);
 
 struct tls_options {
@@ -19,10 +20,10 @@ struct tls_options {
     const char *ca_file;              /* PEM; server: verify client certificates against it.
                                          Client: NULL means the system's authorities */
     bool require_client_cert;         /* server, with ca_file: refuse peers without one */
-    const char *const *alpn;          /* NULL-terminated, in order of preference: "h2", "http/1.1" */
-    const char *server_name;          /* client: SNI and the name (or IP address) to verify; required
-                                         unless insecure_no_verify */
-    bool insecure_no_verify;          /* client: do not verify (tests) */
+    const char *const *alpn; /* NULL-terminated, in order of preference: "h2", "http/1.1" */
+    const char *server_name; /* client: SNI and the name (or IP address) to verify; required
+                                unless insecure_no_verify */
+    bool insecure_no_verify; /* client: do not verify (tests) */
 };
 
 /* Strings are copied. ERR_TLS with the reason, ERR_INVALID (a combination that makes no sense),
@@ -31,11 +32,12 @@ int tls_context_new(struct tls_context **ret, struct loop *l, const struct tls_o
                     struct err *e);
 /* Reads the files again; on failure the old pair stays in use. New connections use the new one. */
 int tls_context_reload(struct tls_context *c, struct err *e);
-/* Watches the files (time, size and inode, every `interval_ms`) and reloads on change. Certificate and
- * key may be replaced one after the other: until they match, the old pair stays and it tries again.
- * `report` (may be NULL) hears of each attempt after a change, and of repeated ones whose result
- * differs from the last one told: e->code 0 when loaded, else why not. It must not drop the last
- * reference. The watch does not keep the loop running. Calling it again replaces the former watch. */
+/* Watches the files (time, size and inode, every `interval_ms`) and reloads on change. Certificate
+ * and key may be replaced one after the other: until they match, the old pair stays and it tries
+ * again. `report` (may be NULL) hears of each attempt after a change, and of repeated ones whose
+ * result differs from the last one told: e->code 0 when loaded, else why not. It must not drop the
+ * last reference. The watch does not keep the loop running. Calling it again replaces the former
+ * watch. */
 int tls_context_watch(struct tls_context *c, uint64_t interval_ms,
                       void (*report)(void *ctx, const struct err *e), void *ctx);
 struct tls_context *tls_context_ref(struct tls_context *c);

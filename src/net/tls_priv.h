@@ -1,4 +1,5 @@
-/* tls_priv.h: between stream.c and tls.c. One TLS session over memory, no sockets: bytes in, bytes out. */
+/* tls_priv.h: between stream.c and tls.c. One TLS session over memory, no sockets: bytes in, bytes
+ * out. */
 #ifndef GANTRY_TLS_PRIV_H
 #define GANTRY_TLS_PRIV_H
 
@@ -19,8 +20,10 @@ struct tls_session_ops {
     struct tls_session *(*open)(struct tls_context *c);
     void (*close)(struct tls_session *s); /* frees */
     /* Takes encrypted bytes from the peer, appends decrypted ones to plain. Sets *eof at the peer's
-     * close_notify. ERR_TLS with the reason, ERR_LIMIT, ERR_NO_MEMORY. Call also with n == 0 to begin a client handshake. */
-    int (*feed)(struct tls_session *s, const char *p, size_t n, struct buf *plain, bool *eof, struct err *e);
+     * close_notify. ERR_TLS with the reason, ERR_LIMIT, ERR_NO_MEMORY. Call also with n == 0 to
+     * begin a client handshake. */
+    int (*feed)(struct tls_session *s, const char *p, size_t n, struct buf *plain, bool *eof,
+                struct err *e);
     bool (*ready)(const struct tls_session *s); /* handshake done */
     /* Encrypts; only when ready. */
     int (*write)(struct tls_session *s, const char *p, size_t n, struct err *e);
@@ -28,7 +31,8 @@ struct tls_session_ops {
     /* Appends the encrypted bytes that are waiting to go out. */
     int (*pull)(struct tls_session *s, struct buf *out);
     struct slice (*alpn)(const struct tls_session *s);
-    const char *(*subject)(struct tls_session *s); /* verified peer's common name or NULL; owned by s */
+    const char *(*subject)(
+        struct tls_session *s); /* verified peer's common name or NULL; owned by s */
 };
 
 #endif

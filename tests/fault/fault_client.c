@@ -1,5 +1,5 @@
-/* Each allocation of the client failing in turn: every call that was accepted ends exactly once, with the
- * whole answer or an error, nothing leaks, and the pool works afterwards. */
+/* Each allocation of the client failing in turn: every call that was accepted ends exactly once,
+ * with the whole answer or an error, nothing leaks, and the pool works afterwards. */
 #include "../unit/net/client_rig.h"
 
 #include "base/mem.h"
@@ -13,8 +13,9 @@
 enum { CALLS = 6, ROUNDS_MAX = 5000 };
 
 #define HEADERS_8 "A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5\r\nF: 6\r\nG: 7\r\nH: 8\r\n"
-#define CHUNKED                                                                                                        \
-    "HTTP/1.1 200 OK\r\n" HEADERS_8 HEADERS_8 HEADERS_8 HEADERS_8 "Transfer-Encoding: chunked\r\n\r\n"                 \
+#define CHUNKED                                                                                    \
+    "HTTP/1.1 200 OK\r\n" HEADERS_8 HEADERS_8 HEADERS_8 HEADERS_8                                  \
+    "Transfer-Encoding: chunked\r\n\r\n"                                                           \
     "3\r\nabc\r\n3\r\ndef\r\n3\r\nghi\r\n0\r\n\r\n"
 
 static void script(struct peer_conn *c, const char *text)
@@ -33,10 +34,13 @@ static void pause_it(struct result *r)
 /* Sends calls of every sort: fresh, waiting with a body, fetched, paused. */
 static void send_all(struct result *r, bool *accepted)
 {
-    const struct client_request put = {.method = HTTP_METHOD_PUT, .target = SLICE_LIT("/"), .body = SLICE_LIT("hello"),
-                                       .first_byte_ms = 150, .idle_ms = 150};
-    const struct client_request get = {.method = HTTP_METHOD_GET, .target = SLICE_LIT("/"), .first_byte_ms = 150,
+    const struct client_request put = {.method = HTTP_METHOD_PUT,
+                                       .target = SLICE_LIT("/"),
+                                       .body = SLICE_LIT("hello"),
+                                       .first_byte_ms = 150,
                                        .idle_ms = 150};
+    const struct client_request get = {
+        .method = HTTP_METHOD_GET, .target = SLICE_LIT("/"), .first_byte_ms = 150, .idle_ms = 150};
 
     for (int i = 0; i < CALLS; i++) {
         const struct client_request *q = i % 2 == 0 ? &get : &put;

@@ -1,5 +1,6 @@
-/* Answers as the client reads them. The first two bytes choose HEAD or not, where the bytes are cut and
- * when the reader pauses. What comes out must depend on none but the first, and stay within the limits. */
+/* Answers as the client reads them. The first two bytes choose HEAD or not, where the bytes are cut
+ * and when the reader pauses. What comes out must depend on none but the first, and stay within the
+ * limits. */
 #include "base/mem.h"
 #include "base/str.h"
 #include "net/client_answer.h"
@@ -60,8 +61,10 @@ static void on_body(void *ctx, const char *p, size_t n)
     maybe_pause(s);
 }
 
-/* Feeds all of it in pieces; returns what became of it: 1 complete, or an error. *used: bytes of it. */
-static int run(struct answer *a, struct seen *s, const char *p, size_t n, size_t piece, size_t *used)
+/* Feeds all of it in pieces; returns what became of it: 1 complete, or an error. *used: bytes of
+ * it. */
+static int run(struct answer *a, struct seen *s, const char *p, size_t n, size_t piece,
+               size_t *used)
 {
     struct err e = {0};
     size_t at = 0;

@@ -1,5 +1,5 @@
-/* Runs a fuzz target once on each file that is named, and on each file of a folder that is named: with any
- * compiler, so that corpora and former crashes are regression tests. */
+/* Runs a fuzz target once on each file that is named, and on each file of a folder that is named:
+ * with any compiler, so that corpora and former crashes are regression tests. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -70,7 +70,8 @@ int main(int argc, char **argv)
         LLVMFuzzerInitialize(&argc, &argv);
     for (int i = 1; i < argc; i++) {
         struct stat st;
-        int r = stat(argv[i], &st) == 0 && S_ISDIR(st.st_mode) ? run_folder(argv[i]) : run_file(argv[i]);
+        int r = stat(argv[i], &st) == 0 && S_ISDIR(st.st_mode) ? run_folder(argv[i])
+                                                               : run_file(argv[i]);
         if (r != 0)
             return 1;
     }

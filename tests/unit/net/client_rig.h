@@ -1,5 +1,5 @@
-/* client_rig.h: a scripted peer on a Unix socket and a client pool to it, both on one loop; every wait
- * is bounded in time. */
+/* client_rig.h: a scripted peer on a Unix socket and a client pool to it, both on one loop; every
+ * wait is bounded in time. */
 #ifndef GANTRY_TEST_CLIENT_RIG_H
 #define GANTRY_TEST_CLIENT_RIG_H
 
@@ -28,12 +28,13 @@ struct client_rig {
 struct peer_conn {
     uv_pipe_t pipe;
     struct client_rig *rig;
-    struct buf in;  /* not yet consumed; a head is removed after the script ran */
-    int requests;   /* on this connection */
+    struct buf in; /* not yet consumed; a head is removed after the script ran */
+    int requests;  /* on this connection */
     bool closing;
 };
 
-/* A loop, a listening peer, and a pool with the options (NULL: small time-outs); o->target is filled in. */
+/* A loop, a listening peer, and a pool with the options (NULL: small time-outs); o->target is
+ * filled in. */
 void client_rig_open(struct client_rig *r, peer_script script, const struct client_options *o);
 void client_rig_close(struct client_rig *r);
 /* Ends only the pool; runs the loop until it is gone. */

@@ -76,8 +76,11 @@ static void test_request_head(void **state)
 {
     struct client_rig rig;
     const struct http_header extra[] = {{SLICE_LIT("x-a"), SLICE_LIT("b c")}};
-    struct client_request q = {.method = HTTP_METHOD_PUT, .target = SLICE_LIT("/a%20b?x=1"), .headers = extra,
-                               .n_headers = 1, .body = SLICE_LIT("{}")};
+    struct client_request q = {.method = HTTP_METHOD_PUT,
+                               .target = SLICE_LIT("/a%20b?x=1"),
+                               .headers = extra,
+                               .n_headers = 1,
+                               .body = SLICE_LIT("{}")};
     struct result r;
 
     (void)state;
@@ -85,9 +88,10 @@ static void test_request_head(void **state)
     result_init(&r, &rig);
     assert_int_equal(result_send(&r, &q), 0);
     expect_hi(&r);
-    assert_string_equal(seen, "PUT /a%20b?x=1 HTTP/1.1\r\nHost: peer\r\nUser-Agent: gantry/" GANTRY_VERSION
-                              "\r\nAccept: */*\r\nx-a: b c\r\nContent-Type: application/json\r\n"
-                              "Content-Length: 2\r\n\r\n{}");
+    assert_string_equal(
+        seen, "PUT /a%20b?x=1 HTTP/1.1\r\nHost: peer\r\nUser-Agent: gantry/" GANTRY_VERSION
+              "\r\nAccept: */*\r\nx-a: b c\r\nContent-Type: application/json\r\n"
+              "Content-Length: 2\r\n\r\n{}");
     result_free(&r);
     q = (struct client_request){.method = HTTP_METHOD_POST, .target = SLICE_LIT("/")};
     result_init(&r, &rig);
@@ -103,11 +107,13 @@ static void test_refused_requests(void **state)
 {
     struct client_rig rig;
     const struct http_header bad[] = {
-        {SLICE_LIT("x\r\ny"), SLICE_LIT("b")}, {SLICE_LIT("x"), SLICE_LIT("b\r\nc: d")},
-        {SLICE_LIT("x"), {"a\0b", 3}},         {SLICE_LIT(""), SLICE_LIT("b")},
+        {SLICE_LIT("x\r\ny"), SLICE_LIT("b")},
+        {SLICE_LIT("x"), SLICE_LIT("b\r\nc: d")},
+        {SLICE_LIT("x"), {"a\0b", 3}},
+        {SLICE_LIT(""), SLICE_LIT("b")},
     };
-    const struct slice targets[] = {SLICE_LIT(""), SLICE_LIT("a"), SLICE_LIT("/a b"), SLICE_LIT("/a\r\nHost: x"),
-                                    SLICE_LIT("http://x/")};
+    const struct slice targets[] = {SLICE_LIT(""), SLICE_LIT("a"), SLICE_LIT("/a b"),
+                                    SLICE_LIT("/a\r\nHost: x"), SLICE_LIT("http://x/")};
     struct client_request q = {.method = HTTP_METHOD_GET, .target = SLICE_LIT("/")};
     struct result r;
 
@@ -146,7 +152,8 @@ static void test_queue(void **state)
     (void)state;
     client_rig_open(&rig, say_hi, &o);
     for (int i = 0; i < 10; i++) {
-        struct client_request q = {.method = HTTP_METHOD_PUT, .target = SLICE_LIT("/"), .body = SLICE_LIT("body")};
+        struct client_request q = {
+            .method = HTTP_METHOD_PUT, .target = SLICE_LIT("/"), .body = SLICE_LIT("body")};
         result_init(&r[i], &rig);
         assert_int_equal(result_send(&r[i], &q), 0);
     }
@@ -168,7 +175,8 @@ static void test_queue(void **state)
 static void test_waiting_times_out(void **state)
 {
     const struct client_options o = {.max_connections = 1, .connect_ms = 60};
-    struct client_request slow = {.method = HTTP_METHOD_GET, .target = SLICE_LIT("/"), .first_byte_ms = 300};
+    struct client_request slow = {
+        .method = HTTP_METHOD_GET, .target = SLICE_LIT("/"), .first_byte_ms = 300};
     struct client_rig rig;
     struct result a, b;
 
@@ -203,7 +211,8 @@ static void half_a_head(struct peer_conn *c, const char *text)
 static void test_answer_times_out(void **state)
 {
     static const peer_script scripts[] = {say_nothing, half_a_head, half_an_answer};
-    struct client_request q = {.method = HTTP_METHOD_GET, .target = SLICE_LIT("/"), .first_byte_ms = 50, .idle_ms = 80};
+    struct client_request q = {
+        .method = HTTP_METHOD_GET, .target = SLICE_LIT("/"), .first_byte_ms = 50, .idle_ms = 80};
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(scripts); i++) {
@@ -274,7 +283,8 @@ static void once_only(struct peer_conn *c, const char *text)
 static void test_retry(void **state)
 {
     struct client_request post = {.method = HTTP_METHOD_POST, .target = SLICE_LIT("/")};
-    struct client_request put = {.method = HTTP_METHOD_PUT, .target = SLICE_LIT("/"), .body = SLICE_LIT("x")};
+    struct client_request put = {
+        .method = HTTP_METHOD_PUT, .target = SLICE_LIT("/"), .body = SLICE_LIT("x")};
     struct client_rig rig;
     struct result r;
 
@@ -404,7 +414,8 @@ static void test_idle_surprises(void **state)
 static void say_close(struct peer_conn *c, const char *text)
 {
     (void)text;
-    peer_say(c, "HTTP/1.1 200 OK\r\nX-Test: yes\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi");
+    peer_say(c,
+             "HTTP/1.1 200 OK\r\nX-Test: yes\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi");
 }
 
 static void say_too_much(struct peer_conn *c, const char *text)
@@ -538,15 +549,23 @@ static void test_options(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_keep_alive),        cmocka_unit_test(test_request_head),
-        cmocka_unit_test(test_refused_requests),  cmocka_unit_test(test_queue),
-        cmocka_unit_test(test_waiting_times_out), cmocka_unit_test(test_answer_times_out),
-        cmocka_unit_test(test_no_peer),           cmocka_unit_test(test_closed_without_answer),
-        cmocka_unit_test(test_retry),             cmocka_unit_test(test_retry_only_once),
+        cmocka_unit_test(test_keep_alive),
+        cmocka_unit_test(test_request_head),
+        cmocka_unit_test(test_refused_requests),
+        cmocka_unit_test(test_queue),
+        cmocka_unit_test(test_waiting_times_out),
+        cmocka_unit_test(test_answer_times_out),
+        cmocka_unit_test(test_no_peer),
+        cmocka_unit_test(test_closed_without_answer),
+        cmocka_unit_test(test_retry),
+        cmocka_unit_test(test_retry_only_once),
         cmocka_unit_test(test_reuse_meets_close),
-        cmocka_unit_test(test_idle),              cmocka_unit_test(test_idle_surprises),
-        cmocka_unit_test(test_not_reused),        cmocka_unit_test(test_pool_free_cancels),
-        cmocka_unit_test(test_pool_free_in_callbacks), cmocka_unit_test(test_send_from_done),
+        cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_idle_surprises),
+        cmocka_unit_test(test_not_reused),
+        cmocka_unit_test(test_pool_free_cancels),
+        cmocka_unit_test(test_pool_free_in_callbacks),
+        cmocka_unit_test(test_send_from_done),
         cmocka_unit_test(test_options),
     };
 

@@ -1,4 +1,5 @@
-/* The client's answers: framing, strictness, limits, pause and cancel in every phase, big streams. */
+/* The client's answers: framing, strictness, limits, pause and cancel in every phase, big streams.
+ */
 #include "client_rig.h"
 
 #include "base/mem.h"
@@ -42,8 +43,8 @@ static void say_answer(struct peer_conn *c, const char *text)
 }
 
 /* One call with the answer, whole and then byte by byte; the caller looks at *r. */
-static void ask(struct result *r, enum http_method m, const char *text, size_t piece, bool close_after, bool fetch,
-                size_t max_body)
+static void ask(struct result *r, enum http_method m, const char *text, size_t piece,
+                bool close_after, bool fetch, size_t max_body)
 {
     const struct client_options o = {.max_head = 1000};
     const struct client_request q = {.method = m, .target = SLICE_LIT("/"), .max_body = max_body};
@@ -75,11 +76,13 @@ struct good {
 static const struct good goods[] = {
     {HTTP_METHOD_GET, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", "abc", false, 200},
     {HTTP_METHOD_GET, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "", false, 200},
-    {HTTP_METHOD_GET, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n",
+    {HTTP_METHOD_GET,
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n",
      "abcde", false, 200},
     {HTTP_METHOD_GET,
-     "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Trailer: 1\r\nX-Test: no\r\n\r\n", "abc",
-     false, 200},
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Trailer: "
+     "1\r\nX-Test: no\r\n\r\n",
+     "abc", false, 200},
     {HTTP_METHOD_GET, "HTTP/1.1 200 OK\r\n\r\nuntil the end", "until the end", true, 200},
     {HTTP_METHOD_GET, "HTTP/1.0 200 OK\r\n\r\nold", "old", true, 200},
     {HTTP_METHOD_GET, "HTTP/1.1 200 OK\r\n\r\n", "", true, 200},
@@ -87,11 +90,14 @@ static const struct good goods[] = {
     {HTTP_METHOD_HEAD, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "", false, 200},
     {HTTP_METHOD_GET, "HTTP/1.1 204 No Content\r\n\r\n", "", false, 204},
     {HTTP_METHOD_GET, "HTTP/1.1 304 Not Modified\r\nContent-Length: 30\r\n\r\n", "", false, 304},
-    {HTTP_METHOD_GET, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", "x", false, 200},
+    {HTTP_METHOD_GET, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
+     "x", false, 200},
     {HTTP_METHOD_GET,
-     "HTTP/1.1 103 Early\r\nX-Test: early\r\n\r\nHTTP/1.1 102 P\r\n\r\nHTTP/1.1 404 NF\r\nContent-Length: 1\r\n\r\nx",
+     "HTTP/1.1 103 Early\r\nX-Test: early\r\n\r\nHTTP/1.1 102 P\r\n\r\nHTTP/1.1 404 "
+     "NF\r\nContent-Length: 1\r\n\r\nx",
      "x", false, 404},
-    {HTTP_METHOD_GET, "HTTP/1.1 500\r\nContent-Length: 1\r\nX-Empty:\r\nX-Empty-Too: \r\n\r\nx", "x", false, 500},
+    {HTTP_METHOD_GET, "HTTP/1.1 500\r\nContent-Length: 1\r\nX-Empty:\r\nX-Empty-Too: \r\n\r\nx",
+     "x", false, 500},
 };
 
 static void test_framing(void **state)
@@ -101,7 +107,11 @@ static void test_framing(void **state)
         for (int how = 0; how < 6; how++) {
             const struct good *g = &goods[i];
             struct result r;
-            ask(&r, g->method, g->text, how / 2 == 0 ? 0 : how / 2 == 1 ? 1 : 7, g->close_after, how % 2 == 1, 0);
+            ask(&r, g->method, g->text,
+                how / 2 == 0   ? 0
+                : how / 2 == 1 ? 1
+                               : 7,
+                g->close_after, how % 2 == 1, 0);
             if (r.e.code != 0 || r.status != g->status)
                 fail_msg("case %zu, way %d: %s", i, how, r.e.msg);
             assert_int_equal(r.body.len, strlen(g->body));
@@ -118,15 +128,20 @@ struct bad {
 };
 
 static const struct bad bads[] = {
-    {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", ERR_PROTOCOL},
-    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n3\r\nabc\r\n0\r\n\r\n", ERR_PROTOCOL},
+    {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: "
+     "chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+     ERR_PROTOCOL},
+    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: "
+     "3\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+     ERR_PROTOCOL},
     {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", ERR_PROTOCOL},
     {"HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\n\r\nabc", ERR_PROTOCOL},
     {"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", ERR_PROTOCOL},
     {"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\n", ERR_PROTOCOL},
     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nxyz", ERR_PROTOCOL},
     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", ERR_PROTOCOL},
-    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", ERR_PROTOCOL},
+    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+     ERR_PROTOCOL},
     {"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", ERR_PROTOCOL},
     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n", ERR_PROTOCOL},
     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", ERR_PROTOCOL},
@@ -195,23 +210,31 @@ static void test_limits(void **state)
         {"HTTP/1.1 200 OK\r\nA: ", "x", "", 2000, 0, ERR_LIMIT},
         {"HTTP/1.1 200 ", "x", "\r\n\r\n", 2000, 0, ERR_LIMIT},
         {"HTTP/1.1 200 OK\r\n", "A: b\r\n", "Content-Length: 0\r\n\r\n", 100, 0, 0},
-        {"", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 16, 0, 0},
-        {"", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 17, 0, ERR_PROTOCOL},
+        {"", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 16, 0,
+         0},
+        {"", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 17, 0,
+         ERR_PROTOCOL},
         {"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", "x", "", 100, 100, 0},
         {"HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n", "x", "", 101, 100, ERR_LIMIT},
-        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n", "0\r\n\r\n", 100, 100, 0},
-        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n", "0\r\n\r\n", 101, 100, ERR_LIMIT},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n", "0\r\n\r\n", 100,
+         100, 0},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n", "0\r\n\r\n", 101,
+         100, ERR_LIMIT},
         {"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", "x", "", 101, 100, ERR_LIMIT},
-        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", "A: bcdefghij\r\n", "\r\n", 200, 0, ERR_LIMIT},
-        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;a=", "x", "\r\nx\r\n0\r\n\r\n", 2000, 0, ERR_LIMIT},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", "A: bcdefghij\r\n", "\r\n",
+         200, 0, ERR_LIMIT},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;a=", "x", "\r\nx\r\n0\r\n\r\n",
+         2000, 0, ERR_LIMIT},
     };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         for (int how = 0; how < 4; how++) {
-            _cleanup_(mem_freep) char *text = repeat(cases[i].before, cases[i].unit, cases[i].n, cases[i].after);
+            _cleanup_(mem_freep) char *text =
+                repeat(cases[i].before, cases[i].unit, cases[i].n, cases[i].after);
             struct result r;
-            ask(&r, HTTP_METHOD_GET, text, how / 2 == 0 ? 0 : 50, true, how % 2 == 1, cases[i].max_body);
+            ask(&r, HTTP_METHOD_GET, text, how / 2 == 0 ? 0 : 50, true, how % 2 == 1,
+                cases[i].max_body);
             if (r.e.code != cases[i].code)
                 fail_msg("case %zu, way %d: %s \"%s\"", i, how, err_name(r.e.code), r.e.msg);
             result_free(&r);
@@ -221,8 +244,10 @@ static void test_limits(void **state)
 
 static void test_too_many_headers(void **state)
 {
-    _cleanup_(mem_freep) char *many = repeat("HTTP/1.1 200 OK\r\n", "A:\r\n", 600, "Content-Length: 0\r\n\r\n");
-    _cleanup_(mem_freep) char *some = repeat("HTTP/1.1 200 OK\r\n", "A:\r\n", 120, "X-Test: z\r\nContent-Length: 0\r\n\r\n");
+    _cleanup_(mem_freep) char *many =
+        repeat("HTTP/1.1 200 OK\r\n", "A:\r\n", 600, "Content-Length: 0\r\n\r\n");
+    _cleanup_(mem_freep) char *some =
+        repeat("HTTP/1.1 200 OK\r\n", "A:\r\n", 120, "X-Test: z\r\nContent-Length: 0\r\n\r\n");
     struct result r;
 
     (void)state;
@@ -249,7 +274,8 @@ static void test_cancel(void **state)
     const struct client_options o = {.max_connections = 1};
 
     (void)state;
-    answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n";
+    answer =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n";
     step = 0;
     then_close = false;
     for (int phase = 0; phase < 5; phase++) {
@@ -330,7 +356,8 @@ static void test_cancel_and_send(void **state)
     struct result r[2];
 
     (void)state;
-    answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n";
+    answer =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n";
     step = 0;
     client_rig_open(&rig, say_answer, NULL);
     result_init(&r[0], &rig);
@@ -358,7 +385,8 @@ static void pause_it(struct result *r)
 static void test_pause_everywhere(void **state)
 {
     static const char *const texts[] = {
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n3\r\nghi\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: "
+        "chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n3\r\nghi\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabcdefghi",
         "HTTP/1.1 200 OK\r\n\r\nabcdefghi",
     };
@@ -366,7 +394,9 @@ static void test_pause_everywhere(void **state)
     (void)state;
     step = 0;
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-        const struct client_request q = {.method = HTTP_METHOD_GET, .target = SLICE_LIT("/"), .first_byte_ms = 40,
+        const struct client_request q = {.method = HTTP_METHOD_GET,
+                                         .target = SLICE_LIT("/"),
+                                         .first_byte_ms = 40,
                                          .idle_ms = 40};
         struct client_rig rig;
         struct result r;
@@ -412,7 +442,8 @@ static void test_pause_and_go_on(void **state)
     struct client_rig rig;
 
     (void)state;
-    answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n";
+    answer =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n";
     then_close = false;
     client_rig_open(&rig, say_answer, NULL);
     result_init(&r, &rig);
@@ -432,7 +463,8 @@ static void test_paused_early(void **state)
     struct result r;
 
     (void)state;
-    answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n";
+    answer =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n";
     client_rig_open(&rig, say_answer, NULL);
     result_init(&r, &rig);
     assert_int_equal(result_send(&r, NULL), 0);
@@ -491,7 +523,9 @@ static void count_piece(struct result *r)
 
 static void test_big_stream(void **state)
 {
-    struct client_request q = {.method = HTTP_METHOD_GET, .target = SLICE_LIT("/"), .max_body = SIZE_MAX,
+    struct client_request q = {.method = HTTP_METHOD_GET,
+                               .target = SLICE_LIT("/"),
+                               .max_body = SIZE_MAX,
                                .idle_ms = UINT64_MAX};
     struct client_rig rig;
     struct result r;
@@ -550,12 +584,12 @@ static void test_big_request(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_framing),          cmocka_unit_test(test_strictness),
-        cmocka_unit_test(test_limits),           cmocka_unit_test(test_too_many_headers),
-        cmocka_unit_test(test_cancel),           cmocka_unit_test(test_cancel_finished),
-        cmocka_unit_test(test_cancel_and_send),  cmocka_unit_test(test_pause_everywhere),
-        cmocka_unit_test(test_pause_and_go_on),  cmocka_unit_test(test_paused_early),
-        cmocka_unit_test(test_big_stream),       cmocka_unit_test(test_big_request),
+        cmocka_unit_test(test_framing),         cmocka_unit_test(test_strictness),
+        cmocka_unit_test(test_limits),          cmocka_unit_test(test_too_many_headers),
+        cmocka_unit_test(test_cancel),          cmocka_unit_test(test_cancel_finished),
+        cmocka_unit_test(test_cancel_and_send), cmocka_unit_test(test_pause_everywhere),
+        cmocka_unit_test(test_pause_and_go_on), cmocka_unit_test(test_paused_early),
+        cmocka_unit_test(test_big_stream),      cmocka_unit_test(test_big_request),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* The client and the real server over TLS: both sides verified, refusals as the caller sees them, big
- * bodies, a handshake that never comes, reload under a kept connection. */
+/* The client and the real server over TLS: both sides verified, refusals as the caller sees them,
+ * big bodies, a handshake that never comes, reload under a kept connection. */
 #include "client_rig.h"
 
 #include "base/str.h"
@@ -51,7 +51,8 @@ static void open_server(struct fixture *f, const struct tls_options *o)
 {
     static const struct protocol *const protocols[] = {&protocol_http1, NULL};
     struct server_options so = {.limits = http_limits_default};
-    struct listener_options lo = {.host = "127.0.0.1", .protocols = protocols, .handler = handler, .ctx = f};
+    struct listener_options lo = {
+        .host = "127.0.0.1", .protocols = protocols, .handler = handler, .ctx = f};
     struct err e = {0};
 
     so.limits.max_queue = 16 << 20;
@@ -91,7 +92,8 @@ static struct tls_options server_options(const char *name)
 
     snprintf(pem, sizeof(pem), "%s.pem", name);
     snprintf(key, sizeof(key), "%s.key", name);
-    return (struct tls_options){.server = true, .cert_file = tls_file(pem), .key_file = tls_file(key)};
+    return (struct tls_options){
+        .server = true, .cert_file = tls_file(pem), .key_file = tls_file(key)};
 }
 
 static struct tls_options client_options(void)
@@ -141,7 +143,8 @@ static void fixture_close(struct fixture *f)
 /* One GET; its end in *e. */
 static void get(struct fixture *f, const char *path, struct result *r)
 {
-    const struct client_request q = {.method = HTTP_METHOD_GET, .target = slice_of(path), .first_byte_ms = 500};
+    const struct client_request q = {
+        .method = HTTP_METHOD_GET, .target = slice_of(path), .first_byte_ms = 500};
 
     result_init(r, &f->rig);
     assert_int_equal(result_send(r, &q), 0);
@@ -205,7 +208,8 @@ static void test_server_refused(void **state)
 {
     static const struct {
         const char *cert, *why;
-    } cases[] = {{"wrong", "hostname mismatch"}, {"expired", "expired"}, {"stranger", "local issuer"}};
+    } cases[] = {
+        {"wrong", "hostname mismatch"}, {"expired", "expired"}, {"stranger", "local issuer"}};
     const struct tls_options c = client_options();
     struct fixture f;
 
@@ -351,9 +355,9 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_both_verified), cmocka_unit_test(test_server_refused),
+        cmocka_unit_test(test_both_verified),  cmocka_unit_test(test_server_refused),
         cmocka_unit_test(test_one_side_plain), cmocka_unit_test(test_no_handshake),
-        cmocka_unit_test(test_big_answer),    cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_big_answer),     cmocka_unit_test(test_reload),
     };
 
     return cmocka_run_group_tests(tests, begin, end);

@@ -24,8 +24,8 @@ static struct loop *loop;
 struct pair {
     const struct tls_session_ops *ops;
     struct tls_session *server, *client;
-    struct buf to_server, to_client;       /* encrypted */
-    struct buf at_server, at_client;       /* decrypted */
+    struct buf to_server, to_client; /* encrypted */
+    struct buf at_server, at_client; /* decrypted */
     bool server_eof, client_eof;
     int server_rc, client_rc;
     struct err server_err, client_err;
@@ -58,7 +58,8 @@ static void pair_close(struct pair *p)
 static void pair_pump(struct pair *p, size_t piece)
 {
     if (!p->ops->ready(p->client) && p->client_rc == 0)
-        p->client_rc = p->ops->feed(p->client, NULL, 0, &p->at_client, &p->client_eof, &p->client_err);
+        p->client_rc =
+            p->ops->feed(p->client, NULL, 0, &p->at_client, &p->client_eof, &p->client_err);
     for (int i = 0; i < 200000; i++) {
         size_t n;
         p->ops->pull(p->client, &p->to_server);
@@ -67,11 +68,13 @@ static void pair_pump(struct pair *p, size_t piece)
             return;
         n = p->to_server.len < piece ? p->to_server.len : piece;
         if (n > 0 && p->server_rc == 0)
-            p->server_rc = p->ops->feed(p->server, p->to_server.data, n, &p->at_server, &p->server_eof, &p->server_err);
+            p->server_rc = p->ops->feed(p->server, p->to_server.data, n, &p->at_server,
+                                        &p->server_eof, &p->server_err);
         buf_drop(&p->to_server, n);
         n = p->to_client.len < piece ? p->to_client.len : piece;
         if (n > 0 && p->client_rc == 0)
-            p->client_rc = p->ops->feed(p->client, p->to_client.data, n, &p->at_client, &p->client_eof, &p->client_err);
+            p->client_rc = p->ops->feed(p->client, p->to_client.data, n, &p->at_client,
+                                        &p->client_eof, &p->client_err);
         buf_drop(&p->to_client, n);
     }
     fail_msg("the two never come to an end");
@@ -93,7 +96,8 @@ static struct tls_options server_options(const char *name)
 
     snprintf(pem, sizeof(pem), "%s.pem", name);
     snprintf(key, sizeof(key), "%s.key", name);
-    return (struct tls_options){.server = true, .cert_file = tls_file(pem), .key_file = tls_file(key)};
+    return (struct tls_options){
+        .server = true, .cert_file = tls_file(pem), .key_file = tls_file(key)};
 }
 
 static struct tls_options client_options(const char *name)
@@ -167,7 +171,9 @@ static void test_server_refused(void **state)
 {
     static const struct {
         const char *cert, *why;
-    } cases[] = {{"wrong", "hostname mismatch"}, {"expired", "expired"}, {"stranger", "unable to get local issuer"}};
+    } cases[] = {{"wrong", "hostname mismatch"},
+                 {"expired", "expired"},
+                 {"stranger", "unable to get local issuer"}};
     struct tls_options c = client_options("localhost");
     struct pair p;
 
@@ -236,7 +242,8 @@ static void test_client_certificates(void **state)
 
 static void test_alpn(void **state)
 {
-    static const char *const both[] = {"h2", "http/1.1", NULL}, *const turned[] = {"http/1.1", "h2", NULL},
+    static const char *const both[] = {"h2", "http/1.1", NULL},
+                             *const turned[] = {"http/1.1", "h2", NULL},
                              *const other[] = {"spdy", NULL};
     struct tls_options s = server_options("server"), c = client_options("localhost");
     struct pair p;
@@ -315,7 +322,8 @@ static void test_versions(void **state)
         fail_msg("%s", e.msg);
     assert_int_equal(raw_client(server, TLS1_2_VERSION, "ALL", &e), 0);
     assert_int_equal(raw_client(server, TLS1_3_VERSION, "ALL", &e), 0);
-    assert_int_equal(raw_client(server, TLS1_2_VERSION, "ECDHE-ECDSA-AES256-SHA", &e), ERR_TLS); /* CBC */
+    assert_int_equal(raw_client(server, TLS1_2_VERSION, "ECDHE-ECDSA-AES256-SHA", &e),
+                     ERR_TLS); /* CBC */
     tls_context_unref(server);
 }
 
@@ -324,7 +332,8 @@ static void test_garbage(void **state)
     const struct tls_options s = server_options("server");
     struct tls_context *server = make(&s);
     const struct tls_session_ops *ops = tls_context_session_ops(server);
-    static const char *const texts[] = {"GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x40\x01", "\x80\x2e\x01", "\0\0\0\0\0\0\0"};
+    static const char *const texts[] = {"GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x40\x01",
+                                        "\x80\x2e\x01", "\0\0\0\0\0\0\0"};
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
@@ -583,9 +592,9 @@ static bool talk(struct tls_context *server, struct tls_context *client)
     return arrived;
 }
 
-/* The n-th allocation fails, for n spread over all that one run does: an error comes back or the work is
- * done, nothing leaks. OpenSSL rebuilds caches after a failure, so that the number changes from run to
- * run; afterwards everything works as before. */
+/* The n-th allocation fails, for n spread over all that one run does: an error comes back or the
+ * work is done, nothing leaks. OpenSSL rebuilds caches after a failure, so that the number changes
+ * from run to run; afterwards everything works as before. */
 static void test_no_memory(void **state)
 {
     const struct tls_options s = server_options("server"), c = client_options("localhost");
@@ -624,7 +633,9 @@ static void test_no_memory(void **state)
 static int begin(void **state)
 {
     (void)state;
-    return tls_init_memory() == 0 && tls_files_make() && loop_new(&loop, &clock_system, NULL) == 0 ? 0 : -1;
+    return tls_init_memory() == 0 && tls_files_make() && loop_new(&loop, &clock_system, NULL) == 0
+               ? 0
+               : -1;
 }
 
 static int end(void **state)
@@ -638,12 +649,18 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_handshake_and_data), cmocka_unit_test(test_address_name),
-        cmocka_unit_test(test_server_refused),     cmocka_unit_test(test_client_certificates),
-        cmocka_unit_test(test_alpn),               cmocka_unit_test(test_versions),
-        cmocka_unit_test(test_garbage),            cmocka_unit_test(test_room_for_plain),
-        cmocka_unit_test(test_options),            cmocka_unit_test(test_reload),
-        cmocka_unit_test(test_watch),              cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_handshake_and_data),
+        cmocka_unit_test(test_address_name),
+        cmocka_unit_test(test_server_refused),
+        cmocka_unit_test(test_client_certificates),
+        cmocka_unit_test(test_alpn),
+        cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_room_for_plain),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_watch),
+        cmocka_unit_test(test_no_memory),
     };
 
     return cmocka_run_group_tests(tests, begin, end);

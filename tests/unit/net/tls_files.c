@@ -56,11 +56,13 @@ static bool authority(const char *name)
 {
     char args[256];
 
-    snprintf(args, sizeof(args), "req -x509 " KEY "-keyout %s.key -out %s.pem -days 30 -subj", name, name);
+    snprintf(args, sizeof(args), "req -x509 " KEY "-keyout %s.key -out %s.pem -days 30 -subj", name,
+             name);
     return openssl(args, "/CN=test authority");
 }
 
-static bool certificate(const char *name, const char *ca, const char *subject, const char *san, int days)
+static bool certificate(const char *name, const char *ca, const char *subject, const char *san,
+                        int days)
 {
     char args[256], text[128];
     FILE *f;
@@ -73,8 +75,9 @@ static bool certificate(const char *name, const char *ca, const char *subject, c
     if (!openssl(args, subject))
         return false;
     snprintf(args, sizeof(args),
-             "x509 -req -in csr -CA %s.pem -CAkey %s.key -CAcreateserial -days %d -extfile ext -out %s.pem", ca, ca,
-             days, name);
+             "x509 -req -in csr -CA %s.pem -CAkey %s.key -CAcreateserial -days %d -extfile ext "
+             "-out %s.pem",
+             ca, ca, days, name);
     return openssl(args, NULL);
 }
 
@@ -108,5 +111,6 @@ bool tls_file_copy(const char *from, const char *to)
     _cleanup_(buf_done) struct buf b = BUF_INIT(1 << 20);
 
     return file_read(AT_FDCWD, tls_file(from), 0, &b, NULL) == 0 &&
-           file_replace(AT_FDCWD, tls_file(to), (struct slice){b.data, b.len}, 0600, (uid_t)-1, (gid_t)-1, NULL) == 0;
+           file_replace(AT_FDCWD, tls_file(to), (struct slice){b.data, b.len}, 0600, (uid_t)-1,
+                        (gid_t)-1, NULL) == 0;
 }

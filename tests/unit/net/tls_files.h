@@ -1,5 +1,5 @@
-/* tls_files.h: a test authority and its certificates, made with the openssl command in a folder of its
- * own when a test program begins. */
+/* tls_files.h: a test authority and its certificates, made with the openssl command in a folder of
+ * its own when a test program begins. */
 #ifndef GANTRY_TEST_TLS_FILES_H
 #define GANTRY_TEST_TLS_FILES_H
 
