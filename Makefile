@@ -13,7 +13,7 @@ DEPS_BUILD = gcc meson ninja-build pkg-config libuv1-dev libnghttp2-dev libssl-d
   libyaml-dev libjansson-dev uthash-dev node-llhttp zlib1g-dev
 DEPS_RUN   = s6 busybox-static
 DEPS_CHECK = libcmocka-dev valgrind python3-pytest python3-websockets python3-requests python3-h2 \
-  curl openssl docker.io iptables nghttp2-client shellcheck
+  curl openssl iproute2 docker.io iptables nghttp2-client shellcheck
 DEPS_FUZZ  = clang libclang-rt-14-dev
 DEPS_BENCH = nginx-light wrk
 
