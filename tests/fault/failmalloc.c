@@ -1,5 +1,5 @@
 /* failmalloc.c: preloaded by the end-to-end tests: while the file $FAILMALLOC_SWITCH exists, every
- * $FAILMALLOC_EVERY-th allocation of the process returns NULL. The file is looked for every 64 calls. */
+ * $FAILMALLOC_EVERY-th allocation of the process returns NULL. While there is none, it is looked for every 64 calls. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -27,7 +27,7 @@ static int refuse(void)
     }
     if (path == NULL || every == 0)
         return 0;
-    if (n % 64 == 0)
+    if (n % 64 == 0 || atomic_load(&on)) /* off at once */
         atomic_store(&on, access(path, F_OK) == 0);
     if (!atomic_load(&on) || n % every != 0)
         return 0;
