@@ -30,6 +30,7 @@ struct program {
 static void on_drained(void *ctx)
 {
     struct program *p = ctx;
+    loop_hold_signals();
     for (int i = 0; i < p->n_signals; i++)
         uv_close((uv_handle_t *)&p->signals[i], NULL);
     p->n_signals = 0;

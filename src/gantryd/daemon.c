@@ -159,6 +159,7 @@ static void free_parts(struct daemon *d)
     listeners_done(&d->listeners);
     agent_set_free(d->agents);
     docker_free(d->docker);
+    loop_hold_signals();
     for (size_t i = 0; i < d->n_signals; i++)
         uv_close((uv_handle_t *)&d->signals[i], NULL);
     if (d->has_step)

@@ -255,6 +255,17 @@ void loop_stop(struct loop *l)
     uv_stop(&l->uv);
 }
 
+void loop_hold_signals(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 void loop_free(struct loop *l)
 {
     if (l == NULL)
