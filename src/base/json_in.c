@@ -1,27 +1,77 @@
 #include "base/json_in.h"
 
 #include "base/buf.h"
+#include "base/list.h"
 #include "base/mem.h"
 #include "base/str.h"
 
+#include <setjmp.h>
+#include <stddef.h>
 #include <string.h>
 
 enum { JSON_MAX_DEPTH = 64 };
 
-/* jansson 2.14 goes on when its buffer for a string cannot grow, and leaves characters out
- * (lex_save in load.c): a text read while memory failed is not to be trusted. */
-static _Thread_local bool memory_failed;
+/* jansson 2.14 goes on when its buffer for a string cannot grow, leaves characters out and may then
+ * write behind the string's copy (lex_save and lex_scan_string in load.c). So it never sees an
+ * allocation fail while it parses: the parse is left by longjmp, and all that it had is freed. For
+ * that each block knows its neighbours; the ring of a parse that is over goes on without a head. */
+struct block {
+    struct list_node link;
+    _Alignas(max_align_t) char data[];
+};
 
-static void *tracked_alloc(size_t size)
+struct parse {
+    struct list_node blocks;
+    jmp_buf out_of_memory;
+};
+
+static _Thread_local struct parse *parsing; /* NULL: nothing is being parsed */
+
+static void *block_alloc(size_t size)
 {
-    void *p = mem_alloc(size);
-    memory_failed |= p == NULL;
-    return p;
+    struct block *b = size < SIZE_MAX - sizeof(*b) ? mem_alloc(sizeof(*b) + size) : NULL;
+    if (b == NULL && parsing != NULL)
+        longjmp(parsing->out_of_memory, 1);
+    if (b == NULL)
+        return NULL;
+    list_init(&b->link);
+    if (parsing != NULL)
+        list_push_back(&parsing->blocks, &b->link);
+    return b->data;
+}
+
+static void block_free(void *p)
+{
+    if (p == NULL)
+        return;
+    struct block *b = CONTAINER_OF(p, struct block, data);
+    list_remove(&b->link);
+    mem_free(b);
 }
 
 void json_in_init(void)
 {
-    json_set_alloc_funcs(tracked_alloc, mem_free);
+    json_set_alloc_funcs(block_alloc, block_free);
+}
+
+/* NULL with *no_memory, or with what jansson says in *je. */
+static json_t *load(struct slice text, json_error_t *je, bool *no_memory)
+{
+    static const size_t flags = JSON_DECODE_ANY | JSON_ALLOW_NUL;
+    struct parse p;
+    list_init(&p.blocks);
+    *no_memory = setjmp(p.out_of_memory) != 0;
+    if (!*no_memory) {
+        parsing = &p;
+        json_t *v = json_loadb(text.p, text.len, flags, je);
+        parsing = NULL;
+        list_remove(&p.blocks);
+        return v;
+    }
+    parsing = NULL;
+    while (!list_empty(&p.blocks))
+        block_free(CONTAINER_OF(list_first(&p.blocks), struct block, link)->data);
+    return NULL;
 }
 
 /* Where and why; the offset in bytes first. */
@@ -357,7 +407,6 @@ static void explain(struct slice text, const json_error_t *je, struct json_fault
 
 json_t *json_parse(struct slice text, struct json_fault *fault, struct err *e)
 {
-    static const size_t flags = JSON_DECODE_ANY | JSON_ALLOW_NUL;
     if (!utf8_valid(text.p, text.len)) {
         err_set(e, ERR_ENCODING, "JSON text is not UTF-8");
         return NULL;
@@ -383,10 +432,9 @@ json_t *json_parse(struct slice text, struct json_fault *fault, struct err *e)
         source = (struct slice){copy.data, copy.len};
     }
     json_error_t je = {0};
-    memory_failed = false;
-    json_t *value = json_loadb(source.p, source.len, flags, &je);
-    if (memory_failed) {
-        json_decref(value);
+    bool no_memory;
+    json_t *value = load(source, &je, &no_memory);
+    if (no_memory) {
         err_set(e, ERR_NO_MEMORY, "no memory to read %zu bytes of JSON", text.len);
         return NULL;
     }

@@ -211,6 +211,26 @@ static void json_without_memory(void **state)
     }
 }
 
+/* jansson's buffer for a token doubles at 16, 32, 64... bytes; a closing quote that it leaves out
+ * there makes it read and write beyond the string. */
+static void json_strings_of_all_lengths_without_memory(void **state)
+{
+    (void)state;
+    for (size_t len = 1; len < 140; len++) {
+        char text[160];
+        int size = snprintf(text, sizeof(text), "[\"%0*d\",\"x\"]", (int)len, 0);
+        FOR_EACH_FAILING_ALLOC(n)
+        {
+            struct err e = {0};
+            mem_fail_at(n, false);
+            json_t *v = json_parse((struct slice){text, (size_t)size}, NULL, &e);
+            assert_int_equal(e.code, mem_fail_hit() ? ERR_NO_MEMORY : 0);
+            assert_true((v == NULL) == mem_fail_hit());
+            json_decref(v);
+        }
+    }
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -226,6 +246,7 @@ int main(void)
         cmocka_unit_test(faults),
         cmocka_unit_test(depth),
         cmocka_unit_test(json_without_memory),
+        cmocka_unit_test(json_strings_of_all_lengths_without_memory),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
