@@ -1,6 +1,7 @@
 /* tls_warm.c: what OpenSSL makes at first use (providers, algorithms, locks, random generators) is
  * made by a whole handshake in memory, while a failure can still be told. OpenSSL 3.0 does not
- * survive running out of memory in the middle of that: it keeps half-made tables, or none, for good.
+ * survive running out of memory in the middle of that: it keeps half-made tables, or none, for
+ * good.
  */
 #include "net/tls_priv.h"
 
@@ -14,10 +15,22 @@
 
 enum { ROUNDS = 16 }; /* of both sides' turns: more than any handshake needs */
 
-static void x509_freep(X509 **x) { X509_free(*x); }
-static void pkey_freep(EVP_PKEY **k) { EVP_PKEY_free(*k); }
-static void ssl_ctx_freep(SSL_CTX **c) { SSL_CTX_free(*c); }
-static void ssl_freep(SSL **s) { SSL_free(*s); }
+static void x509_freep(X509 **x)
+{
+    X509_free(*x);
+}
+static void pkey_freep(EVP_PKEY **k)
+{
+    EVP_PKEY_free(*k);
+}
+static void ssl_ctx_freep(SSL_CTX **c)
+{
+    SSL_CTX_free(*c);
+}
+static void ssl_freep(SSL **s)
+{
+    SSL_free(*s);
+}
 
 static int accept_any(int ok, X509_STORE_CTX *store)
 {
