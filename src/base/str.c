@@ -11,11 +11,6 @@ bool slice_eq(struct slice a, struct slice b)
     return a.len == b.len && (a.len == 0 || memcmp(a.p, b.p, a.len) == 0);
 }
 
-bool slice_eqs(struct slice a, const char *s)
-{
-    return slice_eq(a, slice_of(s));
-}
-
 static unsigned char lower(char c)
 {
     unsigned char u = (unsigned char)c;

@@ -10,7 +10,11 @@
 /* Slices. */
 static inline struct slice slice_of(const char *s) { return (struct slice){s, s ? strlen(s) : 0}; }
 bool slice_eq(struct slice a, struct slice b);
-bool slice_eqs(struct slice a, const char *s);
+static inline bool slice_eqs(struct slice a, const char *s) /* here, so that literals have known lengths */
+{
+    size_t n = strlen(s);
+    return a.len == n && (n == 0 || memcmp(a.p, s, n) == 0);
+}
 bool slice_eq_nocase(struct slice a, struct slice b); /* ASCII case only */
 bool slice_starts(struct slice a, const char *prefix);
 struct slice slice_trim(struct slice a); /* without surrounding ASCII white space */

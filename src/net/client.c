@@ -387,9 +387,12 @@ static void format_common(struct client_pool *p, const struct client_options *o)
     buf_init(b, HEAD_MAX / 4);
     buf_addlit(b, " HTTP/1.1\r\nHost: ");
     buf_adds(b, o->host != NULL ? o->host : o->target.host != NULL ? o->target.host : "localhost");
-    buf_addlit(b, "\r\nUser-Agent: ");
-    buf_adds(b, o->user_agent != NULL ? o->user_agent : "gantry/" GANTRY_VERSION);
-    buf_addlit(b, "\r\nAccept: */*\r\n");
+    buf_addlit(b, "\r\n");
+    if (o->user_agent == NULL || o->user_agent[0] != '\0') {
+        buf_addlit(b, "User-Agent: ");
+        buf_adds(b, o->user_agent != NULL ? o->user_agent : "gantry/" GANTRY_VERSION);
+        buf_addlit(b, "\r\nAccept: */*\r\n");
+    }
 }
 
 static int check_options(const struct client_options *o, struct err *e)

@@ -18,7 +18,7 @@ struct client_call;
 struct client_options {
     struct stream_target target; /* copied */
     const char *host;            /* Host header: "agent", "docker" */
-    const char *user_agent;      /* NULL: "gantry/<version>" */
+    const char *user_agent;      /* NULL: "gantry/<version>"; "": no User-Agent and no Accept */
     size_t max_connections; /* waiting calls queue up, at most max_waiting, then ERR_BUSY. 0: 100 */
     size_t max_waiting;     /* 0: 1000 */
     size_t max_idle;        /* 0: max_connections; idle_ms brings them down when calls get fewer */
