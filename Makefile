@@ -12,7 +12,7 @@ PYTHON   = /usr/bin/python3
 DEPS_BUILD = gcc meson ninja-build pkg-config libuv1-dev libnghttp2-dev libssl-dev libwslay-dev \
   libyaml-dev libjansson-dev uthash-dev node-llhttp zlib1g-dev
 DEPS_RUN   = s6 busybox-static
-DEPS_CHECK = libcmocka-dev valgrind python3-pytest python3-websockets python3-requests python3-h2 \
+DEPS_CHECK = libcmocka-dev valgrind python3-pytest python3-websockets python3-h2 \
   curl openssl iproute2 docker.io iptables nghttp2-client shellcheck
 DEPS_FUZZ  = clang libclang-rt-14-dev
 DEPS_BENCH = nginx-light wrk
