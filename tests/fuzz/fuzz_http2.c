@@ -1,10 +1,11 @@
 /* fuzz_http2.c: hostile bytes after the HTTP/2 preface and an empty SETTINGS frame, against
  * handlers that answer at once, later, in pieces, never, that pause, and that give up. The first
  * byte cuts the input. */
-#include <arpa/inet.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -16,6 +17,7 @@ static const struct protocol *const protocols[] = {&protocol_http2, NULL};
 static struct loop *loop;
 static struct server *server;
 static struct listener *listener;
+static struct sockaddr_un address; /* a Unix socket: TCP would run out of ports */
 static int open_exchanges;
 
 static void on_body(void *ctx, struct exchange *x, const char *p, size_t n)
@@ -96,28 +98,34 @@ static void handler(void *ctx, struct exchange *x)
     }
 }
 
+static void clean_up(void)
+{
+    unlink(address.sun_path);
+}
+
 static void start(void)
 {
     struct err e;
     struct server_options so = {.limits = http_limits_default};
-    const struct listener_options lo = {
-        .host = "127.0.0.1", .protocols = protocols, .handler = handler};
+    struct listener_options lo = {.unix_path = address.sun_path,
+                                  .unix_mode = 0600,
+                                  .unix_gid = (gid_t)-1,
+                                  .protocols = protocols,
+                                  .handler = handler};
+    address.sun_family = AF_UNIX;
+    snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/fuzz_http2.%d.sock", (int)getpid());
     so.limits.max_body = 1000;
     if (loop_new(&loop, &clock_system, &e) != 0 || server_new(&server, loop, &so, &e) != 0 ||
         server_listen(server, &lo, &listener, &e) != 0)
         abort();
+    atexit(clean_up);
 }
 
 static int dial(void)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port = htons(listener_port(listener)),
-                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    const struct linger cut = {1, 0}; /* no TIME_WAIT: ports would run out */
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) != 0)
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0)
         abort();
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &cut, sizeof(cut));
     fcntl(fd, F_SETFL, O_NONBLOCK);
     return fd;
 }
