@@ -47,14 +47,14 @@ static const struct api_param params[] = {
 };
 #define MORE(h) .summary = "s", .handler = (h), .query = params, .n_query = 3
 static const struct api_route table[] = {
-    ROUTE(GET, "/", API_READ, "k", MORE(answer)),
-    ROUTE(GET, "/docs", API_READ, "k", .also_head = true, MORE(answer)),
-    ROUTE(GET, "/c/{c}/s/status", API_READ, "k", MORE(answer)),
-    ROUTE(GET, "/c/{c}/s/{s}/logs", API_READ, "k", MORE(hold)),
-    ROUTE(POST, "/c/{c}/s/{s}", API_CONTROL, "k", MORE(hold), .body = params, .n_body = 4),
-    ROUTE(PUT, "/c/{c}/s/{s}/run", API_WRITE, "k", MORE(answer), .body_any_object = true),
-    ROUTE(GET, "/c/{c}/t/{t:path}", API_READ, "k", MORE(answer)),
-    ROUTE(PUT, "/{c}/bashrc", API_WRITE, "k", MORE(answer), .body = params, .n_body = 4),
+    ROUTE(GET, "/", RIGHT_READ, "k", MORE(answer)),
+    ROUTE(GET, "/docs", RIGHT_READ, "k", .also_head = true, MORE(answer)),
+    ROUTE(GET, "/c/{c}/s/status", RIGHT_READ, "k", MORE(answer)),
+    ROUTE(GET, "/c/{c}/s/{s}/logs", RIGHT_READ, "k", MORE(hold)),
+    ROUTE(POST, "/c/{c}/s/{s}", RIGHT_CONTROL, "k", MORE(hold), .body = params, .n_body = 4),
+    ROUTE(PUT, "/c/{c}/s/{s}/run", RIGHT_WRITE, "k", MORE(answer), .body_any_object = true),
+    ROUTE(GET, "/c/{c}/t/{t:path}", RIGHT_READ, "k", MORE(answer)),
+    ROUTE(PUT, "/{c}/bashrc", RIGHT_WRITE, "k", MORE(answer), .body = params, .n_body = 4),
 };
 static const char *const origins[] = {"loopback", "https://ui.example"};
 static const struct api_cors cors = {origins, ARRAY_LEN(origins)};

@@ -12,12 +12,12 @@
 #include "base/err.h"
 #include "base/json_in.h"
 #include "base/json_out.h"
+#include "core/audit.h"
+#include "core/identity.h"
 #include "net/exchange.h"
 
 #define API_MAX_PATH_PARAMS 3
 #define API_MAX_QUERY_PARAMS 6
-
-enum api_verb { API_VERB_NONE_GIVEN, API_READ, API_CONTROL, API_WRITE, API_DELETE, API_ADMIN };
 
 enum api_type { API_STR, API_INT, API_BOOL, API_ENUM };
 
@@ -42,7 +42,7 @@ struct api_call;
 struct api_route {
     enum http_method method;
     const char *path;              /* "/services/{name}/logs" */
-    enum api_verb verb;            /* right: what is done ... */
+    enum right_verb verb;            /* right: what is done ... */
     const char *kind;              /* ... to what: "service", "docker-container", "api" */
     const struct api_param *query; /* n_query */
     size_t n_query;

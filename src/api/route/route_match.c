@@ -130,7 +130,7 @@ bool route_any(const struct api *a, struct slice path)
 static int row_check(const struct api_route *r, struct err *e)
 {
     const char *path = r->path ? r->path : "(none)";
-    if (r->verb == API_VERB_NONE_GIVEN || r->kind == NULL)
+    if (r->verb == RIGHT_NONE || r->kind == NULL)
         return err_set(e, ERR_INVALID, "route \"%s\" has no right", path);
     if (r->summary == NULL || r->handler == NULL)
         return err_set(e, ERR_INVALID, "route \"%s\" has no description or no handler", path);

@@ -64,16 +64,16 @@ static void h_wild(struct api_call *c)
 
 #define MORE(h) .summary = "s", .handler = (h)
 static const struct api_route table[] = {
-    ROUTE(GET, "/", API_READ, "api", MORE(h_root)),
-    ROUTE(GET, "/docs", API_READ, "api", .also_head = true, MORE(h_doc)),
-    ROUTE(GET, "/c", API_READ, "c", MORE(h_list)),
-    ROUTE(GET, "/c/{c}/s/status", API_READ, "s", MORE(h_all)),
-    ROUTE(GET, "/c/{c}/s/{s}/status", API_READ, "s", MORE(h_one)),
-    ROUTE(POST, "/c/{c}/s/{s}", API_CONTROL, "s", MORE(h_act)),
-    ROUTE(GET, "/c/{c}/t", API_READ, "t", MORE(h_list)),
-    ROUTE(GET, "/c/{c}/t/{t:path}", API_READ, "t", MORE(h_topic)),
-    ROUTE(GET, "/silent", API_READ, "s", MORE(h_silent)),
-    ROUTE(PUT, "/{c}/bashrc", API_WRITE, "s", MORE(h_wild)),
+    ROUTE(GET, "/", RIGHT_READ, "api", MORE(h_root)),
+    ROUTE(GET, "/docs", RIGHT_READ, "api", .also_head = true, MORE(h_doc)),
+    ROUTE(GET, "/c", RIGHT_READ, "c", MORE(h_list)),
+    ROUTE(GET, "/c/{c}/s/status", RIGHT_READ, "s", MORE(h_all)),
+    ROUTE(GET, "/c/{c}/s/{s}/status", RIGHT_READ, "s", MORE(h_one)),
+    ROUTE(POST, "/c/{c}/s/{s}", RIGHT_CONTROL, "s", MORE(h_act)),
+    ROUTE(GET, "/c/{c}/t", RIGHT_READ, "t", MORE(h_list)),
+    ROUTE(GET, "/c/{c}/t/{t:path}", RIGHT_READ, "t", MORE(h_topic)),
+    ROUTE(GET, "/silent", RIGHT_READ, "s", MORE(h_silent)),
+    ROUTE(PUT, "/{c}/bashrc", RIGHT_WRITE, "s", MORE(h_wild)),
 };
 
 static struct api *make(const struct api_cors *cors, bool (*host)(void *, struct exchange *))
@@ -182,16 +182,16 @@ static void bad_tables(void **state)
     (void)state;
     static const struct api_route rows[] = {
         {.method = HTTP_METHOD_GET, .path = "/x", .kind = "k", MORE(h_root)},
-        {.method = HTTP_METHOD_GET, .path = "/x", .verb = API_READ, MORE(h_root)},
-        ROUTE(GET, "/x", API_READ, "k", .summary = "s"),
-        ROUTE(GET, "/x", API_READ, "k", .handler = h_root),
-        ROUTE(GET, "x", API_READ, "k", MORE(h_root)),
-        ROUTE(GET, NULL, API_READ, "k", MORE(h_root)),
-        ROUTE(GET, "/{x:path}/y", API_READ, "k", MORE(h_root)),
-        ROUTE(GET, "/{a}/{b}/{c}/{d}", API_READ, "k", MORE(h_root)),
-        ROUTE(GET, "/{a", API_READ, "k", MORE(h_root)),
-        ROUTE(GET, "/1/2/3/4/5/6/7/8/9/10/11", API_READ, "k", MORE(h_root)),
-        {.path = "/x", .verb = API_READ, .kind = "k", MORE(h_root)},
+        {.method = HTTP_METHOD_GET, .path = "/x", .verb = RIGHT_READ, MORE(h_root)},
+        ROUTE(GET, "/x", RIGHT_READ, "k", .summary = "s"),
+        ROUTE(GET, "/x", RIGHT_READ, "k", .handler = h_root),
+        ROUTE(GET, "x", RIGHT_READ, "k", MORE(h_root)),
+        ROUTE(GET, NULL, RIGHT_READ, "k", MORE(h_root)),
+        ROUTE(GET, "/{x:path}/y", RIGHT_READ, "k", MORE(h_root)),
+        ROUTE(GET, "/{a}/{b}/{c}/{d}", RIGHT_READ, "k", MORE(h_root)),
+        ROUTE(GET, "/{a", RIGHT_READ, "k", MORE(h_root)),
+        ROUTE(GET, "/1/2/3/4/5/6/7/8/9/10/11", RIGHT_READ, "k", MORE(h_root)),
+        {.path = "/x", .verb = RIGHT_READ, .kind = "k", MORE(h_root)},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct api *a = NULL;
@@ -396,15 +396,15 @@ static void h_take(struct api_call *c)
 
 static const struct api_param q[] = {{.name = "q", .type = API_STR}};
 static const struct api_param b[] = {{.name = "b", .type = API_STR, .required = true}};
-#define HELD(m, p, h) ROUTE(m, p, API_READ, "k", MORE(h), .query = q, .n_query = 1)
+#define HELD(m, p, h) ROUTE(m, p, RIGHT_READ, "k", MORE(h), .query = q, .n_query = 1)
 static const struct api_route later[] = {
     HELD(GET, "/hold/{a}", h_hold),
     HELD(GET, "/both", h_hold_and_reply),
     HELD(GET, "/take", h_take),
-    ROUTE(POST, "/hold/{a}", API_READ, "k", MORE(h_hold), .query = q, .n_query = 1, .body = b,
+    ROUTE(POST, "/hold/{a}", RIGHT_READ, "k", MORE(h_hold), .query = q, .n_query = 1, .body = b,
           .n_body = 1),
-    ROUTE(POST, "/both", API_READ, "k", MORE(h_hold_and_reply), .body = b, .n_body = 1),
-    ROUTE(POST, "/take", API_READ, "k", MORE(h_take), .body = b, .n_body = 1),
+    ROUTE(POST, "/both", RIGHT_READ, "k", MORE(h_hold_and_reply), .body = b, .n_body = 1),
+    ROUTE(POST, "/take", RIGHT_READ, "k", MORE(h_take), .body = b, .n_body = 1),
 };
 
 static struct api *make_later(void)

@@ -53,13 +53,13 @@ static bool never(struct api_call *c)
 
 #define MORE .summary = "s", .handler = show
 static const struct api_route table[] = {
-    ROUTE(GET, "/q", API_READ, "k", MORE, .query = query, .n_query = 4),
-    ROUTE(GET, "/must", API_READ, "k", MORE, .query = must, .n_query = 1),
-    ROUTE(POST, "/b", API_READ, "k", MORE, .body = body, .n_body = 4),
-    ROUTE(POST, "/both", API_READ, "k", MORE, .query = must, .n_query = 1, .body = body,
+    ROUTE(GET, "/q", RIGHT_READ, "k", MORE, .query = query, .n_query = 4),
+    ROUTE(GET, "/must", RIGHT_READ, "k", MORE, .query = must, .n_query = 1),
+    ROUTE(POST, "/b", RIGHT_READ, "k", MORE, .body = body, .n_body = 4),
+    ROUTE(POST, "/both", RIGHT_READ, "k", MORE, .query = must, .n_query = 1, .body = body,
           .n_body = 1),
-    ROUTE(PUT, "/any", API_READ, "k", MORE, .body_any_object = true),
-    ROUTE(POST, "/never", API_READ, "k", MORE, .body = body, .n_body = 1, .precondition = never),
+    ROUTE(PUT, "/any", RIGHT_READ, "k", MORE, .body_any_object = true),
+    ROUTE(POST, "/never", RIGHT_READ, "k", MORE, .body = body, .n_body = 1, .precondition = never),
 };
 
 struct row {
