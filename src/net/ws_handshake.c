@@ -89,6 +89,16 @@ static bool accept_key(struct slice key, char out[WS_ACCEPT_SIZE])
     return true;
 }
 
+static bool offered(const struct http_request *r, const char *protocol)
+{
+    for (size_t i = 0; i < r->n_headers && protocol != NULL; i++) {
+        if (slice_eqs(r->headers[i].name, "sec-websocket-protocol") &&
+            http_list_has(r->headers[i].value, protocol))
+            return true;
+    }
+    return false;
+}
+
 int ws_accept(struct exchange *x, const struct ws_options *o, const struct ws_user *u, void *ctx,
               struct ws **ret)
 {
@@ -111,13 +121,18 @@ int ws_accept(struct exchange *x, const struct ws_options *o, const struct ws_us
         refuse(x, 503);
         return ERR_NO_MEMORY;
     }
-    struct http_header h[4] = {
+    struct http_header h[5] = {
         {SLICE_LIT("upgrade"), SLICE_LIT("websocket")},
         {SLICE_LIT("connection"), SLICE_LIT("Upgrade")},
         {SLICE_LIT("sec-websocket-accept"), {accept, sizeof(accept) - 1}},
-        {SLICE_LIT("sec-websocket-extensions"), slice_of(extension)},
     };
-    int rc = exchange_upgrade(x, h, deflate.on ? 4 : 3, ws_taken, w);
+    size_t n = 3;
+    if (deflate.on)
+        h[n++] = (struct http_header){SLICE_LIT("sec-websocket-extensions"), slice_of(extension)};
+    if (offered(r, o->protocol))
+        h[n++] =
+            (struct http_header){SLICE_LIT("sec-websocket-protocol"), slice_of(o->protocol)};
+    int rc = exchange_upgrade(x, h, n, ws_taken, w);
     if (rc != 0) {
         ws_discard(w);
         refuse(x, 503);

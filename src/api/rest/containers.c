@@ -55,6 +55,8 @@ static void got_list(void *ctx, const struct err *e, const struct runtime_contai
     json_key(&j, "containers");
     json_arr(&j);
     for (size_t i = 0; i < n; i++) {
+        if (!api_may_see(c, (struct slice){NULL, 0}, slice_of(items[i].name)))
+            continue;
         json_obj(&j);
         json_kstr(&j, "id", items[i].id);
         json_kstr(&j, "name", items[i].name);

@@ -53,14 +53,15 @@ static const struct api_route routes[] = {
           .summary = "Kept for its path", .handler = rest_docs),
     ROUTE(GET, "/redoc", RIGHT_READ, "api", .also_head = true, .summary = "The calls, readable",
           .handler = rest_docs),
-    ROUTE(GET, "/containers", RIGHT_READ, "container", .tag = "containers",
+    ROUTE(GET, "/containers", RIGHT_READ, "container", .list = true, .tag = "containers",
           .summary = "Containers of the configuration",
           .operation_id = "list_containers_containers_get",
           .answer_schema = "ContainerListResponse", .handler = rest_containers),
-    ROUTE(GET, CS, RIGHT_READ, "service", .tag = "services", .summary = "Services of a container",
+    ROUTE(GET, CS, RIGHT_READ, "service", .list = true, .tag = "services",
+          .summary = "Services of a container",
           .operation_id = "list_services_containers__container__services_get",
           .answer_schema = "ServiceListResponse", .handler = rest_service_list),
-    ROUTE(GET, CS "/status", RIGHT_READ, "service", .tag = "services",
+    ROUTE(GET, CS "/status", RIGHT_READ, "service", .list = true, .tag = "services",
           .summary = "Status of every service of a container",
           .operation_id = "get_all_services_status_containers__container__services_status_get",
           .answer_schema = "ServiceStatusListResponse", .handler = rest_service_status_all),
@@ -93,7 +94,7 @@ static const struct api_route routes[] = {
               "update_service_run_script_containers__container__services__service__run_put",
           .answer_schema = "ServiceRunScriptResponse", .handler = rest_service_run_put),
     ROUTE(GET, "/docker/containers", RIGHT_READ, "docker-container", QUERY(docker_all_query),
-          .tag = "docker", .summary = "Containers of the engine",
+          .list = true, .tag = "docker", .summary = "Containers of the engine",
           .operation_id = "list_docker_containers_docker_containers_get",
           .answer_schema = "DockerContainerListResponse", .precondition = rest_docker_ready,
           .handler = rest_docker_list),
@@ -113,7 +114,8 @@ static const struct api_route routes[] = {
           .operation_id = "get_docker_container_logs_docker_containers__name__logs_get",
           .answer_schema = "DockerContainerLogsResponse", .precondition = rest_docker_ready,
           .handler = rest_docker_logs),
-    ROUTE(GET, "/containers/{container}/ros2/topics", RIGHT_READ, "topic", .tag = "ros2",
+    ROUTE(GET, "/containers/{container}/ros2/topics", RIGHT_READ, "topic", .list = true,
+          .tag = "ros2",
           .summary = "ROS 2 topics of a container (not served: 503)",
           .operation_id = "list_ros2_topics_containers__container__ros2_topics_get",
           .answer_schema = "ROS2TopicsListResponse", .handler = rest_topics),
@@ -245,19 +247,7 @@ static int make_static(struct rest *r)
     json_end_obj(&j);
 
     buf_init(&r->containers, REST_MAX_ANSWER);
-    json_begin(&j, &r->containers);
-    json_obj(&j);
-    json_key(&j, "containers");
-    json_arr(&j);
-    for (size_t i = 0; i < agent_set_count(r->o.agents); i++) {
-        const struct agent *a = agent_set_at(r->o.agents, i);
-        json_obj(&j);
-        json_kstr(&j, "name", agent_name(a));
-        json_kstr(&j, "socket_path", agent_socket(a));
-        json_end_obj(&j);
-    }
-    json_end_arr(&j);
-    json_end_obj(&j);
+    rest_write_containers(&r->containers, r, NULL);
     return r->root.err != 0 ? r->root.err : r->containers.err;
 }
 
@@ -294,6 +284,8 @@ int rest_new(struct rest **ret, const struct rest_options *o, struct err *e)
                              .cors = o->cors,
                              .host_allowed = rest_host_allowed,
                              .upgrade = rest_upgrade,
+                             .guard = o->guard,
+                             .audit = o->audit,
                              .max_body = o->max_body};
     int rc = make_static(r);
     if (rc != 0)

@@ -22,6 +22,8 @@ struct rest_options {
     struct log_hub *hub;
     const struct runtime *runtime; /* NULL: no container runtime, always 503 */
     const struct api_cors *cors;
+    const struct api_guard *guard;  /* NULL: everybody may do everything */
+    const struct audit_sink *audit; /* NULL: nothing is recorded */
     const char *const *hosts; /* further Host names that are served; "*": every one */
     size_t n_hosts;
     size_t max_body;    /* of a request; 0: 1 MiB */

@@ -43,6 +43,8 @@ bool rest_host_allowed(void *app, struct exchange *x);
 
 /* services.c */
 void rest_containers(struct api_call *c);
+/* All configured containers, or with a call only those that its caller may see. */
+void rest_write_containers(struct buf *b, const struct rest *r, const struct api_call *c);
 void rest_service_list(struct api_call *c);
 void rest_service_status_all(struct api_call *c);
 void rest_service_status(struct api_call *c);

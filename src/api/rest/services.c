@@ -11,7 +11,33 @@ const char *const rest_service_actions[] = {"up", "down", "restart", NULL};
 
 void rest_containers(struct api_call *c)
 {
-    api_reply_json(c, 200, &((struct rest *)c->app)->containers);
+    struct rest *r = c->app;
+    if (api_may_see_all(c)) {
+        api_reply_json(c, 200, &r->containers);
+        return;
+    }
+    rest_write_containers(rest_out(r), r, c);
+    rest_reply_out(c);
+}
+
+void rest_write_containers(struct buf *b, const struct rest *r, const struct api_call *c)
+{
+    struct json_out j;
+    json_begin(&j, b);
+    json_obj(&j);
+    json_key(&j, "containers");
+    json_arr(&j);
+    for (size_t i = 0; i < agent_set_count(r->o.agents); i++) {
+        const struct agent *a = agent_set_at(r->o.agents, i);
+        if (c != NULL && !api_may_see(c, (struct slice){NULL, 0}, slice_of(agent_name(a))))
+            continue;
+        json_obj(&j);
+        json_kstr(&j, "name", agent_name(a));
+        json_kstr(&j, "socket_path", agent_socket(a));
+        json_end_obj(&j);
+    }
+    json_end_arr(&j);
+    json_end_obj(&j);
 }
 
 void rest_topics(struct api_call *c)
@@ -182,6 +208,8 @@ static void got_list(void *ctx, const struct err *e, int status, json_t *answer)
             break;
         }
         struct slice id = {json_string_value(v), json_string_length(v)};
+        if (!api_may_see(c, c->path[0], id))
+            continue;
         json_obj(&j);
         json_kslice(&j, "id", id);
         json_kslice(&j, "label", a ? agent_label_last(a, id) : id);
@@ -217,6 +245,8 @@ static void got_status_all(void *ctx, const struct err *e, int status, json_t *a
     for (size_t i = 0; i < json_array_size(list) && all.bad == NULL; i++) {
         struct reader rd = {.o = json_array_get(list, i)};
         struct slice name = read_text(&rd, "name", SLICE_LIT(""), false);
+        if (json_is_object(rd.o) && rd.bad == NULL && !api_may_see(c, c->path[0], name))
+            continue;
         if (json_is_object(rd.o) && rd.bad == NULL)
             write_status(&j, &rd, a, c->path[0], name, SLICE_LIT(""));
         else if (rd.bad == NULL)

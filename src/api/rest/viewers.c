@@ -21,6 +21,7 @@ struct viewer {
     struct ws *ws; /* one of the two */
     struct exchange *x;
     struct log_view *view;
+    const struct identity *who; /* a reference */
 };
 
 /* One event, encoded for each kind of viewer on first need. */
@@ -111,13 +112,15 @@ static void viewer_free(struct viewer *v)
     r->n_viewers--;
     if (v->x != NULL && --r->n_sse == 0)
         loop_timer_stop(&r->ping);
+    identity_unref(v->who);
     mem_free(v);
 }
 
 static void viewer_cut(struct viewer *v, int rc)
 {
-    const char *reason =
-        rc == ERR_LIMIT ? "the viewer cannot keep up with the log" : err_row(rc)->text;
+    const char *reason = rc == ERR_LIMIT    ? "the viewer cannot keep up with the log"
+                         : rc == ERR_DENIED ? "the token is revoked or has expired"
+                                            : err_row(rc)->text;
     const struct peer *peer = v->ws ? ws_peer(v->ws) : exchange_peer(v->x);
     LOG(INFO, "api", "log-viewer-cut", "a log viewer was cut", LF_STR("reason", reason),
         LF_STR("peer", peer ? peer->text : NULL));
@@ -131,7 +134,7 @@ static void viewer_cut(struct viewer *v, int rc)
     if (b.err == 0) /* fits only if the text that was too much was a large one */
         (void)ws_send_text(v->ws, (struct slice){b.data, b.len});
     buf_done(&b);
-    ws_close(v->ws, rc == ERR_LIMIT ? WS_POLICY : WS_INTERNAL, reason);
+    ws_close(v->ws, rc == ERR_LIMIT || rc == ERR_DENIED ? WS_POLICY : WS_INTERNAL, reason);
 }
 
 static int viewer_send(struct viewer *v, struct encoded *c)
@@ -143,6 +146,10 @@ static void viewer_event(void *ctx, const struct log_event *ev)
 {
     struct viewer *v = ctx;
     struct encoded own = {0}, *c = &own;
+    if (identity_over(v->who, v->who->expires_ns ? clock_real_ns(loop_clock(v->r->o.loop)) : 0)) {
+        viewer_cut(v, ERR_DENIED);
+        return;
+    }
     if (ev->shared != NULL) {
         if (*ev->shared == NULL && (*ev->shared = mem_zalloc(sizeof(*c))) != NULL)
             *ev->shared_free = encoded_free;
@@ -166,7 +173,7 @@ static void viewer_event(void *ctx, const struct log_event *ev)
 }
 
 /* NULL: too many, or out of memory. */
-static struct viewer *viewer_new(struct rest *r)
+static struct viewer *viewer_new(struct rest *r, const struct identity *who)
 {
     if (r->draining || r->n_viewers >= r->o.max_viewers)
         return NULL;
@@ -174,6 +181,7 @@ static struct viewer *viewer_new(struct rest *r)
     if (v == NULL)
         return NULL;
     v->r = r;
+    v->who = identity_ref(who);
     list_push_back(&r->viewers, &v->link);
     r->n_viewers++;
     return v;
@@ -251,18 +259,18 @@ bool rest_upgrade(void *app, struct exchange *x, struct slice path)
         refuse(x, 403, SLICE_LIT("{\"error\":\"No WebSocket is served here\",\"detail\":null}"));
         return true;
     }
-    if (!api_origin_allowed(r->api, x)) {
-        refuse(x, 403,
-               SLICE_LIT("{\"error\":\"This Origin is not allowed; add it to cors.allow_origins if "
-                         "it should be\",\"detail\":null}"));
+    const struct identity *who;
+    if (!api_upgrade_allowed(r->api, x, RIGHT_READ, logs ? "service" : "topic", parts, 2, &who))
         return true;
-    }
-    struct viewer *v = viewer_new(r);
+    struct viewer *v = viewer_new(r, who);
+    identity_unref(who);
     if (v == NULL) {
         refuse(x, 503, SLICE_LIT("{\"error\":\"No more WebSockets at present\",\"detail\":null}"));
         return true;
     }
-    struct ws_options o = {.max_queue = r->o.ws_queue, .max_message = r->o.ws_message};
+    struct ws_options o = {.max_queue = r->o.ws_queue,
+                           .max_message = r->o.ws_message,
+                           .protocol = API_WS_PROTOCOL};
     if (ws_accept(x, &o, &ws_viewer, v, &v->ws) != 0)
         viewer_free(v); /* it has been answered */
     else
@@ -310,7 +318,7 @@ void rest_follow(struct api_call *c, struct agent *a)
         api_reply_error(c, 503, "Failed to communicate with agent: not a service name");
         return;
     }
-    struct viewer *v = viewer_new(r);
+    struct viewer *v = viewer_new(r, c->who);
     if (v == NULL) {
         api_reply_error(c, 503, "No more log viewers at present");
         return;

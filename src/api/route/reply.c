@@ -3,12 +3,17 @@
 #include "base/log.h"
 
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #define REPLY_MAX_ERROR (64u * 1024u)
 
 void call_done(struct call *k)
 {
+    if (!k->audited && call_is_change(k))
+        call_audit(k, 0);
+    identity_unref(k->c.who);
+    k->c.who = &identity_none;
     json_decref(k->c.body);
     k->c.body = NULL;
     buf_done(&k->path_buf);
@@ -48,6 +53,7 @@ static const struct exchange_user held_user = {.closed = held_closed};
 void reply_send(struct call *k, const struct http_response *r, struct slice body)
 {
     struct exchange *x = k->c.x;
+    call_audit(k, r->status);
     k->answered = true;
     if (k->held)
         k->released = true;
@@ -98,6 +104,8 @@ static void reply_error_text(struct api_call *c, int status, struct slice text)
     json_obj(&j);
     if (text.len == 0)
         text = SLICE_LIT("Unknown error");
+    if (call_of(c)->c.detail.p == NULL)
+        c->detail = text;
     json_kslice(&j, "error", text);
     json_knull(&j, "detail");
     json_end_obj(&j);
@@ -153,6 +161,7 @@ void reply_detail(struct call *k, int status, const char *detail)
 static size_t call_texts(struct call *k, struct slice *out[])
 {
     size_t n = 0;
+    out[n++] = &k->object_path;
     for (size_t i = 0; i < API_MAX_PATH_PARAMS; i++)
         out[n++] = &k->c.path[i];
     for (size_t i = 0; i < API_MAX_QUERY_PARAMS; i++) {
@@ -161,7 +170,7 @@ static size_t call_texts(struct call *k, struct slice *out[])
     }
     return n;
 }
-#define CALL_MAX_TEXTS (API_MAX_PATH_PARAMS + 2 * API_MAX_QUERY_PARAMS)
+#define CALL_MAX_TEXTS (1 + API_MAX_PATH_PARAMS + 2 * API_MAX_QUERY_PARAMS)
 
 /* A held call outlives its request: its texts move into memory of its own. */
 static void call_own_texts(struct call *k, char *to)
@@ -187,8 +196,9 @@ static struct call *call_to_heap(struct call *k, size_t total)
     memcpy(h, k, sizeof(*h));
     h->heap = true;
     h->running = false;
-    k->answered = true;
+    k->answered = k->audited = true;
     k->c.body = NULL;
+    k->c.who = &identity_none;
     k->path_buf = k->query_buf = k->text_buf = (struct buf){0};
     call_own_texts(h, (char *)(h + 1));
     return h;
@@ -199,6 +209,12 @@ int api_call_hold(struct api_call *c, void (*gone)(void *ctx, struct api_call *c
 {
     struct call *k = call_of(c), *h = NULL;
     INVARIANT(!k->held && !k->answered && c->x != NULL);
+    if (k->api->o.audit != NULL && call_is_change(k)) {
+        /* Told when it is answered, even if the client has gone by then. */
+        k->object_path = exchange_request(c->x)->path;
+        snprintf(k->peer, sizeof(k->peer), "%s", exchange_peer(c->x)->text);
+        snprintf(k->id, sizeof(k->id), "%s", exchange_id(c->x));
+    }
     struct slice *texts[CALL_MAX_TEXTS];
     size_t total = 1, n = call_texts(k, texts);
     for (size_t i = 0; i < n; i++)
@@ -236,6 +252,7 @@ struct exchange *api_call_take(struct api_call *c)
 {
     struct call *k = call_of(c);
     struct exchange *x = c->x;
+    call_audit(k, 200);
     k->answered = true;
     c->x = NULL;
     if (k->held) {

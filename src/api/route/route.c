@@ -55,6 +55,8 @@ void request_info_read(struct request_info *i, const struct http_request *r)
         {{"content-type", 12}, offsetof(struct request_info, content_type)},
         {{"access-control-request-method", 29}, offsetof(struct request_info, ac_method)},
         {{"access-control-request-headers", 30}, offsetof(struct request_info, ac_headers)},
+        {{"authorization", 13}, offsetof(struct request_info, authorization)},
+        {{"sec-fetch-site", 14}, offsetof(struct request_info, fetch_site)},
     };
     memset(i, 0, sizeof(*i));
     for (size_t k = 0; k < r->n_headers; k++) {
@@ -64,10 +66,14 @@ void request_info_read(struct request_info *i, const struct http_request *r)
             continue;
         }
         for (size_t w = 0; w < ARRAY_LEN(wanted); w++) {
+            if (name.len != wanted[w].name.len ||
+                memcmp(name.p, wanted[w].name.p, name.len) != 0)
+                continue;
             struct slice *to = (struct slice *)(void *)((char *)i + wanted[w].offset);
-            if (name.len == wanted[w].name.len && to->p == NULL &&
-                memcmp(name.p, wanted[w].name.p, name.len) == 0)
+            if (to->p == NULL)
                 *to = r->headers[k].value.p ? r->headers[k].value : SLICE_LIT("");
+            else if (to == &i->authorization)
+                i->two_authorizations = true;
         }
     }
 }
@@ -327,6 +333,14 @@ static void route_and_run(struct call *k, struct slice path)
     path_split(&segs, path);
     const struct http_request *r = exchange_request(k->c.x);
     route_find(k->api, r->method, &segs, &m);
+    if (m.full != NULL) {
+        k->verb = m.full->row->verb;
+        k->kind = m.full->row->kind;
+    }
+    if ((m.full == NULL || !m.full->row->open) && !guard_identify(k)) {
+        call_leave(k);
+        return;
+    }
     if (m.full == NULL) {
         if (m.partial != NULL)
             reply_method(k, m.partial->row);
@@ -343,6 +357,10 @@ static void route_and_run(struct call *k, struct slice path)
             np++;
         }
     }
+    if (!k->c.route->open && !guard_right(k)) {
+        call_leave(k);
+        return;
+    }
     bool wants_body = k->c.route->body != NULL || k->c.route->body_any_object;
     if (wants_body && r->has_body) {
         collect_body(k);
@@ -352,29 +370,13 @@ static void route_and_run(struct call *k, struct slice path)
     call_leave(k);
 }
 
-/* A page of another site may send simple requests without asking first; what changes something
- * is refused when its Origin is not one of ours. */
-static bool origin_refused(struct call *k)
-{
-    const struct http_request *r = exchange_request(k->c.x);
-    if (k->api->o.cors == NULL || k->info.origin.p == NULL || r->method == HTTP_METHOD_GET ||
-        r->method == HTTP_METHOD_HEAD || r->method == HTTP_METHOD_OPTIONS)
-        return false;
-    return !cors_origin_allowed(k->api, k->info.origin) && !cors_same_origin(r, k->info.origin);
-}
-
 void api_handle(void *ctx, struct exchange *x)
 {
     struct api *a = ctx;
     CHECK_MAGIC(a, API_MAGIC);
     struct call k;
-    memset(&k, 0, sizeof(k));
-    k.magic = CALL_MAGIC;
-    k.api = a;
-    k.c.x = x;
-    k.c.app = a->o.app;
+    guard_init(&k, a, x);
     const struct http_request *r = exchange_request(x);
-    request_info_read(&k.info, r);
     struct slice path;
     if (a->o.host_allowed != NULL && !a->o.host_allowed(a->o.app, x)) {
         api_reply_error(&k.c, 421,
@@ -390,11 +392,7 @@ void api_handle(void *ctx, struct exchange *x)
     } else if (cors_is_preflight(&k)) {
         cors_preflight(&k);
         call_leave(&k);
-    } else if (origin_refused(&k)) {
-        api_reply_error(
-            &k.c, 403,
-            "Origin \"%.*s\" is not allowed; add it to cors.allow_origins if it should be",
-            (int)(k.info.origin.len > 256 ? 256 : k.info.origin.len), k.info.origin.p);
+    } else if (!guard_origin(&k)) {
         call_leave(&k);
     } else {
         route_and_run(&k, path);

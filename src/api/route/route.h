@@ -51,6 +51,10 @@ struct api_route {
     bool body_any_object; /* agent PUT run: any JSON object, given as call->body, members unchecked
                            */
     bool also_head;       /* HEAD allowed too; 405 then lists "GET, HEAD" */
+    bool open;            /* needs no identity and no right (health probes) */
+    /* The answer is a list below the names of the path ("robot" gives services "robot/..."): whoever
+     * may read anything there may ask, and the handler shows what api_may_see allows. */
+    bool list;
     const char *tag, *summary, *operation_id; /* OpenAPI */
     const char *answer_schema;                /* name in components.schemas, or NULL */
     const char *body_schema;                  /* the same for the request's body */
@@ -72,6 +76,17 @@ struct api_cors {
     size_t n;
 };
 
+/* Finds out who asks, for every request but those to open rows. */
+struct api_guard {
+    /* `token`: what the client showed as a bearer token, p NULL if it showed none; never to be
+     * logged. *ret is a reference for the caller (identity_unref). 0; ERR_UNAUTHENTICATED: nobody
+     * known; ERR_LIMIT: too many wrong tokens, *retry_after_s says how long to wait; ERR_NO_MEMORY.
+     * Must not wait for anything. */
+    int (*identify)(void *ctx, struct exchange *x, struct slice token, const struct identity **ret,
+                    uint32_t *retry_after_s, struct err *e);
+    void *ctx;
+};
+
 struct api; /* compiled table */
 struct api_options {
     const struct api_route *routes;
@@ -84,6 +99,10 @@ struct api_options {
      * check); returns true if it took the exchange. May be NULL. */
     bool (*upgrade)(void *app, struct exchange *x, struct slice decoded_path);
     size_t max_body;
+    const struct api_guard *guard; /* NULL: everybody may do everything (the agent) */
+    /* Hears of every answer of a row whose verb is not RIGHT_READ, and of every refusal (401, 403,
+     * 421, 429). NULL: nobody does. */
+    const struct audit_sink *audit;
 };
 /* The table is checked here: ERR_INVALID for a row without right, doc or handler. `o` is copied,
  * tables are borrowed. */
@@ -101,6 +120,10 @@ struct api_call {
     struct api_value query[API_MAX_QUERY_PARAMS];
     struct api_value body_values[API_MAX_QUERY_PARAMS];
     json_t *body; /* the parsed object, or NULL */
+    const struct identity *who; /* never NULL; as long as the call */
+    /* For the audit record; borrowed, must be valid when the call is answered. Without `object` the
+     * record has the names of the path, without `detail` the text of the error. */
+    struct slice object, detail;
 };
 
 /* Keeps the call beyond the handler. Answering later releases it. If the peer leaves first, `gone`
@@ -131,6 +154,20 @@ struct exchange *api_call_take(struct api_call *c);
 /* True if the request has no Origin, one of this very host, or one that the allow-list holds. A
  * table without CORS allows all. WebSockets are asked this before they are accepted. */
 bool api_origin_allowed(const struct api *a, const struct exchange *x);
+
+/* For WebSockets, before they are accepted: Origin, identity and the right to `verb` on `kind` and the
+ * names joined with '/'. True: *who is a reference for the caller (identity_unref). False: it has
+ * been answered. A browser shows its token as the subprotocol "gantry.bearer.TOKEN", next to
+ * API_WS_PROTOCOL, which is then selected. */
+#define API_WS_PROTOCOL "gantry.v1"
+bool api_upgrade_allowed(struct api *a, struct exchange *x, enum right_verb verb, const char *kind,
+                         const struct slice *names, size_t n, const struct identity **who);
+
+/* For the handlers of lists: may the caller read `parent`/`name` (parent.p NULL: `name`), of the
+ * kind of the row? False also without memory. */
+bool api_may_see(const struct api_call *c, struct slice parent, struct slice name);
+/* True if api_may_see would say yes to everything. */
+bool api_may_see_all(const struct api_call *c);
 
 /* Matches one pattern ("/ws/{container}/logs", "/topics/{topic:path}") against a decoded path;
  * fills at most `max` parameters, borrowed from path. */

@@ -40,6 +40,8 @@ struct api {
     uint16_t *order;
     struct bucket buckets[API_MAX_BUCKETS]; /* the last one: rows that begin with a parameter */
     size_t n_buckets;
+    uint64_t refusals_from_ms;      /* the log tells the first few of each period ... */
+    unsigned refusals, refusals_untold;
 };
 
 /* A decoded path cut at its slashes. count is API_MAX_SEGMENTS + 1 when there are more. */
@@ -64,8 +66,8 @@ bool route_any(const struct api *a, struct slice path);
 
 /* The headers that matter here, found in one pass. */
 struct request_info {
-    struct slice origin, upgrade, content_type, ac_method, ac_headers;
-    bool cookie;
+    struct slice origin, upgrade, content_type, ac_method, ac_headers, authorization, fetch_site;
+    bool cookie, two_authorizations;
 };
 void request_info_read(struct request_info *i, const struct http_request *r);
 
@@ -84,7 +86,11 @@ struct call {
     char *strings;                  /* copies of all values of a held call */
     enum body_kind body_kind;
     struct slice body_text; /* while validating */
-    bool heap, held, answered, released, closed, running;
+    bool heap, held, answered, released, closed, running, audited;
+    enum right_verb verb;     /* of the right that is needed; RIGHT_NONE: no row was found */
+    const char *kind;
+    struct slice object_path; /* the request's, for the audit record of a held change */
+    char peer[64], id[17];    /* the same */
     void (*gone)(void *ctx, struct api_call *c);
     void *gone_ctx;
 };
@@ -109,6 +115,19 @@ bool cors_is_preflight(const struct call *k);
 void cors_preflight(struct call *k);
 bool cors_origin_allowed(const struct api *a, struct slice origin);
 bool cors_same_origin(const struct http_request *r, struct slice origin);
+
+/* guard.c. False: it has been refused, and answered. */
+bool guard_identify(struct call *k);
+bool guard_right(struct call *k);
+bool guard_origin(struct call *k);
+void guard_init(struct call *k, struct api *a, struct exchange *x);
+/* Tells the audit sink, once; status 0: the client left before. */
+void call_audit(struct call *k, int status);
+/* True if this call is told whatever its answer is. */
+static inline bool call_is_change(const struct call *k)
+{
+    return k->verb != RIGHT_NONE && k->verb != RIGHT_READ;
+}
 
 /* reply.c. The framework's own shape: {"detail":"..."}. */
 void reply_detail(struct call *k, int status, const char *detail);
