@@ -52,6 +52,7 @@ struct schema_field {
     const struct schema *sub;  /* STRUCT, LIST, MAP */
     int (*check)(const void *member, struct err *e); /* more checks; may be NULL */
     const char *unit, *doc;
+    const char *example; /* YAML text that the annotated file shows where there is no default */
 };
 
 struct schema {
@@ -86,10 +87,57 @@ void schema_report_done(struct schema_report *r);
 int schema_read_yaml(const struct schema *s, void *obj, struct slice text, struct schema_report *r,
                      struct err *e);
 
+/* How a text that comes after others is read. */
+struct schema_layer {
+    /* obj holds what earlier texts said: entries of a map whose key is there already are changed,
+     * others are added; lists are replaced; a required member that is there need not be repeated.
+     */
+    bool merge;
+    /* Told of each value that was taken, with the path of its key ("http.limits.max_head"); a list
+     * is one value. 0, or ERR_NO_MEMORY, which ends the reading. May be NULL. */
+    int (*taken)(void *ctx, const char *path, int line, int column);
+    void *ctx;
+};
+/* schema_read_yaml as one of several texts. */
+int schema_read_layer(const struct schema *s, void *obj, struct slice text,
+                      const struct schema_layer *layer, struct schema_report *r, struct err *e);
+/* Reads the value of the member with this row alone, as YAML text; obj is the struct of the row.
+ * The same errors. */
+int schema_read_value(const struct schema_field *f, void *obj, struct slice text,
+                      const struct schema_layer *layer, struct schema_report *r, struct err *e);
+/* Sets a member of a scalar type (`member` is its place) from plain text, as from a flag or a
+ * variable: "16k", "true", any text for SCHEMA_STR. ERR_INVALID without the path; ERR_NO_MEMORY. */
+int schema_set_text(const struct schema_field *f, void *member, struct slice text, struct err *e);
+
+/* One value of a struct: a scalar or a list, with the path of its key. */
+struct schema_leaf {
+    const char *path; /* "containers.robot.socket_path"; borrowed for the call */
+    const struct schema_field *field;
+    void *obj;   /* the struct that the row belongs to */
+    bool reload; /* it, or what it is part of, may change without a restart */
+};
+/* Calls fn for each value of obj, in the order of the rows, those of maps' entries too; ends with
+ * fn's result if that is not 0. `whole_maps`: a map is one value. ERR_NO_MEMORY. */
+int schema_walk(const struct schema *s, void *obj, bool whole_maps,
+                int (*fn)(void *ctx, const struct schema_leaf *leaf), void *ctx);
+/* The value as people write it: 16k, info, ["a","b"]; nothing for an absent one. Secrets as
+ * "(set)" unless `secrets`. */
+void schema_write_value(const struct schema_field *f, const void *obj, bool secrets,
+                        struct buf *out);
+bool schema_has_value(const struct schema_field *f, const void *obj);
+/* Exchanges all values that a reload may change between two structs. */
+void schema_swap_reload(const struct schema *s, void *a, void *b);
+
 /* Writes obj as a JSON object, members in the order of the rows. */
 void schema_write_json(const struct schema *s, const void *obj, struct json_out *j);
 /* Writes obj as YAML with comments from `doc`; secrets as "(set)". */
 int schema_write_yaml(const struct schema *s, const void *obj, struct buf *out);
+/* A file with every key, its meaning and its default, all of it commented out: values behind "#",
+ * words about them behind "##". Without the single '#' it is a valid file. */
+int schema_write_template(const struct schema *s, struct buf *out);
+/* The same as a reference page: a table of Markdown a struct, or a list for a manual page. */
+int schema_write_markdown(const struct schema *s, struct buf *out);
+int schema_write_roff(const struct schema *s, struct buf *out);
 /* The JSON Schema (2020-12, as OpenAPI 3.1 uses it) of the struct. */
 void schema_write_openapi(const struct schema *s, struct json_out *j);
 

@@ -10,10 +10,11 @@
 
 /* --- JSON --- */
 
-static void write_member_json(const struct schema_field *f, const void *obj, struct json_out *j);
+static void write_member_json(const struct schema_field *f, const void *obj, bool secrets,
+                              struct json_out *j);
 
 static void write_members_json(const struct schema *s, const struct schema_field *without,
-                               const void *obj, struct json_out *j)
+                               const void *obj, bool secrets, struct json_out *j)
 {
     json_obj(j);
     for (size_t i = 0; i < s->n_fields; i++) {
@@ -21,20 +22,22 @@ static void write_members_json(const struct schema *s, const struct schema_field
         if (f == without || f->type == SCHEMA_ANY)
             continue;
         json_key(j, f->name);
-        write_member_json(f, obj, j);
+        write_member_json(f, obj, secrets, j);
     }
     json_end_obj(j);
 }
 
 static void write_list_json(const struct schema_field *f, const struct schema_list *l,
-                            struct json_out *j)
+                            bool secrets, struct json_out *j)
 {
+    bool hide = (f->flags & SCHEMA_SECRET) != 0 && !secrets;
     json_arr(j);
     for (size_t i = 0; i < l->count; i++) {
         if (f->type == SCHEMA_STR_LIST)
-            json_cstr(j, (f->flags & SCHEMA_SECRET) != 0 ? "(set)" : ((char **)l->items)[i]);
+            json_cstr(j, hide ? "(set)" : ((char **)l->items)[i]);
         else
-            write_members_json(f->sub, NULL, (const char *)l->items + i * f->sub->size, j);
+            write_members_json(f->sub, NULL, (const char *)l->items + i * f->sub->size, secrets,
+                               j);
     }
     json_end_arr(j);
 }
@@ -45,7 +48,7 @@ static const char *key_of(const struct schema_field *key, const void *item)
     return text != NULL ? text : "";
 }
 
-static void write_map_json(const struct schema_field *f, const struct schema_list *l,
+static void write_map_json(const struct schema_field *f, const struct schema_list *l, bool secrets,
                            struct json_out *j)
 {
     const struct schema_field *key = schema_key_field(f->sub);
@@ -53,19 +56,20 @@ static void write_map_json(const struct schema_field *f, const struct schema_lis
     for (size_t i = 0; i < l->count; i++) {
         const void *item = (const char *)l->items + i * f->sub->size;
         json_key(j, key_of(key, item));
-        write_members_json(f->sub, key, item, j);
+        write_members_json(f->sub, key, item, secrets, j);
     }
     json_end_obj(j);
 }
 
-static void write_member_json(const struct schema_field *f, const void *obj, struct json_out *j)
+static void write_member_json(const struct schema_field *f, const void *obj, bool secrets,
+                              struct json_out *j)
 {
     const void *member = schema_member_const(f, obj);
     const char *text;
     switch (f->type) {
     case SCHEMA_STR:
         text = *(char *const *)member;
-        json_cstr(j, text != NULL && (f->flags & SCHEMA_SECRET) != 0 ? "(set)" : text);
+        json_cstr(j, text != NULL && (f->flags & SCHEMA_SECRET) != 0 && !secrets ? "(set)" : text);
         break;
     case SCHEMA_BOOL:
     case SCHEMA_ANY:
@@ -80,21 +84,27 @@ static void write_member_json(const struct schema_field *f, const void *obj, str
         json_cstr(j, f->names[*(const int *)member]);
         break;
     case SCHEMA_STRUCT:
-        write_members_json(f->sub, NULL, member, j);
+        write_members_json(f->sub, NULL, member, secrets, j);
         break;
     case SCHEMA_STR_LIST:
     case SCHEMA_LIST:
-        write_list_json(f, member, j);
+        write_list_json(f, member, secrets, j);
         break;
     case SCHEMA_MAP:
-        write_map_json(f, member, j);
+        write_map_json(f, member, secrets, j);
         break;
     }
 }
 
 void schema_write_json(const struct schema *s, const void *obj, struct json_out *j)
 {
-    write_members_json(s, NULL, obj, j);
+    write_members_json(s, NULL, obj, false, j);
+}
+
+void schema_write_json_value(const struct schema_field *f, const void *obj, bool secrets,
+                             struct json_out *j)
+{
+    write_member_json(f, obj, secrets, j);
 }
 
 /* --- YAML --- */
@@ -108,7 +118,7 @@ static void add_indent(struct buf *out, int indent)
 }
 
 /* One paragraph of comment, broken between words. */
-static void add_comment(struct buf *out, int indent, const char *text)
+void schema_add_comment(struct buf *out, const char *prefix, int indent, const char *text)
 {
     struct slice rest = slice_of(text), word;
     size_t column = 0;
@@ -120,9 +130,11 @@ static void add_comment(struct buf *out, int indent, const char *text)
             column = 0;
         }
         if (column == 0) {
+            (void)buf_adds(out, prefix);
             add_indent(out, indent);
-            (void)buf_addc(out, '#');
-            column = (size_t)indent + 1;
+            if (prefix[0] == '\0')
+                (void)buf_addc(out, '#');
+            column = (size_t)indent + strlen(prefix) + 1;
         }
         (void)buf_addc(out, ' ');
         (void)buf_add(out, word.p, word.len);
@@ -142,36 +154,48 @@ static void add_quantity(struct buf *b, enum schema_type type, int64_t v)
         (void)buf_addi(b, v);
 }
 
+static void add_fact(struct buf *b, size_t begin, const char *text)
+{
+    (void)buf_adds(b, b->len > begin ? ", " : "");
+    (void)buf_adds(b, text);
+}
+
+void schema_add_facts(struct buf *b, const struct schema_field *f)
+{
+    size_t begin = b->len;
+    bool number = f->type == SCHEMA_INT || f->type == SCHEMA_DURATION || f->type == SCHEMA_SIZE;
+    if (f->unit != NULL)
+        add_fact(b, begin, f->unit);
+    if (number && (f->min != 0 || f->max != 0)) {
+        add_fact(b, begin, "");
+        add_quantity(b, f->type, f->min);
+        (void)buf_adds(b, " to ");
+        add_quantity(b, f->type, f->max);
+    }
+    for (int i = 0; f->type == SCHEMA_ENUM && f->names[i] != NULL; i++) {
+        add_fact(b, i > 0 ? SIZE_MAX : begin, "");
+        (void)buf_addf(b, "%s%s", i > 0 ? " | " : "", f->names[i]);
+    }
+    if ((f->flags & SCHEMA_REQUIRED) != 0)
+        add_fact(b, begin, "required");
+    if (f->def != NULL) {
+        add_fact(b, begin, "default ");
+        (void)buf_adds(b, f->def);
+    }
+    if ((f->flags & SCHEMA_RELOAD) != 0)
+        add_fact(b, begin, "a reload changes it");
+}
+
 /* Doc, then what the row says about values, in brackets. */
 static void add_field_comment(struct buf *out, int indent, const struct schema_field *f)
 {
-    char text[1024];
-    struct buf b = BUF_FIXED(text);
-    bool number = f->type == SCHEMA_INT || f->type == SCHEMA_DURATION || f->type == SCHEMA_SIZE;
+    char text[1024], facts[512];
+    struct buf b = BUF_FIXED(text), more = BUF_FIXED(facts);
+    schema_add_facts(&more, f);
     (void)buf_adds(&b, f->doc != NULL ? f->doc : "");
-    (void)buf_adds(&b, " (");
-    size_t empty = b.len;
-    if (f->unit != NULL)
-        (void)buf_addf(&b, "%s, ", f->unit);
-    if (number && (f->min != 0 || f->max != 0)) {
-        add_quantity(&b, f->type, f->min);
-        (void)buf_adds(&b, " to ");
-        add_quantity(&b, f->type, f->max);
-        (void)buf_adds(&b, ", ");
-    }
-    for (int i = 0; f->type == SCHEMA_ENUM && f->names[i] != NULL; i++)
-        (void)buf_addf(&b, "%s%s", f->names[i], f->names[i + 1] != NULL ? " | " : ", ");
-    if ((f->flags & SCHEMA_REQUIRED) != 0)
-        (void)buf_adds(&b, "required, ");
-    if (f->def != NULL)
-        (void)buf_addf(&b, "default %s, ", f->def);
-    if ((f->flags & SCHEMA_RELOAD) != 0)
-        (void)buf_adds(&b, "a reload changes it, ");
-    size_t n = b.len > empty ? b.len - 2 : empty - 2;
-    text[n] = '\0';
-    if (b.len > empty && n + 1 < sizeof(text))
-        memcpy(text + n, ")", 2);
-    add_comment(out, indent, text);
+    if (more.len > 0)
+        (void)buf_addf(&b, " (%s)", facts);
+    schema_add_comment(out, "", indent, text);
 }
 
 static void add_quoted(struct buf *out, const char *text)
@@ -230,11 +254,11 @@ static void write_list_yaml(const struct schema_field *f, const struct schema_li
     }
 }
 
-/* False if the value is absent: then only its name is shown, as a comment. */
-static bool is_present(const struct schema_field *f, const void *member)
+/* If absent, only the name is shown, as a comment. */
+bool schema_has_value(const struct schema_field *f, const void *obj)
 {
     if (f->type == SCHEMA_STR)
-        return *(char *const *)member != NULL;
+        return *(char *const *)schema_member_const(f, obj) != NULL;
     return f->type != SCHEMA_ANY;
 }
 
@@ -249,7 +273,7 @@ static void write_members_yaml(const struct schema *s, const struct schema_field
             continue;
         add_field_comment(out, indent, f);
         add_indent(out, indent);
-        if (!is_present(f, member)) {
+        if (!schema_has_value(f, obj)) {
             (void)buf_addf(out, "# %s:\n", f->name);
             continue;
         }
@@ -275,7 +299,7 @@ static void write_members_yaml(const struct schema *s, const struct schema_field
 int schema_write_yaml(const struct schema *s, const void *obj, struct buf *out)
 {
     if (s->doc != NULL)
-        add_comment(out, 0, s->doc);
+        schema_add_comment(out, "", 0, s->doc);
     write_members_yaml(s, NULL, obj, out, 0);
     return out->err;
 }
@@ -410,7 +434,7 @@ static void write_property(const struct schema_field *f, const void *defaults, s
     write_description(f, j);
     if (f->def != NULL && (f->flags & SCHEMA_SECRET) == 0) {
         json_key(j, "default");
-        write_member_json(f, defaults, j);
+        write_member_json(f, defaults, false, j);
     }
     if ((f->flags & SCHEMA_SECRET) != 0)
         json_kbool(j, "writeOnly", true);

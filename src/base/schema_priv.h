@@ -33,6 +33,13 @@ void *schema_list_add(struct schema_list *l, size_t size);
 /* A copy of text as an owned string in *member, the one before freed. */
 int schema_set_str(char **member, struct slice text);
 
+/* What the row says about values: "bytes, 256 to 1M, required, default 16k"; empty if nothing. */
+void schema_add_facts(struct buf *b, const struct schema_field *f);
+void schema_add_comment(struct buf *out, const char *prefix, int indent, const char *text);
+/* A value as JSON. */
+void schema_write_json_value(const struct schema_field *f, const void *obj, bool secrets,
+                             struct json_out *j);
+
 /* Reads the YAML text of one member's value (a default of a table). */
 int schema_read_member(const struct schema_field *f, void *obj, struct slice text, struct err *e);
 

@@ -15,7 +15,8 @@ enum {
     MAX_FAULTS = 100,
     MAX_ITEMS =
         10000, /* of a list whose row names no maximum: what a small text may make us allocate */
-    MAX_FIELDS = 128
+    MAX_FIELDS = 128,
+    MAX_PATH_BYTES = 4096
 };
 
 enum frame_kind { IN_STRUCT, IN_MAP, IN_LIST, IN_STR_LIST, IN_SKIPPED };
@@ -27,6 +28,8 @@ struct frame {
     bool is_mapping;
     bool value_next;                   /* mappings: the key has been read */
     bool too_many;                     /* lists: the fault has been told */
+    bool old_element;                  /* IN_MAP: `element` is of an earlier text */
+    bool existing;                     /* IN_STRUCT: an entry that an earlier text began */
     const struct schema_field *field;  /* the list, or the row of an embedded struct; may be NULL */
     const struct schema *schema;       /* IN_STRUCT */
     void *obj;                         /* IN_STRUCT: the struct; lists: their struct schema_list */
@@ -37,6 +40,7 @@ struct frame {
     const struct schema_field *target; /* where the value goes; NULL: nowhere */
     void *element;                     /* IN_MAP: the struct that the value fills; NULL: none */
     struct map keys;                   /* IN_MAP: those read so far; values are unused */
+    struct map had;                    /* IN_MAP: those of earlier texts, with place + 1 */
     yaml_mark_t start;
 };
 
@@ -50,6 +54,7 @@ struct reader {
     const struct schema_field *lone; /* schema_read_member: the document is its value */
     int stop;                        /* not 0: end with this code */
     bool had_document;
+    struct schema_layer layer;
 };
 
 /* --- Faults --- */
@@ -70,6 +75,24 @@ static void add_path(const struct reader *rd, struct buf *b)
             (void)buf_addf(b, "%s%s", dot, f->field->name);
         }
     }
+}
+
+/* Tells whoever keeps account that the value of this name was taken. */
+static void taken(struct reader *rd, const char *name, yaml_mark_t at)
+{
+    if (rd->layer.taken == NULL || rd->stop != 0)
+        return;
+    for (size_t i = 0; i < rd->depth; i++)
+        if (rd->stack[i].kind == IN_LIST)
+            return; /* part of a value */
+    struct buf b = BUF_INIT(MAX_PATH_BYTES);
+    add_path(rd, &b);
+    (void)buf_addf(&b, "%s%s", b.len > 0 ? "." : "", name);
+    if (b.err == 0)
+        rd->stop = rd->layer.taken(rd->layer.ctx, b.data, (int)at.line + 1, (int)at.column + 1);
+    else if (b.err == ERR_NO_MEMORY)
+        rd->stop = b.err;
+    buf_done(&b);
 }
 
 static struct schema_fault *new_fault(struct reader *rd, yaml_mark_t at, bool warning)
@@ -209,6 +232,7 @@ static struct frame *push(struct reader *rd, enum frame_kind kind, const yaml_ev
     *f = (struct frame){
         .kind = kind, .is_mapping = ev->type == YAML_MAPPING_START_EVENT, .start = ev->start_mark};
     map_init(&f->keys);
+    map_init(&f->had);
     return f;
 }
 
@@ -237,12 +261,20 @@ static void check_member(struct reader *rd, const struct schema_field *field, co
         fault_at(rd, at, name, e.msg);
 }
 
+/* An earlier text has given it, or was told that it did not. */
+static bool is_there(const struct reader *rd, const struct frame *f,
+                     const struct schema_field *field)
+{
+    return rd->layer.merge &&
+           (f->existing || (field->type == SCHEMA_STR && schema_has_value(field, f->obj)));
+}
+
 static void end_struct(struct reader *rd, const struct frame *f)
 {
     for (size_t i = 0; i < f->schema->n_fields && rd->stop == 0; i++) {
         const struct schema_field *field = &f->schema->fields[i];
         if ((field->flags & SCHEMA_REQUIRED) != 0 && field != f->hidden &&
-            (f->seen[i / 64] >> i % 64 & 1u) == 0)
+            (f->seen[i / 64] >> i % 64 & 1u) == 0 && !is_there(rd, f, field))
             fault_in(rd, f->start, false, "missing key", slice_of(field->name), "");
     }
     if (f->field != NULL)
@@ -269,6 +301,7 @@ static void pop(struct reader *rd)
     else if (rd->stop == 0 && f->kind != IN_SKIPPED)
         end_list(rd, f);
     map_done(&f->keys, NULL);
+    map_done(&f->had, NULL);
     rd->depth--;
 }
 
@@ -327,6 +360,7 @@ static void map_entry_key(struct reader *rd, struct frame *f, struct slice key, 
                           yaml_mark_t at)
 {
     f->element = NULL;
+    f->old_element = false;
     if (!quoted && schema_scalar_kind(key) != SCALAR_TEXT) {
         fault_in(rd, at, false, "key", key, " is not text: put it in quotes");
         return;
@@ -338,6 +372,13 @@ static void map_entry_key(struct reader *rd, struct frame *f, struct slice key, 
     int r = map_put(&f->keys, key, NULL);
     if (r == ERR_EXISTS) {
         fault_in(rd, at, false, "duplicate key", key, "");
+        return;
+    }
+    size_t place = r == 0 ? (size_t)map_get(&f->had, key) : 0;
+    if (place > 0) {
+        const struct schema_list *l = f->obj;
+        f->element = (char *)l->items + (place - 1) * f->field->sub->size;
+        f->old_element = true;
         return;
     }
     void *item = r == 0 ? add_struct(rd, f, at) : NULL;
@@ -421,8 +462,23 @@ static void scalar_value(struct reader *rd, const struct schema_field *field, vo
         if ((field->flags & SCHEMA_SECRET) != 0) /* the value must not get into a message */
             (void)snprintf(e.msg, sizeof(e.msg), "the value is not valid here (text in quotes is)");
         fault_at(rd, ev->start_mark, field->name, e.msg);
-    } else if (!is_null(ev)) {
-        check_member(rd, field, member, field->name, ev->start_mark);
+    } else {
+        if (!is_null(ev))
+            check_member(rd, field, member, field->name, ev->start_mark);
+        taken(rd, field->name, ev->start_mark);
+    }
+}
+
+/* The entries that earlier texts have made, by key. */
+static void note_entries(struct reader *rd, struct frame *f)
+{
+    const struct schema_list *l = f->obj;
+    const struct schema_field *key = schema_key_field(f->field->sub);
+    for (size_t i = 0; i < l->count && key != NULL && rd->stop == 0; i++) {
+        void *item = (char *)l->items + i * f->field->sub->size;
+        const char *text = *(char **)schema_member(key, item);
+        if (text != NULL && map_put(&f->had, slice_of(text), (void *)(i + 1)) == ERR_NO_MEMORY)
+            out_of_memory(rd);
     }
 }
 
@@ -431,11 +487,17 @@ static void open_list(struct reader *rd, const struct schema_field *field, void 
 {
     static const enum frame_kind kinds[] = {
         [SCHEMA_LIST] = IN_LIST, [SCHEMA_MAP] = IN_MAP, [SCHEMA_STR_LIST] = IN_STR_LIST};
-    schema_member_done(field, member); /* a list in the text replaces the default */
+    bool merge = rd->layer.merge && field->type == SCHEMA_MAP;
+    if (!merge)
+        schema_member_done(field, member); /* a list in the text replaces the default */
+    if (field->type != SCHEMA_MAP)
+        taken(rd, field->name, ev->start_mark);
     struct frame *f = push(rd, kinds[field->type], ev);
     if (f != NULL) {
         f->field = field;
         f->obj = member;
+        if (merge)
+            note_entries(rd, f);
     }
 }
 
@@ -483,6 +545,7 @@ static void element_value(struct reader *rd, struct frame *list, void *item, con
     const struct schema_field *hidden = NULL;
     const struct schema_list *l = list->obj;
     size_t index = l->count - 1;
+    bool is_old = list->kind == IN_MAP && list->old_element;
     if (list->kind == IN_MAP && (hidden = schema_key_field(list->field->sub)) != NULL)
         key = *(char **)schema_member(hidden, item);
     if (ev->type != YAML_MAPPING_START_EVENT || !tag_is_fine(ev)) {
@@ -501,6 +564,7 @@ static void element_value(struct reader *rd, struct frame *list, void *item, con
         f->map_key = key;
         f->hidden = hidden;
         f->index = index;
+        f->existing = is_old;
     }
 }
 
@@ -688,23 +752,16 @@ static int conclude(struct reader *rd, struct err *e)
                    f->msg, r->errors - 1);
 }
 
-int schema_read_yaml(const struct schema *s, void *obj, struct slice text, struct schema_report *r,
-                     struct err *e)
+static int read_text(struct reader *rd, struct slice text, struct err *e)
 {
-    *r = (struct schema_report){0};
-    struct reader *rd = mem_zalloc(sizeof(*rd));
-    if (rd == NULL)
-        return err_set(e, ERR_NO_MEMORY, "out of memory while reading YAML");
-    rd->report = r;
-    rd->root = s;
-    rd->obj = obj;
     if (text.len > MAX_BYTES) {
         fault(rd, (yaml_mark_t){0}, false, "the text is larger than %d bytes", MAX_BYTES);
     } else {
         read_events(rd, text.len > 0 ? text : SLICE_LIT(""));
-        if (rd->stop == 0 && !rd->had_document) {
+        if (rd->stop == 0 && !rd->had_document && rd->root != NULL) {
             /* What an empty text leaves out must be told as well. */
-            rd->stack[rd->depth++] = (struct frame){.kind = IN_STRUCT, .schema = s, .obj = obj};
+            rd->stack[rd->depth++] =
+                (struct frame){.kind = IN_STRUCT, .schema = rd->root, .obj = rd->obj};
             pop(rd);
         }
     }
@@ -713,18 +770,52 @@ int schema_read_yaml(const struct schema *s, void *obj, struct slice text, struc
     return result;
 }
 
+static struct reader *reader_new(void *obj, const struct schema_layer *layer,
+                                 struct schema_report *r, struct err *e)
+{
+    *r = (struct schema_report){0};
+    struct reader *rd = mem_zalloc(sizeof(*rd));
+    if (rd == NULL) {
+        err_set(e, ERR_NO_MEMORY, "out of memory while reading YAML");
+        return NULL;
+    }
+    rd->report = r;
+    rd->obj = obj;
+    if (layer != NULL)
+        rd->layer = *layer;
+    return rd;
+}
+
+int schema_read_layer(const struct schema *s, void *obj, struct slice text,
+                      const struct schema_layer *layer, struct schema_report *r, struct err *e)
+{
+    struct reader *rd = reader_new(obj, layer, r, e);
+    if (rd == NULL)
+        return ERR_NO_MEMORY;
+    rd->root = s;
+    return read_text(rd, text, e);
+}
+
+int schema_read_yaml(const struct schema *s, void *obj, struct slice text, struct schema_report *r,
+                     struct err *e)
+{
+    return schema_read_layer(s, obj, text, NULL, r, e);
+}
+
+int schema_read_value(const struct schema_field *f, void *obj, struct slice text,
+                      const struct schema_layer *layer, struct schema_report *r, struct err *e)
+{
+    struct reader *rd = reader_new(obj, layer, r, e);
+    if (rd == NULL)
+        return ERR_NO_MEMORY;
+    rd->lone = f;
+    return read_text(rd, text, e);
+}
+
 int schema_read_member(const struct schema_field *f, void *obj, struct slice text, struct err *e)
 {
-    struct schema_report report = {0};
-    struct reader *rd = mem_zalloc(sizeof(*rd));
-    if (rd == NULL)
-        return err_set(e, ERR_NO_MEMORY, "out of memory while reading YAML");
-    rd->report = &report;
-    rd->lone = f;
-    rd->obj = obj;
-    read_events(rd, text);
-    int result = conclude(rd, e);
+    struct schema_report report;
+    int result = schema_read_value(f, obj, text, NULL, &report, e);
     schema_report_done(&report);
-    mem_free(rd);
     return result;
 }

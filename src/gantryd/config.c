@@ -169,16 +169,17 @@ static int check_listeners(const void *member, struct err *e)
     }
 
 static const struct schema_field label_fields[] = {
-    FIELD("id", SCHEMA_STR, config_label, id, .flags = SCHEMA_REQUIRED, .doc = "Service"),
+    FIELD("id", SCHEMA_STR, config_label, id, .flags = SCHEMA_REQUIRED, .doc = "Service",
+          .example = "talker"),
     FIELD("label", SCHEMA_STR, config_label, label, .flags = SCHEMA_REQUIRED,
-          .doc = "What people are shown for it"),
+          .doc = "What people are shown for it", .example = "Talker"),
 };
 static const struct schema label_schema = SCHEMA(config_label, label_fields, .name = "Label");
 
 static const struct schema_field container_fields[] = {
     FIELD("name", SCHEMA_STR, config_container, name, .doc = "Name of the container"),
     FIELD("socket_path", SCHEMA_STR, config_container, socket_path, .flags = SCHEMA_REQUIRED,
-          .doc = "Unix socket of the agent in the container"),
+          .doc = "Unix socket of the agent in the container", .example = "/run/robot/agent.sock"),
     FIELD("services", SCHEMA_LIST, config_container, services, .sub = &label_schema,
           .doc = "Labels of services"),
     FIELD("ros2", SCHEMA_ANY, config_container, ros2, .flags = SCHEMA_NOT_SERVED | SCHEMA_NULLABLE,
@@ -190,10 +191,12 @@ static const struct schema container_schema =
     SCHEMA(config_container, container_fields, .name = "Container", .key = "name");
 
 static const struct schema_field tls_fields[] = {
-    FIELD("cert", SCHEMA_STR, config_tls, cert, .doc = "Certificate chain, PEM"),
-    FIELD("key", SCHEMA_STR, config_tls, key, .doc = "Private key, PEM"),
+    FIELD("cert", SCHEMA_STR, config_tls, cert, .doc = "Certificate chain, PEM",
+          .example = "/etc/gantry/cert.pem"),
+    FIELD("key", SCHEMA_STR, config_tls, key, .doc = "Private key, PEM",
+          .example = "/etc/gantry/key.pem"),
     FIELD("client_ca", SCHEMA_STR, config_tls, client_ca,
-          .doc = "Client certificates are verified against it"),
+          .doc = "Client certificates are verified against it", .example = "/etc/gantry/ca.pem"),
     FIELD("require_client_cert", SCHEMA_BOOL, config_tls, require_client_cert, .def = "false",
           .doc = "Refuse clients without a certificate"),
 };
@@ -201,26 +204,28 @@ static const struct schema tls_schema = SCHEMA(config_tls, tls_fields, .name = "
 
 static const struct schema_field listener_fields[] = {
     FIELD("address", SCHEMA_STR, config_listener, address, .flags = SCHEMA_REQUIRED,
-          .check = check_address, .doc = "127.0.0.1:8081, [::1]:8081 or unix:/path"),
+          .check = check_address, .doc = "127.0.0.1:8081, [::1]:8081 or unix:/path",
+          .example = "\"127.0.0.1:8081\""),
     FIELD("insecure", SCHEMA_BOOL, config_listener, insecure, .def = "false",
           .doc = "Listen beyond this machine without authentication"),
     FIELD("tls", SCHEMA_STRUCT, config_listener, tls, .sub = &tls_schema, .doc = "TLS files"),
     FIELD("mode", SCHEMA_STR, config_listener, mode, .def = "\"0660\"", .check = check_mode,
           .doc = "Mode of a Unix socket, octal in quotes"),
-    FIELD("group", SCHEMA_STR, config_listener, group, .doc = "Group of a Unix socket"),
+    FIELD("group", SCHEMA_STR, config_listener, group, .doc = "Group of a Unix socket",
+          .example = "root"),
 };
 static const struct schema listener_schema =
     SCHEMA(config_listener, listener_fields, .name = "Listener");
 
 #define SIZE(name_, min_, max_, def_, doc_)                                                        \
     FIELD(#name_, SCHEMA_SIZE, config_limits, name_, .min = (min_), .max = (max_), .def = (def_),  \
-          .unit = "bytes", .doc = (doc_))
+          .unit = "bytes", .flags = SCHEMA_RELOAD, .doc = (doc_))
 #define COUNT(name_, max_, def_, doc_)                                                             \
     FIELD(#name_, SCHEMA_INT, config_limits, name_, .min = 1, .max = (max_), .def = (def_),        \
-          .doc = (doc_))
+          .flags = SCHEMA_RELOAD, .doc = (doc_))
 #define TIME(name_, def_, doc_)                                                                    \
     FIELD(#name_, SCHEMA_DURATION, config_limits, name_, .min = 10, .max = DAY_MS, .def = (def_),  \
-          .unit = "ms", .doc = (doc_))
+          .unit = "ms", .flags = SCHEMA_RELOAD, .doc = (doc_))
 static const struct schema_field limits_fields[] = {
     SIZE(max_head, 256, MIB, "16k", "Request line and header block"),
     COUNT(max_headers, 10000, "100", "Header lines"),
@@ -242,10 +247,11 @@ static const struct schema_field limits_fields[] = {
 static const struct schema limits_schema = SCHEMA(config_limits, limits_fields, .name = "Limits");
 
 static const struct schema_field http_fields[] = {
-    FIELD("hosts", SCHEMA_STR_LIST, config_http, hosts,
+    FIELD("hosts", SCHEMA_STR_LIST, config_http, hosts, .flags = SCHEMA_RELOAD,
+          .example = "[robot.local]",
           .doc = "Names under which this server may be asked, beyond loopback and its addresses"),
     FIELD("listeners", SCHEMA_LIST, config_http, listeners, .sub = &listener_schema, .min = 1,
-          .max = 64, .check = check_listeners,
+          .max = 64, .flags = SCHEMA_RELOAD, .check = check_listeners,
           .doc = "Where to listen; default 127.0.0.1:8081 and a Unix socket"),
     FIELD("limits", SCHEMA_STRUCT, config_http, limits, .sub = &limits_schema, .doc = "Limits"),
 };
@@ -253,34 +259,40 @@ static const struct schema http_schema = SCHEMA(config_http, http_fields, .name 
 
 static const struct schema_field cors_fields[] = {
     FIELD("allow_origins", SCHEMA_STR_LIST, config_cors, allow_origins, .def = "[loopback]",
+          .flags = SCHEMA_RELOAD,
           .doc = "Origins of web pages that may ask; \"loopback\", or \"*\" for all"),
 };
 static const struct schema cors_schema = SCHEMA(config_cors, cors_fields, .name = "Cors");
 static const struct schema_field docker_fields[] = {
     FIELD("socket", SCHEMA_STR, config_docker, socket, .def = "/var/run/docker.sock",
+          .flags = SCHEMA_RELOAD,
           .doc = "Unix socket of the Docker Engine"),
 };
 static const struct schema docker_schema = SCHEMA(config_docker, docker_fields, .name = "Docker");
 static const struct schema_field log_fields[] = {
     FIELD("level", SCHEMA_ENUM, config_log, level, .names = level_names, .def = "info",
+          .flags = SCHEMA_RELOAD,
           .doc = "Least important lines that are written"),
     FIELD("format", SCHEMA_ENUM, config_log, format, .names = format_names, .def = "auto",
+          .flags = SCHEMA_RELOAD,
           .doc = "auto: logfmt on a terminal, else JSON"),
     FIELD("rooms", SCHEMA_STR_LIST, config_log, rooms, .max = 32, .check = check_rooms,
+          .flags = SCHEMA_RELOAD, .example = "[\"net=debug\"]",
           .doc = "Levels of single rooms, as \"net=debug\""),
 };
 static const struct schema log_schema = SCHEMA(config_log, log_fields, .name = "Log");
 static const struct schema_field shutdown_fields[] = {
     FIELD("limit", SCHEMA_DURATION, config_shutdown, limit, .min = 0, .max = DAY_MS, .def = "10s",
-          .unit = "ms", .doc = "How long answers under way may take when stopping"),
+          .unit = "ms", .flags = SCHEMA_RELOAD, .doc = "How long answers under way may take when stopping"),
 };
 static const struct schema shutdown_schema =
     SCHEMA(config_shutdown, shutdown_fields, .name = "Shutdown");
 
 static const struct schema_field config_fields[] = {
     FIELD("containers", SCHEMA_MAP, config, containers, .sub = &container_schema,
-          .doc = "Containers with an agent"),
+          .flags = SCHEMA_RELOAD, .example = "robot", .doc = "Containers with an agent"),
     FIELD("compat", SCHEMA_ENUM, config, compat, .names = config_compat_names, .def = "none",
+          .flags = SCHEMA_RELOAD,
           .doc = "talos-0.1.2: also its faulty answers about Docker containers"),
     FIELD("cors", SCHEMA_STRUCT, config, cors, .sub = &cors_schema, .doc = "Web pages"),
     FIELD("http", SCHEMA_STRUCT, config, http, .sub = &http_schema, .doc = "HTTP server"),

@@ -24,7 +24,9 @@
 enum { SIGNALS = 3, MAX_FILES = 65536, FILES_KEPT = 512, STOP_STEP_MS = 20 };
 
 struct daemon {
-    const struct config *c;
+    struct settings *settings;
+    const struct settings_source *from;
+    const struct config *c; /* of the settings */
     struct loop *loop;
     struct agent_set *agents;
     struct log_hub *hub;
@@ -243,12 +245,16 @@ static void on_stopped(void *ctx)
     (void)ctx;
 }
 
-int daemon_new(struct daemon **ret, const struct config *c, struct err *e)
+int daemon_new(struct daemon **ret, struct settings *s, const struct settings_source *from,
+               struct err *e)
 {
     struct daemon *d = mem_zalloc(sizeof(*d));
     if (d == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
-    d->c = c;
+    d->settings = s;
+    d->from = from;
+    d->c = &s->c;
+    const struct config *c = d->c;
     raise_file_limit();
     int rc = loop_new(&d->loop, &clock_system, e);
     if (rc == 0)

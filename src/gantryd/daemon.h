@@ -4,13 +4,14 @@
 #define GANTRY_GANTRYD_DAEMON_H
 
 #include "base/err.h"
-#include "gantryd/config.h"
+#include "gantryd/settings.h"
 
 struct daemon;
 
-/* Makes everything and listens. `c` is borrowed until daemon_free. On failure nothing is left, and
- * *e says why. */
-int daemon_new(struct daemon **ret, const struct config *c, struct err *e);
+/* Makes everything and listens. `s` is borrowed until daemon_free, and changed by reloads, which read
+ * `from` anew. On failure nothing is left, and *e says why. */
+int daemon_new(struct daemon **ret, struct settings *s, const struct settings_source *from,
+               struct err *e);
 /* Serves until a signal asks for the end and everything is closed. */
 void daemon_run(struct daemon *d);
 void daemon_free(struct daemon *d);

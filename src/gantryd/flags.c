@@ -1,18 +1,24 @@
 #include "gantryd/flags.h"
 
+#include "base/log.h"
+
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
 static const char help[] =
-    "usage: gantryd [--config FILE] [--check-config] [--log-level LEVEL] [--log-format FORMAT]\n"
+    "usage: gantryd [--config FILE] [--check-config] [--print-config WHAT]\n"
+    "               [--log-level LEVEL] [--log-format FORMAT]\n"
     "\n"
     "Serves the services of all configured containers, and the containers of a Docker Engine, "
     "over\n"
     "one REST and WebSocket API.\n"
     "\n"
     "  --config FILE        configuration; else $CONFIG_FILE, config.yml, /etc/gantry/config.yml\n"
-    "  --check-config       print every fault as file:line:column: message, and exit with 0 or 1\n"
+    "                       and the files conf.d/*.yml beside it\n"
+    "  -t, --check-config   print every fault as file:line:column: message, and exit with 0 or 1\n"
+    "  --print-config WHAT  print and exit: default (the annotated file), effective (all values and\n"
+    "                       where they come from), reference (Markdown) or man (roff)\n"
     "  --log-level LEVEL    error, warn, info, debug or trace\n"
     "  --log-format FORMAT  auto, logfmt or json\n"
     "  --version            print the version\n"
@@ -21,7 +27,7 @@ static const char help[] =
     "Exit status: 0 stopped as asked, 1 could not start, 2 usage, 3 bad configuration.\n"
     "SIGTERM and SIGINT stop it after the answers under way, a second one at once; SIGHUP reads "
     "the\n"
-    "TLS files again.\n";
+    "configuration and the TLS files again. Every key has a variable too: GANTRY_LOG_LEVEL=debug.\n";
 
 static void stop(struct flags *f, int status)
 {
@@ -29,40 +35,45 @@ static void stop(struct flags *f, int status)
     f->status = status;
 }
 
-static bool format_parse(const char *text, enum log_format *ret)
+static bool is_format(const char *text)
 {
     static const char *const names[] = {"auto", "logfmt", "json"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        if (strcmp(text, names[i]) == 0) {
-            *ret = (enum log_format)i;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcmp(text, names[i]) == 0)
             return true;
-        }
-    }
     return false;
+}
+
+static void refuse(struct flags *f, const char *flag, const char *value)
+{
+    fprintf(stderr, "gantryd: %s \"%s\" is none\n", flag, value);
+    stop(f, EXIT_USAGE);
 }
 
 static void take(struct flags *f, int option, const char *value)
 {
+    enum log_level level;
     switch (option) {
     case 'c':
         f->config = value;
         break;
-    case 'k':
+    case 't':
         f->check_config = true;
         break;
     case 'l':
-        f->has_level = log_level_parse(value, &f->level) == 0;
-        if (!f->has_level) {
-            fprintf(stderr, "gantryd: --log-level \"%s\" is none\n", value);
-            stop(f, EXIT_USAGE);
-        }
+        f->log_level = value;
+        if (log_level_parse(value, &level) != 0)
+            refuse(f, "--log-level", value);
         break;
     case 'f':
-        f->has_format = format_parse(value, &f->format);
-        if (!f->has_format) {
-            fprintf(stderr, "gantryd: --log-format \"%s\" is none\n", value);
-            stop(f, EXIT_USAGE);
-        }
+        f->log_format = value;
+        if (!is_format(value))
+            refuse(f, "--log-format", value);
+        break;
+    case 'p':
+        f->print = print_parse(value);
+        if (f->print == PRINT_NOTHING)
+            refuse(f, "--print-config", value);
         break;
     case 'v':
         puts("gantryd " GANTRY_VERSION);
@@ -82,7 +93,8 @@ void flags_parse(struct flags *f, int argc, char **argv)
 {
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},
-        {"check-config", no_argument, NULL, 'k'},
+        {"check-config", no_argument, NULL, 't'},
+        {"print-config", required_argument, NULL, 'p'},
         {"log-level", required_argument, NULL, 'l'},
         {"log-format", required_argument, NULL, 'f'},
         {"version", no_argument, NULL, 'v'},
@@ -91,7 +103,7 @@ void flags_parse(struct flags *f, int argc, char **argv)
     };
     memset(f, 0, sizeof(*f));
     int option;
-    while (!f->done && (option = getopt_long(argc, argv, "", options, NULL)) != -1)
+    while (!f->done && (option = getopt_long(argc, argv, "t", options, NULL)) != -1)
         take(f, option, optarg);
     if (!f->done && optind < argc) {
         fprintf(stderr, "gantryd: unexpected argument \"%s\"\n", argv[optind]);

@@ -3,7 +3,7 @@
 #define GANTRY_GANTRYD_FLAGS_H
 
 #include "base/base.h"
-#include "base/log.h"
+#include "gantryd/print.h"
 
 /* Exit statuses of gantryd. */
 enum { EXIT_FINE = 0, EXIT_NEGATIVE = 1, EXIT_USAGE = 2, EXIT_CONFIG = 3 };
@@ -11,9 +11,8 @@ enum { EXIT_FINE = 0, EXIT_NEGATIVE = 1, EXIT_USAGE = 2, EXIT_CONFIG = 3 };
 struct flags {
     const char *config; /* NULL: not given */
     bool check_config;
-    bool has_level, has_format;
-    enum log_level level;
-    enum log_format format;
+    enum print_what print;
+    const char *log_level, *log_format; /* valid ones; NULL: not given */
     bool done;  /* --help, --version, or a fault: end now ... */
     int status; /* ... with this status */
 };

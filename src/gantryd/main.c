@@ -1,81 +1,60 @@
 /* gantryd: flags, configuration, log, then the daemon. */
 #include "base/json_in.h"
 #include "base/log.h"
-#include "gantryd/config.h"
 #include "gantryd/daemon.h"
 #include "gantryd/flags.h"
+#include "gantryd/logging.h"
+#include "gantryd/print.h"
+#include "gantryd/settings.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-static void print_faults(const char *path, const struct schema_report *r)
+static void print_faults(const struct settings *s)
 {
-    for (size_t i = 0; i < r->count; i++) {
-        const struct schema_fault *f = &r->faults[i];
-        fprintf(stderr, "%s:%d:%d: %s%s\n", path, f->line, f->column, f->warning ? "warning: " : "",
-                f->msg);
+    for (size_t i = 0; i < s->n_faults; i++) {
+        struct buf line = BUF_INIT(8192);
+        settings_print_fault(&line, &s->faults[i]);
+        fprintf(stderr, "%s\n", line.err == 0 ? line.data : s->faults[i].msg);
+        buf_done(&line);
     }
 }
 
-/* A file that nobody can read has no line; the rest was told line by line. */
-static void print_config_error(const char *path, const struct schema_report *r, const struct err *e)
-{
-    print_faults(path ? path : "defaults", r);
-    if (r->errors == 0)
-        fprintf(stderr, "gantryd: configuration \"%s\": %s\n", path ? path : "(defaults)", e->msg);
-}
-
-static void log_warnings(const char *path, const struct schema_report *r)
-{
-    for (size_t i = 0; i < r->count; i++)
-        LOG(WARN, "gantryd", "config-not-served", r->faults[i].msg, LF_STR("file", path),
-            LF_INT("line", r->faults[i].line));
-}
-
-static void setup_log(const struct flags *f, const struct config *c)
-{
-    log_setup(STDERR_FILENO, f->has_format ? f->format : (enum log_format)c->log.format,
-              f->has_level ? f->level : (enum log_level)c->log.level);
-    char *const *rooms = c->log.rooms.items;
-    for (size_t i = 0; i < c->log.rooms.count; i++) {
-        char room[32];
-        int level;
-        if (room_level_parse(rooms[i], room, &level, NULL) == 0)
-            (void)log_set_room_level(room, level); /* at most as many as there is room for */
-    }
-}
-
-/* The environment wins, as it does for CONFIG_FILE. False: it has no such value. */
-static bool take_compat(struct config *c)
-{
-    const char *text = getenv("GANTRY_COMPAT");
-    if (text == NULL || text[0] == '\0')
-        return true;
-    for (int i = 0; config_compat_names[i] != NULL; i++) {
-        if (strcmp(text, config_compat_names[i]) == 0) {
-            c->compat = i;
-            return true;
-        }
-    }
-    fprintf(stderr, "gantryd: GANTRY_COMPAT \"%s\" is neither none nor talos-0.1.2\n", text);
-    return false;
-}
-
-static int serve(const struct config *c)
+static int serve(struct settings *s, const struct settings_source *from)
 {
     struct err e = {0};
     struct daemon *d = NULL;
-    if (daemon_new(&d, c, &e) != 0) {
+    logging_setup(&s->c, NULL);
+    logging_faults(s);
+    if (daemon_new(&d, s, from, &e) != 0) {
         LOG(ERROR, "gantryd", "start-failed", "cannot start", LF_ERR(&e));
         return EXIT_NEGATIVE;
     }
     LOG(INFO, "gantryd", "started", "serving", LF_STR("version", GANTRY_VERSION),
-        LF_INT("containers", c->containers.count));
+        LF_INT("containers", s->c.containers.count));
     daemon_run(d);
     daemon_free(d);
     return EXIT_FINE;
+}
+
+static int with_settings(const struct flags *f, struct settings *s,
+                         const struct settings_source *from)
+{
+    struct err e = {0};
+    int rc = settings_read(s, from, &e);
+    if (rc != 0) {
+        print_faults(s);
+        if (s->errors == 0)
+            fprintf(stderr, "gantryd: %s\n", e.msg);
+        return f->check_config ? EXIT_NEGATIVE : EXIT_CONFIG;
+    }
+    if (f->check_config) {
+        print_faults(s);
+        return EXIT_FINE;
+    }
+    if (f->print != PRINT_NOTHING)
+        return print_config(f->print, s);
+    return serve(s, from);
 }
 
 int main(int argc, char **argv)
@@ -85,25 +64,17 @@ int main(int argc, char **argv)
     if (f.done)
         return f.status;
     json_in_init();
-    struct config c;
-    struct schema_report report = {0};
-    struct err e = {0};
-    const char *path = config_path(f.config);
-    int rc = config_load(&c, path, &report, &e);
-    int status = EXIT_FINE;
-    if (rc != 0) {
-        print_config_error(path, &report, &e);
-        status = f.check_config ? EXIT_NEGATIVE : EXIT_CONFIG;
-    } else if (!take_compat(&c)) {
-        status = EXIT_CONFIG;
-    } else if (f.check_config) {
-        print_faults(path ? path : "defaults", &report);
-    } else {
-        setup_log(&f, &c);
-        log_warnings(path, &report);
-        status = serve(&c);
-    }
-    schema_report_done(&report);
-    config_done(&c);
+    if (f.print != PRINT_NOTHING && f.print != PRINT_EFFECTIVE)
+        return print_config(f.print, NULL); /* of the table alone */
+    struct settings_flag flags[2];
+    struct settings_source from = {
+        .file = config_path(f.config), .env = (const char *const *)environ, .flags = flags};
+    if (f.log_level != NULL)
+        flags[from.n_flags++] = (struct settings_flag){"log.level", f.log_level, "--log-level"};
+    if (f.log_format != NULL)
+        flags[from.n_flags++] = (struct settings_flag){"log.format", f.log_format, "--log-format"};
+    struct settings s;
+    int status = with_settings(&f, &s, &from);
+    settings_done(&s);
     return status;
 }
