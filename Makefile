@@ -18,7 +18,7 @@ DEPS_FUZZ  = clang libclang-rt-14-dev
 DEPS_BENCH = nginx-light wrk
 
 .PHONY: all deps deps-build deps-run deps-check deps-fuzz deps-bench build run check check-unit \
-  check-asan check-valgrind check-e2e check-fuzz bench fuzz install uninstall dist fmt lint clean help
+  check-asan check-valgrind check-e2e check-fuzz bench fuzz docs-config install uninstall dist fmt lint clean help
 
 all: build
 
@@ -65,6 +65,11 @@ check-unit check-asan check-valgrind check-e2e check-e2e-asan: check-%: build de
 fuzz: deps-build deps-fuzz ## each fuzzer for FUZZ_SECONDS (60)
 	@JOBS=$(JOBS) sh tests/run.sh fuzz $(FUZZ_SECONDS)
 
+docs-config: build ## the pages and the default file that gantryd's table of configuration makes
+	@$(BUILD)/gantryd --print-config default > packaging/gantryd.yml
+	@$(BUILD)/gantryd --print-config reference > docs/configuration.md
+	@$(BUILD)/gantryd --print-config man > docs/man/gantryd.yml.5
+
 bench: build deps-run deps-check deps-bench ## ratios against nginx, the raw engine, the s6 tools
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) sh bench/run.sh
 
@@ -76,12 +81,14 @@ install: build ## DESTDIR and PREFIX are honoured
 	install -d $(DESTDIR)$(PREFIX)/bin
 	ln -sf ../lib/gantry/gantry-agent $(DESTDIR)$(PREFIX)/bin/gantry-agent
 	install -D -m 0644 docs/man/gantryd.8 $(DESTDIR)$(PREFIX)/share/man/man8/gantryd.8
+	install -D -m 0644 docs/man/gantryd.yml.5 $(DESTDIR)$(PREFIX)/share/man/man5/gantryd.yml.5
 	install -D -m 0644 docs/man/gantry.1 $(DESTDIR)$(PREFIX)/share/man/man1/gantry.1
 	install -D -m 0644 docs/man/gantry-agent.8 $(DESTDIR)$(PREFIX)/share/man/man8/gantry-agent.8
 
 uninstall: ## removes what install put there
 	rm -f $(DESTDIR)$(PREFIX)/sbin/gantryd $(DESTDIR)$(PREFIX)/bin/gantry $(DESTDIR)$(PREFIX)/bin/gantry-agent \
 	  $(DESTDIR)$(PREFIX)/lib/gantry/gantry-agent $(DESTDIR)$(PREFIX)/share/man/man8/gantryd.8 \
+	  $(DESTDIR)$(PREFIX)/share/man/man5/gantryd.yml.5 \
 	  $(DESTDIR)$(PREFIX)/share/man/man1/gantry.1 $(DESTDIR)$(PREFIX)/share/man/man8/gantry-agent.8
 	-rmdir $(DESTDIR)$(PREFIX)/lib/gantry
 
