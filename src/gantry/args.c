@@ -1,11 +1,22 @@
 #include "gantry/args.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "gantry/suggest.h"
 
 const struct option_row option_rows[OPTION_COUNT] = {
     [OPTION_HOST] = {'H', "host", "HOST", true, "gantryd: unix:/PATH or http[s]://HOST:PORT"},
+    [OPTION_CONTEXT] = {0, "context", "NAME", true, "a machine of `gantry context list`"},
     [OPTION_CACERT] = {0, "cacert", "FILE", true, "whom to trust for https (PEM)"},
-    [OPTION_OUTPUT] = {'o', "output", "FORMAT", true, "table (default), or json"},
+    [OPTION_CERT] = {0, "cert", "FILE", true, "our certificate for https (PEM)"},
+    [OPTION_KEY] = {0, "key", "FILE", true, "the key of --cert (PEM)"},
+    [OPTION_TOKEN_FILE] = {0, "token-file", "FILE", true, "file that holds the token to show"},
+    [OPTION_OUTPUT] = {'o', "output", "FORMAT", true, "table (default), wide, json or yaml",
+                       .choices = "table wide json yaml"},
+    [OPTION_NO_HEADERS] = {0, "no-headers", NULL, true, "tables without their first line"},
+    [OPTION_COLOUR] = {0, "colour", "WHEN", true, "auto (default), always or never",
+                       .choices = "auto always never"},
+    [OPTION_TIMEOUT] = {0, "timeout", "TIME", true, "for each call, and for --wait: 5s, 2m"},
+    [OPTION_TRACE] = {0, "trace", NULL, true, "tell each call on standard error"},
     [OPTION_HELP] = {'h', "help", NULL, true, "this help, or that of a command"},
     [OPTION_VERSION] = {0, "version", NULL, true, "print the version"},
     [OPTION_FOLLOW] = {'f', "follow", NULL, false, "print new lines as they come, until Ctrl-C"},
@@ -14,6 +25,12 @@ const struct option_row option_rows[OPTION_COUNT] = {
     [OPTION_ALL] = {'a', "all", NULL, false, "also those that are not running"},
     [OPTION_TIME] = {'t', "time", "SECONDS", false, "patience before it is killed (default 10)"},
     [OPTION_SET] = {0, "set", "FILE", false, "replace it by FILE (-: standard input)"},
+    [OPTION_WATCH] = {0, "watch", "SECONDS", false, "again and again, until Ctrl-C (2)",
+                      .bare = true},
+    [OPTION_WAIT] = {0, "wait", NULL, false, "until it is so, for --timeout (default 30s)"},
+    [OPTION_DATA] = {'d', "data", "DATA", false, "body: text, @FILE, or - (standard input)"},
+    [OPTION_HEADER] = {'H', "header", "HEADER", false, "\"Name: value\", as often as wanted"},
+    [OPTION_INCLUDE] = {'i', "include", NULL, false, "print the answer's status and headers too"},
 };
 
 static bool same(const char *a, const char *b)
@@ -45,6 +62,7 @@ bool args_is_group(const struct verb *verbs, size_t n_verbs, const char *word)
 void args_done(struct args *a)
 {
     mem_free(a->all);
+    mem_free(a->values);
     *a = (struct args){0};
 }
 
@@ -53,20 +71,56 @@ struct walk {
     int argc, at;
     char **argv;
     struct args *a;
+    const struct verb *verbs;
+    size_t n_verbs;
     struct err *e;
 };
 
 static int take(struct walk *w, enum option_id id, const char *shown, const char *value)
 {
     const struct option_row *o = &option_rows[id];
-    if (o->value != NULL && value == NULL) {
+    if (o->value != NULL && value == NULL && !o->bare) {
         if (w->at >= w->argc)
             return err_set(w->e, ERR_INVALID, "option \"%s\" needs a value (%s)", shown, o->value);
         value = w->argv[w->at++];
     }
     w->a->given |= OPTION_BIT(id);
     w->a->value[id] = value;
+    w->a->values[w->a->n_values++] = (struct args_value){id, value};
     return 0;
+}
+
+int args_option_named(struct slice name)
+{
+    for (int id = 0; id < OPTION_COUNT; id++)
+        if (slice_eqs(name, option_rows[id].name))
+            return id;
+    return -1;
+}
+
+int args_option_lettered(const struct verb *verb, char letter)
+{
+    int found = -1;
+    for (int id = 0; id < OPTION_COUNT; id++) {
+        if (option_rows[id].letter != letter || letter == '\0')
+            continue;
+        if (verb != NULL && (verb->options & OPTION_BIT(id)) != 0)
+            return id;
+        if (found < 0 || option_rows[id].general)
+            found = id;
+    }
+    return found;
+}
+
+static int unknown_option(struct err *e, const char *word, struct slice name)
+{
+    struct suggest s;
+    suggest_init(&s, name);
+    for (int id = 0; id < OPTION_COUNT; id++)
+        suggest_try(&s, option_rows[id].name);
+    if (s.best == NULL)
+        return err_set(e, ERR_INVALID, "unknown option \"%s\"", word);
+    return err_set(e, ERR_INVALID, "unknown option \"%s\"; did you mean \"--%s\"?", word, s.best);
 }
 
 /* --name, --name=value, --name value */
@@ -74,33 +128,35 @@ static int long_option(struct walk *w, const char *word)
 {
     const char *eq = strchr(word, '=');
     size_t len = eq == NULL ? strlen(word) : (size_t)(eq - word);
-    for (int id = 0; id < OPTION_COUNT; id++) {
-        const struct option_row *o = &option_rows[id];
-        if (!slice_eqs((struct slice){word + 2, len - 2}, o->name))
-            continue;
-        if (eq != NULL && o->value == NULL)
-            return err_set(w->e, ERR_INVALID, "option \"--%s\" takes no value", o->name);
-        return take(w, (enum option_id)id, word, eq == NULL ? NULL : eq + 1);
-    }
-    return err_set(w->e, ERR_INVALID, "unknown option \"%s\"", word);
+    struct slice name = {word + 2, len - 2};
+    int id = args_option_named(name);
+    if (id < 0)
+        return unknown_option(w->e, word, name);
+    if (eq != NULL && option_rows[id].value == NULL)
+        return err_set(w->e, ERR_INVALID, "option \"--%s\" takes no value", option_rows[id].name);
+    return take(w, (enum option_id)id, word, eq == NULL ? NULL : eq + 1);
 }
 
-static int find_letter(char letter)
+/* The verb that the words so far make. */
+static const struct verb *verb_so_far(const struct walk *w)
 {
-    for (int id = 0; id < OPTION_COUNT; id++)
-        if (option_rows[id].letter == letter)
-            return id;
-    return -1;
+    const struct args *a = w->a;
+    const struct verb *v = NULL;
+    if (a->n_words > 1)
+        v = args_find(w->verbs, w->n_verbs, a->all[0], a->all[1]);
+    if (v == NULL && a->n_words > 0)
+        v = args_find(w->verbs, w->n_verbs, a->all[0], NULL);
+    return v;
 }
 
 /* -f, -n 5, -n5, -fn5 */
 static int short_options(struct walk *w, const char *word)
 {
     for (const char *p = word + 1; *p != '\0'; p++) {
-        int id = find_letter(*p);
+        int id = args_option_lettered(verb_so_far(w), *p);
         if (id < 0)
             return err_set(w->e, ERR_INVALID, "unknown option \"%s\"", word);
-        if (option_rows[id].value != NULL)
+        if (option_rows[id].value != NULL && !option_rows[id].bare)
             return take(w, (enum option_id)id, word, p[1] == '\0' ? NULL : p + 1);
         int rc = take(w, (enum option_id)id, word, NULL);
         if (rc != 0)
@@ -127,32 +183,59 @@ static int collect(struct walk *w)
     return 0;
 }
 
-/* Finds the verb in the first words and takes them away. */
+static int unknown_verb(const struct args *a, const struct verb *verbs, size_t n, struct err *e)
+{
+    const char *group = a->topic, *word = group != NULL ? a->all[1] : a->all[0];
+    const char *blank = group != NULL ? " " : "", *before = group != NULL ? group : "";
+    struct suggest s;
+    suggest_init(&s, slice_of(word));
+    for (size_t i = 0; i < n; i++) {
+        if (group == NULL)
+            suggest_try(&s, verbs[i].group != NULL ? verbs[i].group : verbs[i].name);
+        else if (verbs[i].group != NULL && same(verbs[i].group, group))
+            suggest_try(&s, verbs[i].name);
+    }
+    if (s.best == NULL)
+        return err_set(e, ERR_INVALID, "unknown command \"%s%s%s\"", before, blank, word);
+    return err_set(e, ERR_INVALID, "unknown command \"%s%s%s\"; did you mean \"%s%s%s\"?", before,
+                   blank, word, before, blank, s.best);
+}
+
+/* Finds the verb in the first words and takes them away. A word may be a verb by itself and also
+ * the first of two. */
 static int find_verb(struct args *a, const struct verb *verbs, size_t n, struct err *e)
 {
     a->words = a->all;
     if (a->n_words == 0)
         return 0;
     const char *first = a->all[0];
-    size_t used = 1;
-    if (args_is_group(verbs, n, first)) {
-        if (a->n_words == 1) {
-            a->topic = first;
-            if (args_has(a, OPTION_HELP))
-                return 0;
-            return err_set(e, ERR_INVALID, "\"%s\" needs a second word", first);
-        }
-        used = 2;
-    }
-    a->verb = args_find(verbs, n, first, used == 2 ? a->all[1] : NULL);
+    bool group = args_is_group(verbs, n, first);
+    size_t used = 2;
+    if (group && a->n_words > 1)
+        a->verb = args_find(verbs, n, first, a->all[1]);
+    if (a->verb == NULL && (a->verb = args_find(verbs, n, first, NULL)) != NULL)
+        used = 1;
     if (a->verb == NULL) {
-        a->topic = used == 2 ? first : NULL;
-        return err_set(e, ERR_INVALID, "unknown command \"%s%s%s\"", first, used == 2 ? " " : "",
-                       used == 2 ? a->all[1] : "");
+        a->topic = group ? first : NULL;
+        if (!group || a->n_words > 1)
+            return unknown_verb(a, verbs, n, e);
+        return args_has(a, OPTION_HELP)
+                   ? 0
+                   : err_set(e, ERR_INVALID, "\"%s\" needs a second word", first);
     }
     a->words += used;
     a->n_words -= used;
     return 0;
+}
+
+static int check_choice(const struct args *a, enum option_id id, struct err *e)
+{
+    struct slice rest = slice_of(option_rows[id].choices), part;
+    while (slice_split(&rest, ' ', &part))
+        if (slice_eqs(part, a->value[id]))
+            return 0;
+    return err_set(e, ERR_INVALID, "--%s \"%s\" is none of: %s", option_rows[id].name, a->value[id],
+                   option_rows[id].choices);
 }
 
 static int check(const struct args *a, struct err *e)
@@ -164,6 +247,9 @@ static int check(const struct args *a, struct err *e)
         if (args_has(a, (enum option_id)id) && !allowed)
             return err_set(e, ERR_INVALID, "\"%s%s%s\" has no option \"--%s\"", group, blank,
                            v->name, option_rows[id].name);
+        if (args_has(a, (enum option_id)id) && option_rows[id].choices != NULL &&
+            check_choice(a, (enum option_id)id, e) != 0)
+            return ERR_INVALID;
     }
     if (a->n_words < (size_t)v->min)
         return err_set(e, ERR_INVALID, "\"%s%s%s\" needs %s", group, blank, v->name, v->args);
@@ -177,10 +263,15 @@ int args_parse(struct args *ret, const struct verb *verbs, size_t n_verbs, int a
                struct err *e)
 {
     *ret = (struct args){0};
+    size_t letters = 0; /* a word may hold several options: -ai */
+    for (int i = 1; i < argc; i++)
+        letters += strlen(argv[i]);
     ret->all = mem_calloc((size_t)argc + 1, sizeof *ret->all);
-    if (ret->all == NULL)
+    ret->values = mem_calloc(letters + 1, sizeof *ret->values);
+    if (ret->all == NULL || ret->values == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
-    struct walk w = {.argc = argc, .at = 1, .argv = argv, .a = ret, .e = e};
+    struct walk w = {
+        .argc = argc, .at = 1, .argv = argv, .a = ret, .verbs = verbs, .n_verbs = n_verbs, .e = e};
     int rc = collect(&w);
     if (rc == 0)
         rc = find_verb(ret, verbs, n_verbs, e);
@@ -207,7 +298,7 @@ static void help_line(struct buf *out, const char *group, const char *left, cons
     buf_addf(out, "%s\n", help);
 }
 
-static void help_options(struct buf *out, unsigned mask)
+static void help_options(struct buf *out, uint64_t mask)
 {
     for (int id = 0; id < OPTION_COUNT; id++) {
         const struct option_row *o = &option_rows[id];
@@ -219,16 +310,18 @@ static void help_options(struct buf *out, unsigned mask)
         else
             buf_addlit(&left, "    ");
         buf_addf(&left, "--%s", o->name);
+        if (o->bare)
+            buf_addf(&left, "[=%s]", o->value);
         if (left.err == 0)
-            help_line(out, NULL, left.data, o->value == NULL ? "" : o->value, o->help);
+            help_line(out, NULL, left.data, o->value == NULL || o->bare ? "" : o->value, o->help);
         else
             out->err = left.err;
     }
 }
 
-static unsigned general_options(void)
+static uint64_t general_options(void)
 {
-    unsigned mask = 0;
+    uint64_t mask = 0;
     for (int id = 0; id < OPTION_COUNT; id++)
         if (option_rows[id].general)
             mask |= OPTION_BIT(id);
@@ -267,7 +360,8 @@ int args_help(struct buf *out, const struct verb *verbs, size_t n_verbs, const c
     help_options(out, general_options());
     buf_addlit(
         out, "\n`gantry help COMMAND` tells more. gantryd is looked for at --host, $GANTRY_HOST,\n"
-             "/run/gantry/gantryd.sock, $XDG_RUNTIME_DIR/gantry/gantryd.sock.\n"
+             "--context, $GANTRY_CONTEXT, the context in use, /run/gantry/gantryd.sock,\n"
+             "$XDG_RUNTIME_DIR/gantry/gantryd.sock.\n"
              "Exit status: 0 done, 1 the answer is no, 2 wrong use, 3 gantryd not reachable,\n"
              "4 not allowed.\n");
     return out->err;

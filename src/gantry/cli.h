@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/json_in.h"
 #include "gantry/args.h"
+#include "gantry/credentials.h"
 #include "gantry/host.h"
 #include "gantry/table.h"
 #include "net/client.h"
@@ -30,6 +31,8 @@ struct cli_io {
     int in, out, err;
 };
 
+enum cli_format { CLI_TABLE, CLI_WIDE, CLI_JSON, CLI_YAML };
+
 struct cli {
     struct args args;
     struct cli_io io;
@@ -37,8 +40,16 @@ struct cli {
     int out_error;  /* errno of the first failed write; everything later is dropped */
     bool terminal;  /* standard output is one */
     bool colour;
-    bool json; /* -o json */
+    enum cli_format format;
+    bool wide;           /* -o wide: tables have all their columns */
+    bool json;           /* -o json, -o yaml: answers are printed whole, by cli_json */
+    bool quiet;          /* say nothing about failures (completion) */
+    bool holding;        /* keep output and failures back (a round of --watch) */
+    struct buf failures; /* what cli_fail has said meanwhile */
+    size_t n_documents;  /* printed so far with -o yaml */
+    uint64_t timeout_ms; /* --timeout; 0: none given */
     struct host host;
+    struct credentials creds;
     struct loop *loop; /* these are made by the first call */
     struct tls_context *tls;
     struct client_pool *pool;
@@ -50,6 +61,9 @@ extern const size_t cli_n_verbs;
 
 /* The whole program. Returns the exit code; *ret_signal is a signal to die by instead, or 0. */
 int cli_main(int argc, char **argv, const struct cli_io *io, int *ret_signal);
+
+/* Reads the general options into *c. Exit code. */
+int cli_settings(struct cli *c);
 
 /* "gantry: TEXT" and, if hint is not NULL, " (HINT)", as one clean line on standard error. Returns
  * code. */
@@ -64,33 +78,72 @@ void cli_flush(struct cli *c);
 /* Appends text from elsewhere: as it is, or filtered for a terminal. A line end is added if missing
  * and `line`. */
 void cli_text(struct cli *c, struct slice text, bool line);
-/* Prints a table, or says that memory is short. */
+/* Prints a table (without its heads with --no-headers), or says that memory is short. */
 int cli_table(struct cli *c, const struct table *t);
 
 /* Makes loop, TLS and pool if there are none. Exit code. */
 int cli_connect(struct cli *c);
 
+struct cli_answer {
+    int status;
+    char etag[128]; /* with its quotes; empty: none came, or it is longer */
+};
+
+/* Takes an answer as it comes, instead of a buffer. */
+struct cli_sink {
+    void (*head)(void *ctx, const struct client_response *r); /* may be NULL */
+    bool (*piece)(void *ctx, struct slice piece);             /* false: no more is wanted */
+};
+
 struct cli_call {
     enum http_method method;
     const char *path;     /* encoded; see cli_path */
-    struct slice body;    /* JSON; p NULL: none */
-    uint64_t patience_ms; /* until the answer begins; 0: 15 s */
+    struct slice body;    /* p NULL: none */
+    uint64_t patience_ms; /* until the answer begins; 0: 15 s. --timeout takes its place */
+    const char *content_type;          /* of the body; NULL: application/json */
+    const struct http_header *headers; /* more of them; Authorization is added by itself */
+    size_t n_headers;                  /* at most CLI_MAX_HEADERS */
+    const struct cli_sink *sink;       /* or NULL */
+    void *sink_ctx;
 };
+#define CLI_MAX_HEADERS 30
+
+/* Makes the call and appends the answer's body to *body (without a sink), whatever its status.
+ * EXIT_DONE, or having said why there is none. */
+int cli_exchange(struct cli *c, const struct cli_call *call, struct buf *body,
+                 struct cli_answer *ret);
 /* Appends the answer's body to *body. Returns EXIT_DONE for 2xx, else the exit code, having said
  * why. */
 int cli_call(struct cli *c, const struct cli_call *call, struct buf *body);
-/* The same for a GET or a call whose answer is an object: prints it and gives NULL with -o json, or
- * parses it: *ret is then a new reference. */
+/* The same for a GET or a call whose answer is an object: prints it and gives NULL with -o json or
+ * yaml, or parses it: *ret is then a new reference. */
 int cli_call_json(struct cli *c, const struct cli_call *call, json_t **ret);
-/* Prints an answer as it came, in a line of its own. */
+/* The same, and always parses; nothing is printed. */
+int cli_call_parsed(struct cli *c, const struct cli_call *call, json_t **ret);
+/* GET of a pattern as in cli_path, through cli_call_json. */
+int cli_get(struct cli *c, const char *pattern, const char *const *words, json_t **ret);
+/* Prints an answer: as it came in a line of its own, or as YAML (documents parted by "---"). */
 void cli_json(struct cli *c, struct slice body);
+/* One line on standard error with --trace: what was called, and how it went. */
+void cli_trace(struct cli *c, const char *method, struct slice path, const char *text);
+/* "200, 3.1 ms, 512 bytes, request abc" into a buffer. */
+void cli_trace_text(struct buf *out, int status, uint64_t ns, size_t bytes,
+                    const struct client_response *head);
 
 /* "/containers/%s/services": each %s is the next word, percent-encoded. Returns EXIT_DONE, or says
  * that a word cannot be a name. */
 int cli_path(struct cli *c, struct buf *out, const char *pattern, const char *const *words);
 
+/* Appends a file, or standard input for "-", up to the buffer's maximum. Exit code. */
+int cli_input(struct cli *c, const char *name, struct buf *ret);
+
 /* Value of -n; `fallback` if not given; -1 for "all". Exit code. */
 int cli_number(struct cli *c, enum option_id id, int64_t fallback, bool all_allowed, int64_t *ret);
+
+/* Waits with the loop running, so that connections notice what happens to them. Exit code. */
+int cli_pause(struct cli *c, uint64_t ms);
+/* Runs the verb again and again (--watch). Exit code. */
+int cli_watch(struct cli *c);
 
 /* The commands. */
 int cmd_containers(struct cli *c);
@@ -105,5 +158,12 @@ int cmd_docker_control(struct cli *c);
 int cmd_docker_logs(struct cli *c);
 int cmd_docker_status(struct cli *c);
 int cmd_help(struct cli *c);
+int cmd_version(struct cli *c);
+int cmd_api(struct cli *c);
+int cmd_context_list(struct cli *c);
+int cmd_context_show(struct cli *c);
+int cmd_context_use(struct cli *c);
+int cmd_context_add(struct cli *c);
+int cmd_context_remove(struct cli *c);
 
 #endif

@@ -2,6 +2,7 @@
 #include "base/str.h"
 #include "gantry/cli.h"
 #include "gantry/text.h"
+#include "gantry/wait.h"
 #include <string.h>
 
 #define MAX_PATH_TEXT 8192
@@ -25,14 +26,15 @@ static enum table_colour status_colour(const char *status)
     return TABLE_YELLOW;
 }
 
-/* "2026-11-21T03:52:00.123456789Z" as "2026-11-21 03:52:00"; "-" for the engine's "never". */
-static void time_cell(struct table *t, const char *text)
+/* "2026-11-21T03:52:00.123456789Z" as "2026-11-21 03:52:00", or whole; "-" for the engine's
+ * "never". */
+static void time_cell(struct table *t, const char *text, bool whole)
 {
     struct slice s = slice_of(text != NULL ? text : "");
     if (slice_starts(s, "0001-01-01"))
         s.len = 0;
     char brief[20];
-    if (s.len >= 19 && s.p[10] == 'T') {
+    if (s.len >= 19 && s.p[10] == 'T' && !whole) {
         memcpy(brief, s.p, 19);
         brief[10] = ' ';
         s = (struct slice){brief, 19};
@@ -40,10 +42,10 @@ static void time_cell(struct table *t, const char *text)
     table_cell(t, s, TABLE_PLAIN);
 }
 
-static void id_cell(struct table *t, const char *id)
+static void id_cell(struct table *t, const char *id, bool whole)
 {
     struct slice s = slice_of(id);
-    s.len = s.len > 12 ? 12 : s.len;
+    s.len = s.len > 12 && !whole ? 12 : s.len;
     table_cell(t, s, TABLE_PLAIN);
 }
 
@@ -62,11 +64,11 @@ int cmd_docker_ps(struct cli *c)
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *row = json_array_get(list, i);
         const char *status = json_get_str(row, "status");
-        id_cell(&t, json_get_str(row, "id"));
+        id_cell(&t, json_get_str(row, "id"), c->wide);
         table_cells(&t, json_get_str(row, "name"));
         table_cell(&t, slice_of(status), status_colour(status));
         table_cells(&t, json_get_str(row, "image"));
-        time_cell(&t, json_get_str(row, "created"));
+        time_cell(&t, json_get_str(row, "created"), c->wide);
     }
     return cli_table(c, &t);
 }
@@ -89,17 +91,17 @@ int cmd_docker_status(struct cli *c)
         buf_addi(&number, exit_code);
     _cleanup_(table_done) struct table t;
     table_init(&t, heads, ARRAY_LEN(heads));
-    id_cell(&t, json_get_str(doc, "id"));
+    id_cell(&t, json_get_str(doc, "id"), c->wide);
     table_cells(&t, json_get_str(doc, "name"));
     table_cell(&t, slice_of(status), status_colour(status));
     table_cell(&t, (struct slice){number.data, number.len}, TABLE_PLAIN);
-    time_cell(&t, json_get_str(doc, "started_at"));
-    time_cell(&t, json_get_str(doc, "finished_at"));
+    time_cell(&t, json_get_str(doc, "started_at"), c->wide);
+    time_cell(&t, json_get_str(doc, "finished_at"), c->wide);
     table_cells(&t, json_get_str(doc, "image"));
     return number.err != 0 ? cli_fail(c, EXIT_NO, NULL, "out of memory") : cli_table(c, &t);
 }
 
-static int control_one(struct cli *c, const char *name, int64_t seconds)
+static int send_action(struct cli *c, const char *name, int64_t seconds)
 {
     const char *action = c->args.verb->name;
     _cleanup_(buf_done) struct buf path = BUF_INIT(MAX_PATH_TEXT), body = BUF_INIT(256);
@@ -120,6 +122,17 @@ static int control_one(struct cli *c, const char *name, int64_t seconds)
     text_clean(&c->out, slice_of(name));
     buf_addf(&c->out, ": %s: ok\n", action);
     return rc;
+}
+
+static int control_one(struct cli *c, const char *name, int64_t seconds)
+{
+    struct wait w;
+    if (!args_has(&c->args, OPTION_WAIT))
+        return send_action(c, name, seconds);
+    int rc = wait_begin(&w, c, true, &name, c->args.verb->name);
+    if (rc == EXIT_DONE)
+        rc = send_action(c, name, seconds);
+    return rc == EXIT_DONE ? wait_finish(&w) : rc;
 }
 
 int cmd_docker_control(struct cli *c)

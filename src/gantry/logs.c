@@ -1,4 +1,5 @@
 /* logs.c: a service's log: its last lines, following it, emptying it. */
+#include "base/clock.h"
 #include "base/str.h"
 #include "gantry/cli.h"
 #include "gantry/text.h"
@@ -68,6 +69,7 @@ struct follow {
     struct buf last_error; /* text of the last error event, told once */
     struct text_filter filter;
     uint64_t wait_ms;
+    uint64_t began_ns; /* this attempt */
     struct loop_timer timer;
     uv_signal_t on_int, on_term;
     int open_handles;
@@ -150,11 +152,20 @@ static void on_event(void *ctx, struct slice id, struct slice event, struct slic
         note(f, "some lines are missing here: they were dropped before they could be read");
 }
 
+static void trace(const struct follow *f, const struct client_response *r)
+{
+    _cleanup_(buf_done) struct buf b = BUF_INIT(1024);
+    cli_trace_text(&b, r->status, clock_mono_ns(&clock_system) - f->began_ns, 0, r);
+    if (b.err == 0)
+        cli_trace(f->c, "GET", slice_of(f->path), b.data);
+}
+
 static void on_head(void *ctx, const struct client_response *r)
 {
     struct follow *f = ctx;
     const struct http_header *type = http_find(r->headers, r->n_headers, "content-type");
     f->status = r->status;
+    trace(f, r);
     f->stream = r->status == 200 && type != NULL && type->value.len >= 17 &&
                 slice_eq_nocase((struct slice){type->value.p, 17}, SLICE_LIT("text/event-stream"));
     if (!f->stream)
@@ -236,10 +247,19 @@ static void send_request(void *ctx)
         finish(f, cli_fail(f->c, EXIT_NO, NULL, "out of memory"));
         return;
     }
+    struct http_header header = {.name = SLICE_LIT("authorization")};
+    int rc = cli_authorization(f->c, &header.value);
+    if (rc != EXIT_DONE) {
+        finish(f, rc);
+        return;
+    }
+    f->began_ns = clock_mono_ns(&clock_system);
     struct client_request r = {
         .method = HTTP_METHOD_GET,
         .target = {path.data, path.len},
-        .first_byte_ms = 15000,
+        .headers = &header,
+        .n_headers = header.value.len > 0 ? 1 : 0,
+        .first_byte_ms = f->c->timeout_ms > 0 ? f->c->timeout_ms : 15000,
         .idle_ms = SILENCE_MS,
         .max_body = SIZE_MAX,
     };

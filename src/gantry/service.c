@@ -1,35 +1,21 @@
 /* service.c: containers, services, status, up, down, restart, run-script. */
-#include "base/file.h"
 #include "base/json_out.h"
 #include "base/str.h"
 #include "gantry/cli.h"
 #include "gantry/text.h"
-#include <errno.h>
-#include <fcntl.h>
+#include "gantry/wait.h"
 #include <string.h>
-#include <unistd.h>
 
 #define MAX_PATH_TEXT 8192
 #define MAX_SCRIPT ((size_t)1 << 20)
 /* s6-rc may take 10 s for each half of a restart, and waits for the one before (contract 3.5). */
 #define CONTROL_PATIENCE_MS 60000
 
-/* GET of a path made of the words. */
-static int get(struct cli *c, const char *pattern, const char *const *words, json_t **ret)
-{
-    _cleanup_(buf_done) struct buf path = BUF_INIT(MAX_PATH_TEXT);
-    int rc = cli_path(c, &path, pattern, words);
-    *ret = NULL;
-    if (rc != EXIT_DONE)
-        return rc;
-    return cli_call_json(c, &(struct cli_call){.method = HTTP_METHOD_GET, .path = path.data}, ret);
-}
-
 int cmd_containers(struct cli *c)
 {
     static const char *const heads[] = {"NAME", "SOCKET"};
     _cleanup_(json_decrefp) json_t *doc = NULL;
-    int rc = get(c, "/containers", NULL, &doc);
+    int rc = cli_get(c, "/containers", NULL, &doc);
     if (doc == NULL)
         return rc;
     _cleanup_(table_done) struct table t;
@@ -47,7 +33,7 @@ int cmd_services(struct cli *c)
 {
     static const char *const heads[] = {"NAME", "LABEL"};
     _cleanup_(json_decrefp) json_t *doc = NULL;
-    int rc = get(c, "/containers/%s/services", c->args.words, &doc);
+    int rc = cli_get(c, "/containers/%s/services", c->args.words, &doc);
     if (doc == NULL)
         return rc;
     _cleanup_(table_done) struct table t;
@@ -81,7 +67,7 @@ static void number_cell(struct table *t, const json_t *row, const char *key, boo
     t->text.err = t->text.err != 0 ? t->text.err : b.err;
 }
 
-static void status_row(struct table *t, const json_t *row)
+static void status_row(struct table *t, const json_t *row, bool wide)
 {
     bool up = false;
     const char *raw = json_get_str(row, "raw"), *name = json_get_str(row, "service");
@@ -94,30 +80,35 @@ static void status_row(struct table *t, const json_t *row)
     _cleanup_(buf_done) struct buf detail = BUF_INIT(8192);
     text_status_detail(&detail, slice_of(raw != NULL ? raw : ""), up);
     table_cell(t, (struct slice){detail.data, detail.len}, TABLE_PLAIN);
+    if (!wide)
+        return;
+    number_cell(t, row, "uptime_seconds", false);
+    table_cells(t, raw);
 }
 
 int cmd_status(struct cli *c)
 {
-    static const char *const heads[] = {"NAME", "STATE", "PID", "UPTIME", "LABEL", "DETAIL"};
+    static const char *const heads[] = {"NAME",  "STATE",  "PID",     "UPTIME",
+                                        "LABEL", "DETAIL", "SECONDS", "S6"};
     bool one = c->args.n_words == 2;
     _cleanup_(json_decrefp) json_t *doc = NULL;
-    int rc = get(c, one ? "/containers/%s/services/%s/status" : "/containers/%s/services/status",
-                 c->args.words, &doc);
+    int rc =
+        cli_get(c, one ? "/containers/%s/services/%s/status" : "/containers/%s/services/status",
+                c->args.words, &doc);
     if (doc == NULL)
         return rc;
     _cleanup_(table_done) struct table t;
-    table_init(&t, heads, ARRAY_LEN(heads));
+    table_init(&t, heads, c->wide ? ARRAY_LEN(heads) : 6);
     const json_t *list = json_object_get(doc, "statuses");
     if (one)
-        status_row(&t, doc);
+        status_row(&t, doc, c->wide);
     for (size_t i = 0; i < json_array_size(list); i++)
-        status_row(&t, json_array_get(list, i));
+        status_row(&t, json_array_get(list, i), c->wide);
     return cli_table(c, &t);
 }
 
-static int control_one(struct cli *c, const char *service)
+static int send_action(struct cli *c, const char *const *words)
 {
-    const char *const words[] = {c->args.words[0], service};
     _cleanup_(buf_done) struct buf path = BUF_INIT(MAX_PATH_TEXT), body = BUF_INIT(256);
     int rc = cli_path(c, &path, "/containers/%s/services/%s", words);
     if (rc != EXIT_DONE)
@@ -130,12 +121,24 @@ static int control_one(struct cli *c, const char *service)
     rc = cli_call_json(c, &call, &doc);
     if (doc == NULL)
         return rc;
-    text_clean(&c->out, slice_of(service));
+    text_clean(&c->out, slice_of(words[1]));
     buf_addf(&c->out, ": %s: ", c->args.verb->name);
     const char *result = json_get_str(doc, "result");
     text_clean(&c->out, slice_of(result != NULL ? result : "ok"));
     buf_addc(&c->out, '\n');
     return rc;
+}
+
+static int control_one(struct cli *c, const char *service)
+{
+    const char *const words[] = {c->args.words[0], service};
+    struct wait w;
+    if (!args_has(&c->args, OPTION_WAIT))
+        return send_action(c, words);
+    int rc = wait_begin(&w, c, false, words, c->args.verb->name);
+    if (rc == EXIT_DONE)
+        rc = send_action(c, words);
+    return rc == EXIT_DONE ? wait_finish(&w) : rc;
 }
 
 int cmd_control(struct cli *c)
@@ -152,21 +155,9 @@ int cmd_control(struct cli *c)
 
 static int read_script(struct cli *c, const char *name, struct buf *text)
 {
-    struct err e = {0};
-    int rc;
-    if (strcmp(name, "-") != 0) {
-        rc = file_read(AT_FDCWD, name, 0, text, &e);
-    } else {
-        char part[8192];
-        ssize_t n;
-        while ((n = read(c->io.in, part, sizeof part)) > 0 && text->err == 0)
-            buf_add(text, part, (size_t)n);
-        rc = n < 0 ? err_sys(&e, errno, "standard input") : text->err;
-        if (text->err == ERR_LIMIT)
-            err_set(&e, ERR_LIMIT, "standard input is larger than 1 MiB");
-    }
-    if (rc != 0)
-        return cli_fail(c, EXIT_NO, NULL, "%s", e.code != 0 ? e.msg : "out of memory");
+    int rc = cli_input(c, name, text);
+    if (rc != EXIT_DONE)
+        return rc;
     if (slice_trim((struct slice){text->data, text->len}).len == 0)
         return cli_fail(c, EXIT_USAGE, NULL, "\"%s\" is empty", name);
     /* JSON carries text only: other bytes would arrive changed. */

@@ -76,20 +76,20 @@ static void print_cell(const struct table *t, size_t i, size_t width, bool colou
         add_blanks(out, width + GAP - text_width(text));
 }
 
-int table_print(const struct table *t, bool colour, struct buf *out)
+int table_print(const struct table *t, bool colour, bool heads, struct buf *out)
 {
     if (t->text.err != 0 || t->cells.err != 0)
         return t->text.err != 0 ? t->text.err : t->cells.err;
-    size_t n = t->cells.len / sizeof(struct table_cell);
+    size_t n = t->cells.len / sizeof(struct table_cell), first = heads ? 0 : t->columns;
     _cleanup_(mem_freep) size_t *width = mem_calloc(t->columns, sizeof *width);
     if (width == NULL)
         return ERR_NO_MEMORY;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = first; i < n; i++) {
         size_t w = text_width(cell_text(t, i));
         if (w > width[i % t->columns])
             width[i % t->columns] = w;
     }
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = first; i < n; i++)
         print_cell(t, i, width[i % t->columns], colour, out);
     return out->err;
 }

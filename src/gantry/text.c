@@ -12,8 +12,7 @@ void text_init(void)
         setlocale(LC_CTYPE, "");
 }
 
-/* The code point of a character that utf8_char found to be valid. */
-static uint32_t decode(const char *p, int n)
+uint32_t text_decode(const char *p, int n)
 {
     const unsigned char *u = (const unsigned char *)p;
     switch (n) {
@@ -39,7 +38,7 @@ size_t text_width(struct slice s)
             i++;
             continue;
         }
-        int w = n == 1 ? 1 : wcwidth((wchar_t)decode(s.p + i, n));
+        int w = n == 1 ? 1 : wcwidth((wchar_t)text_decode(s.p + i, n));
         width += (size_t)(w < 0 ? 1 : w);
         i += (size_t)n;
     }
@@ -66,8 +65,7 @@ static int add_control(struct buf *out, unsigned char c)
     return buf_add(out, pair, 2);
 }
 
-/* Marks and overrides that change the direction of the text around them (UAX 9). */
-static bool changes_direction(uint32_t c)
+bool text_changes_direction(uint32_t c)
 {
     return c == 0x061c || c == 0x200e || c == 0x200f || (c >= 0x202a && c <= 0x202e) ||
            (c >= 0x2066 && c <= 0x2069);
@@ -81,8 +79,8 @@ static size_t add_wide(struct buf *out, const char *p, size_t n, bool line)
         buf_addlit(out, "\xef\xbf\xbd");
         return 1;
     }
-    uint32_t c = decode(p, len);
-    if ((c >= 0x80 && c < 0xa0) || (line && (changes_direction(c) || c == 0x2028 || c == 0x2029)))
+    uint32_t c = text_decode(p, len);
+    if ((c >= 0x80 && c < 0xa0) || (line && (text_changes_direction(c) || c == 0x2028 || c == 0x2029)))
         buf_addf(out, "\\u%04x", c);
     else
         buf_add(out, p, (size_t)len);

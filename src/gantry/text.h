@@ -13,6 +13,12 @@
 /* Chooses UTF-8 for text_width. Call once at start. */
 void text_init(void);
 
+/* The code point of a character of n bytes that utf8_char found to be valid. */
+uint32_t text_decode(const char *p, int n);
+
+/* Marks and overrides that change the direction of the text around them (UAX 9). */
+bool text_changes_direction(uint32_t c);
+
 /* Columns that UTF-8 text takes on a terminal; wide characters 2, combining ones 0. */
 size_t text_width(struct slice s);
 

@@ -270,13 +270,17 @@ static void tables(void **state)
     table_cells(&t, "longer name");
     table_cells(&t, NULL);
     table_cells(&t, "");
-    assert_int_equal(table_print(&t, false, &b), 0);
+    assert_int_equal(table_print(&t, false, true, &b), 0);
     assert_string_equal(b.data, "NAME         STATE  LABEL\n"
                                 "\xe6\x97\xa5\xe6\x9c\xac         up     a^[[2Jb c\n"
                                 "longer name  -      -\n");
     buf_clear(&b);
-    assert_int_equal(table_print(&t, true, &b), 0);
+    assert_int_equal(table_print(&t, true, true, &b), 0);
     assert_non_null(strstr(b.data, "\033[32mup\033[0m     a"));
+    buf_clear(&b);
+    assert_int_equal(table_print(&t, false, false, &b), 0);
+    assert_string_equal(b.data, "\xe6\x97\xa5\xe6\x9c\xac         up  a^[[2Jb c\n"
+                                "longer name  -   -\n");
     table_done(&t);
     buf_done(&b);
 }
@@ -408,7 +412,7 @@ static void parts_once(int *rc)
     for (int i = 0; i < 40; i++)
         table_cells(&t, "some text that makes the buffers grow");
     if (*rc == 0)
-        *rc = table_print(&t, true, &b);
+        *rc = table_print(&t, true, true, &b);
     table_done(&t);
     if (*rc == 0)
         *rc = args_help(&b, cli_verbs, cli_n_verbs, NULL, NULL);
