@@ -4,6 +4,8 @@ BUILDTYPE ?= release
 PREFIX  ?= /usr
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
+# no: without Swagger UI and ReDoc, which are fetched from the npm registry when building
+APIDOCS ?= yes
 JOBS    ?= $(shell nproc)
 MESON    = meson
 # Debian's Python owns the packages that the tests use; another python3 may come first in PATH.
@@ -13,11 +15,11 @@ DEPS_BUILD = gcc meson ninja-build pkg-config libuv1-dev libnghttp2-dev libssl-d
   libyaml-dev libjansson-dev uthash-dev node-llhttp zlib1g-dev
 DEPS_RUN   = s6 busybox-static
 DEPS_CHECK = libcmocka-dev valgrind python3-pytest python3-websockets python3-h2 \
-  curl openssl iproute2 docker.io iptables nghttp2-client shellcheck
+  curl openssl iproute2 docker.io iptables nghttp2-client shellcheck chromium python3-jsonschema
 DEPS_FUZZ  = clang libclang-rt-14-dev
 DEPS_BENCH = nginx-light wrk
 
-.PHONY: all deps deps-build deps-run deps-check deps-fuzz deps-bench build run check check-unit \
+.PHONY: all deps deps-build deps-npm deps-run deps-check deps-fuzz deps-bench build run check check-unit \
   check-asan check-valgrind check-e2e check-fuzz bench fuzz docs-config install uninstall dist fmt lint clean help
 
 all: build
@@ -37,6 +39,11 @@ endef
 deps: deps-build deps-run deps-check ## install what building, running and testing need
 deps-build:
 	$(call need,$(DEPS_BUILD))
+ifeq ($(APIDOCS),yes)
+	@command -v npm >/dev/null || $(MAKE) -s deps-npm
+endif
+deps-npm:
+	$(call need,nodejs npm)
 deps-run:
 	$(call need,$(DEPS_RUN))
 deps-check:
@@ -52,6 +59,13 @@ $(BUILD)/build.ninja: | deps-build
 build: deps-build $(BUILD)/build.ninja ## build/gantryd, build/gantry, build/gantry-agent
 	@ninja -C $(BUILD) -j $(JOBS) --quiet
 	@for p in gantryd gantry gantry-agent; do ln -sf src/$$p/$$p $(BUILD)/$$p.tmp 2>/dev/null; mv -f $(BUILD)/$$p.tmp $(BUILD)/$$p; done
+ifeq ($(APIDOCS),yes)
+	@$(MAKE) -s $(BUILD)/share/apidocs
+endif
+
+$(BUILD)/share/apidocs: $(wildcard web/apidocs/*)
+	@mkdir -p $(BUILD)/share
+	@sh web/apidocs/build.sh $(BUILD)/share/apidocs $(BUILD)/npm
 
 run: build deps-run ## a demonstration on real parts; Ctrl-C ends it
 	@BUILD=$(BUILD) sh packaging/demo/run.sh
@@ -80,6 +94,11 @@ install: build ## DESTDIR and PREFIX are honoured
 	strip $(DESTDIR)$(PREFIX)/sbin/gantryd $(DESTDIR)$(PREFIX)/bin/gantry $(DESTDIR)$(PREFIX)/lib/gantry/gantry-agent
 	install -d $(DESTDIR)$(PREFIX)/bin
 	ln -sf ../lib/gantry/gantry-agent $(DESTDIR)$(PREFIX)/bin/gantry-agent
+ifeq ($(APIDOCS),yes)
+	install -d $(DESTDIR)$(PREFIX)/share/gantry/apidocs/licenses
+	install -m 0644 $(BUILD)/share/apidocs/*.* $(DESTDIR)$(PREFIX)/share/gantry/apidocs
+	install -m 0644 $(BUILD)/share/apidocs/licenses/* $(DESTDIR)$(PREFIX)/share/gantry/apidocs/licenses
+endif
 	install -D -m 0644 docs/man/gantryd.8 $(DESTDIR)$(PREFIX)/share/man/man8/gantryd.8
 	install -D -m 0644 docs/man/gantryd.yml.5 $(DESTDIR)$(PREFIX)/share/man/man5/gantryd.yml.5
 	install -D -m 0644 docs/man/gantry.1 $(DESTDIR)$(PREFIX)/share/man/man1/gantry.1
@@ -90,7 +109,8 @@ uninstall: ## removes what install put there
 	  $(DESTDIR)$(PREFIX)/lib/gantry/gantry-agent $(DESTDIR)$(PREFIX)/share/man/man8/gantryd.8 \
 	  $(DESTDIR)$(PREFIX)/share/man/man5/gantryd.yml.5 \
 	  $(DESTDIR)$(PREFIX)/share/man/man1/gantry.1 $(DESTDIR)$(PREFIX)/share/man/man8/gantry-agent.8
-	-rmdir $(DESTDIR)$(PREFIX)/lib/gantry
+	rm -rf $(DESTDIR)$(PREFIX)/share/gantry/apidocs
+	-rmdir $(DESTDIR)$(PREFIX)/lib/gantry $(DESTDIR)$(PREFIX)/share/gantry
 
 dist: ## gantry-VERSION.tar.gz of the committed tree
 	git archive --format=tar.gz --prefix=gantry-$$(cat VERSION)/ -o gantry-$$(cat VERSION).tar.gz HEAD

@@ -127,6 +127,14 @@ static int check_mode(const void *member, struct err *e)
     return *text ? mode_parse(*text, &mode, e) : 0;
 }
 
+static int check_docs_root(const void *member, struct err *e)
+{
+    const char *const *text = member;
+    if (*text != NULL && (*text)[0] != '/')
+        return err_set(e, ERR_INVALID, "docs_root \"%s\": a folder's path begins with '/'", *text);
+    return 0;
+}
+
 static int check_listener(const struct config_listener *li, struct err *e)
 {
     struct listen_address a;
@@ -253,6 +261,8 @@ static const struct schema_field http_fields[] = {
     FIELD("listeners", SCHEMA_LIST, config_http, listeners, .sub = &listener_schema, .min = 1,
           .max = 64, .flags = SCHEMA_RELOAD, .check = check_listeners,
           .doc = "Where to listen; default 127.0.0.1:8081 and a Unix socket"),
+    FIELD("docs_root", SCHEMA_STR, config_http, docs_root, .check = check_docs_root,
+          .doc = "Folder of Swagger UI and ReDoc; default: share/gantry/apidocs of the installation"),
     FIELD("limits", SCHEMA_STRUCT, config_http, limits, .sub = &limits_schema, .doc = "Limits"),
 };
 static const struct schema http_schema = SCHEMA(config_http, http_fields, .name = "Http");

@@ -38,6 +38,7 @@ struct config_limits {
 struct config_http {
     struct schema_list hosts;     /* char * */
     struct schema_list listeners; /* struct config_listener; none: the default ones */
+    char *docs_root;              /* NULL: where the installation has them */
     struct config_limits limits;
 };
 struct config_cors {

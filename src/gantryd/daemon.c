@@ -13,6 +13,7 @@
 #include "base/str.h"
 #include "driver/docker/docker.h"
 #include "gantryd/listeners.h"
+#include "gantryd/share.h"
 #include "net/server.h"
 #include "net/ws.h"
 
@@ -34,6 +35,7 @@ struct daemon {
     struct runtime runtime;
     struct api_cors cors;
     struct rest *rest;
+    char docs_root[PATH_MAX];
     struct server *server;
     struct listeners listeners;
     uv_signal_t signals[SIGNALS];
@@ -104,6 +106,7 @@ static int make_rest(struct daemon *d, struct err *e)
                              .cors = &d->cors,
                              .hosts = c->http.hosts.items,
                              .n_hosts = c->http.hosts.count,
+                             .docs_root = share_docs(d->docs_root, c->http.docs_root),
                              .max_body = (size_t)c->http.limits.max_body,
                              .ws_queue = (size_t)c->http.limits.ws_queue,
                              .ws_message = (size_t)c->http.limits.ws_message,

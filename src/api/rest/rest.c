@@ -14,13 +14,25 @@ static const struct api_param logs_query[] = {
     {.name = "follow",
      .type = API_BOOL,
      .doc = "Go on as server-sent events: event logs, data {logs, cursor}"},
-    {.name = "cursor", .type = API_STR, .doc = "With follow: go on after this position"},
+    {.name = "cursor",
+     .type = API_STR,
+     .doc = "With follow: go on after this position",
+     .example = "\"1:0:120\""},
 };
 static const struct api_param action_body[] = {
-    {.name = "action", .type = API_ENUM, .required = true, .names = rest_service_actions},
+    {.name = "action",
+     .type = API_ENUM,
+     .required = true,
+     .names = rest_service_actions,
+     .doc = "up starts it, down stops it, restart ends it so that it starts anew",
+     .example = "\"restart\""},
 };
 static const struct api_param content_body[] = {
-    {.name = "content", .type = API_STR, .required = true},
+    {.name = "content",
+     .type = API_STR,
+     .required = true,
+     .doc = "The whole script; not empty",
+     .example = "\"#!/bin/sh\\nexec ros2 run demo_nodes_cpp talker\\n\""},
 };
 static const struct api_param docker_all_query[] = {
     {.name = "all", .type = API_BOOL, .doc = "Also those that are not running"},
@@ -29,7 +41,12 @@ static const struct api_param docker_logs_query[] = {
     {.name = "tail", .type = API_INT, .def = REST_LOG_TAIL, .doc = "Last lines; negative: all"},
 };
 static const struct api_param docker_body[] = {
-    {.name = "action", .type = API_ENUM, .required = true, .names = rest_docker_actions},
+    {.name = "action",
+     .type = API_ENUM,
+     .required = true,
+     .names = rest_docker_actions,
+     .doc = "What to do",
+     .example = "\"restart\""},
     {.name = "timeout",
      .type = API_INT,
      .nullable = true,
@@ -44,21 +61,33 @@ static void get_root(struct api_call *c)
 
 static const struct api_route routes[] = {
     ROUTE(GET, "/", RIGHT_READ, "api", .tag = "root", .summary = "Name, version and documentation",
-          .operation_id = "root__get", .handler = get_root),
-    ROUTE(GET, "/openapi.json", RIGHT_READ, "api", .also_head = true, .summary = "This document",
-          .handler = rest_openapi_get),
-    ROUTE(GET, "/docs", RIGHT_READ, "api", .also_head = true, .summary = "The calls, readable",
+          .operation_id = "root__get", .answer_schema = "RootResponse", .handler = get_root),
+    ROUTE(GET, "/openapi.json", RIGHT_READ, "api", .also_head = true, .conditional = true,
+          .tag = "documents", .summary = "This document", .operation_id = "openapi_openapi_json_get",
+          .answer_schema = "OpenApiDocument", .handler = rest_openapi_get),
+    ROUTE(GET, "/docs", RIGHT_READ, "api", .also_head = true, .conditional = true,
+          .tag = "documents", .summary = "The calls in Swagger UI, to read and to try",
+          .operation_id = "swagger_ui_docs_get", .answer_type = "text/html", .handler = rest_docs),
+    ROUTE(GET, "/docs/oauth2-redirect", RIGHT_READ, "api", .also_head = true, .tag = "documents",
+          .summary = "Kept for its path: there is no OAuth 2",
+          .operation_id = "oauth2_redirect_docs_oauth2_redirect_get", .answer_type = "text/html",
           .handler = rest_docs),
-    ROUTE(GET, "/docs/oauth2-redirect", RIGHT_READ, "api", .also_head = true,
-          .summary = "Kept for its path", .handler = rest_docs),
-    ROUTE(GET, "/redoc", RIGHT_READ, "api", .also_head = true, .summary = "The calls, readable",
-          .handler = rest_docs),
+    ROUTE(GET, "/docs/{file}", RIGHT_READ, "api", .also_head = true, .conditional = true,
+          .tag = "documents", .summary = "A file of the documentation pages",
+          .operation_id = "docs_file_docs__file__get", .answer_type = "*/*",
+          .handler = rest_docs_file),
+    ROUTE(GET, "/redoc", RIGHT_READ, "api", .also_head = true, .conditional = true,
+          .tag = "documents", .summary = "The calls in ReDoc, to read",
+          .operation_id = "redoc_redoc_get", .answer_type = "text/html", .handler = rest_docs),
     ROUTE(GET, "/containers", RIGHT_READ, "container", .list = true, .tag = "containers",
           .summary = "Containers of the configuration",
+          .description = "In the order of the configuration. No agent is asked: a container whose "
+                         "agent is away is listed like the others.",
           .operation_id = "list_containers_containers_get",
           .answer_schema = "ContainerListResponse", .handler = rest_containers),
     ROUTE(GET, CS, RIGHT_READ, "service", .list = true, .tag = "services",
           .summary = "Services of a container",
+          .description = "As the container's agent reports them, with the labels of the configuration.",
           .operation_id = "list_services_containers__container__services_get",
           .answer_schema = "ServiceListResponse", .handler = rest_service_list),
     ROUTE(GET, CS "/status", RIGHT_READ, "service", .list = true, .tag = "services",
@@ -67,34 +96,47 @@ static const struct api_route routes[] = {
           .answer_schema = "ServiceStatusListResponse", .handler = rest_service_status_all),
     ROUTE(GET, CS "/{service}/status", RIGHT_READ, "service", .tag = "services",
           .summary = "Status of a service",
+          .description = "As its supervisor in the container says it, at the moment of the call.",
           .operation_id = "get_service_status_containers__container__services__service__status_get",
           .answer_schema = "ServiceStatusResponse", .handler = rest_service_status),
     ROUTE(POST, CS "/{service}", RIGHT_CONTROL, "service", BODY(action_body, "ServiceActionRequest"),
           .tag = "services", .summary = "Bring a service up or down, or restart it",
+          .description = "Answers when the order has been given, not when it has been carried "
+                         "out: the status shows what became of it.",
           .operation_id = "control_service_containers__container__services__service__post",
           .answer_schema = "ServiceControlResponse", .handler = rest_service_act),
     ROUTE(GET, CS "/{service}/logs", RIGHT_READ, "service", QUERY(logs_query), .tag = "services",
           .summary = "Last lines of a service's log",
+          .description = "With `follow=true` the answer does not end: it is a stream of server-sent "
+                         "events, `logs` with `{\"logs\",\"cursor\"}` and `error` with "
+                         "`{\"error\"}`. `cursor` (or the header Last-Event-ID, as browsers "
+                         "send it) goes on where a stream broke off.",
+          .events = true,
           .operation_id = "get_service_logs_containers__container__services__service__logs_get",
           .answer_schema = "ServiceLogsResponse", .handler = rest_service_logs),
     ROUTE(DELETE, CS "/{service}/logs", RIGHT_DELETE, "service", .tag = "services",
           .summary = "Empty a service's log",
+          .description = "The file is kept and emptied; older files of the log are not touched.",
           .operation_id =
               "clear_service_logs_containers__container__services__service__logs_delete",
           .answer_schema = "ServiceLogsClearResponse", .handler = rest_service_logs_clear),
     ROUTE(GET, CS "/{service}/run", RIGHT_READ, "service", .tag = "services",
           .summary = "Run script of a service",
+          .description = "The script in the service's source folder, whole.",
           .operation_id =
               "get_service_run_script_containers__container__services__service__run_get",
           .answer_schema = "ServiceRunScriptResponse", .handler = rest_service_run_get),
     ROUTE(PUT, CS "/{service}/run", RIGHT_WRITE, "service",
           BODY(content_body, "ServiceRunScriptUpdateRequest"), .tag = "services",
           .summary = "Replace the run script of a service",
+          .description = "The file is replaced as a whole: the old or the new one is there at any "
+                         "time. The running service is not touched.",
           .operation_id =
               "update_service_run_script_containers__container__services__service__run_put",
           .answer_schema = "ServiceRunScriptResponse", .handler = rest_service_run_put),
     ROUTE(GET, "/docker/containers", RIGHT_READ, "docker-container", QUERY(docker_all_query),
           .list = true, .tag = "docker", .summary = "Containers of the engine",
+          .description = "Those that run; with `all` every one.",
           .operation_id = "list_docker_containers_docker_containers_get",
           .answer_schema = "DockerContainerListResponse", .precondition = rest_docker_ready,
           .handler = rest_docker_list),
@@ -106,11 +148,14 @@ static const struct api_route routes[] = {
     ROUTE(POST, "/docker/containers/{name}", RIGHT_CONTROL, "docker-container",
           BODY(docker_body, "DockerContainerActionRequest"), .tag = "docker",
           .summary = "Start, stop or restart a container",
+          .description = "Answers when the engine has done it. A stop waits `timeout` seconds "
+                         "before it kills.",
           .operation_id = "control_docker_container_docker_containers__name__post",
           .answer_schema = "DockerContainerActionResponse", .precondition = rest_docker_ready,
           .handler = rest_docker_act),
     ROUTE(GET, "/docker/containers/{name}/logs", RIGHT_READ, "docker-container",
           QUERY(docker_logs_query), .tag = "docker", .summary = "Log of a container",
+          .description = "Standard output and error, in the order in which they came.",
           .operation_id = "get_docker_container_logs_docker_containers__name__logs_get",
           .answer_schema = "DockerContainerLogsResponse", .precondition = rest_docker_ready,
           .handler = rest_docker_logs),
@@ -330,14 +375,4 @@ void rest_free(struct rest *r, void (*closed)(void *ctx), void *ctx)
 size_t rest_viewers(const struct rest *r)
 {
     return r->n_viewers;
-}
-
-struct slice rest_openapi(struct rest *r)
-{
-    if (r->openapi.data == NULL) {
-        buf_init(&r->openapi, 1024 * 1024);
-        if (rest_openapi_write(&r->openapi, routes, ARRAY_LEN(routes)) != 0)
-            buf_done(&r->openapi);
-    }
-    return (struct slice){r->openapi.data, r->openapi.len};
 }

@@ -26,6 +26,7 @@ struct rest_options {
     const struct audit_sink *audit; /* NULL: nothing is recorded */
     const char *const *hosts; /* further Host names that are served; "*": every one */
     size_t n_hosts;
+    const char *docs_root;  /* folder of Swagger UI and ReDoc; NULL or without them: a page of our own */
     size_t max_body;    /* of a request; 0: 1 MiB */
     size_t ws_queue;    /* bytes waiting for one WebSocket; 0: 1 MiB */
     size_t ws_message;  /* of one message of a WebSocket client; 0: 64 KiB */

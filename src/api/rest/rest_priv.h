@@ -10,6 +10,7 @@
 
 #define REST_MAX_ANSWER (64u * 1024u * 1024u)
 #define REST_KEEP_BUFFER (256u * 1024u)
+#define REST_MAX_OPENAPI (4u * 1024u * 1024u)
 #define REST_SERVICE_NAME_MAX 255
 #define REST_LOG_TAIL 100
 
@@ -21,7 +22,8 @@ struct rest {
     struct buf out;        /* answers are built here, one after the other */
     struct buf root;       /* GET / */
     struct buf containers; /* GET /containers: the configuration does not change while running */
-    struct buf openapi;    /* made on first use */
+    struct buf openapi;    /* made on first use, and then kept */
+    char openapi_etag[24];
     struct list_node viewers;
     size_t n_viewers, n_sse;
     struct loop_timer ping; /* for the event streams; runs only while there are any */
@@ -76,6 +78,7 @@ void rest_ping(void *ctx);
 
 /* docs.c, openapi.c */
 void rest_docs(struct api_call *c);
+void rest_docs_file(struct api_call *c);
 void rest_openapi_get(struct api_call *c);
 int rest_openapi_write(struct buf *out, const struct api_route *rows, size_t n);
 

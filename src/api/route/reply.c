@@ -70,12 +70,38 @@ void reply_send(struct call *k, const struct http_response *r, struct slice body
     (void)exchange_respond(x, r, body);
 }
 
+void api_reply(struct api_call *c, int status, const char *content_type,
+               const struct http_header *headers, size_t n, struct slice body)
+{
+    struct call *k = call_of(c);
+    struct http_header h[API_MAX_HEADERS + 4];
+    struct http_response r = {.status = status, .content_type = content_type, .headers = h};
+    INVARIANT(n <= API_MAX_HEADERS);
+    r.n_headers = k->c.x ? cors_headers(k, h) : 0;
+    for (size_t i = 0; i < n; i++)
+        h[r.n_headers++] = headers[i];
+    reply_send(k, &r, body);
+}
+
 static void reply_with_cors(struct call *k, int status, const char *content_type, struct slice body)
 {
-    struct http_header h[4];
-    struct http_response r = {.status = status, .content_type = content_type, .headers = h};
-    r.n_headers = k->c.x ? cors_headers(k, h) : 0;
-    reply_send(k, &r, body);
+    api_reply(&k->c, status, content_type, NULL, 0, body);
+}
+
+bool api_not_modified(const struct api_call *c, struct slice etag)
+{
+    struct slice list = c->x ? exchange_header(c->x, "if-none-match") : SLICE_LIT(""), item;
+    while (list.len > 0) {
+        slice_split(&list, ',', &item);
+        item = slice_trim(item);
+        if (slice_eqs(item, "*"))
+            return true;
+        if (slice_starts(item, "W/"))
+            item = (struct slice){item.p + 2, item.len - 2};
+        if (slice_eq(item, etag))
+            return true;
+    }
+    return false;
 }
 
 void api_reply_json(struct api_call *c, int status, const struct buf *body)

@@ -30,6 +30,7 @@ struct api_param {
     int64_t def;              /* INT, BOOL */
     const char *const *names; /* ENUM, NULL-terminated; the value is an index */
     const char *doc;
+    const char *example; /* a JSON value, for OpenAPI; NULL: the default, or the first name */
 };
 
 struct api_value {
@@ -55,9 +56,16 @@ struct api_route {
     /* The answer is a list below the names of the path ("robot" gives services "robot/..."): whoever
      * may read anything there may ask, and the handler shows what api_may_see allows. */
     bool list;
-    const char *tag, *summary, *operation_id; /* OpenAPI */
-    const char *answer_schema;                /* name in components.schemas, or NULL */
-    const char *body_schema;                  /* the same for the request's body */
+    /* OpenAPI. Statuses that follow from the row (400, 401, 403, 404, 413, 421, 422, 429, 503) are
+     * not listed. */
+    const char *tag, *summary, *operation_id;
+    const char *description;      /* Markdown; NULL: the summary says it all */
+    const char *answer_schema;    /* name in components.schemas; NULL only with answer_type */
+    const char *answer_type;      /* media type of an answer that is not JSON: "text/html" */
+    const char *body_schema;      /* name that the members of `body` get there */
+    bool events;                  /* can also answer with server-sent events */
+    bool conditional;             /* has an ETag and knows If-None-Match: 304 */
+    uint16_t statuses[4];         /* further ones, 0 ends: {409, 412} */
     /* Called when everything is valid. Must answer, now or later (api_call_hold). */
     void (*handler)(struct api_call *c);
     /* Checked before validation of values (docker client present?); answers by itself and returns
@@ -145,6 +153,13 @@ void api_reply_error_parts(struct api_call *c, int status, const struct slice *p
 /* status of the error's row, its message */
 void api_reply_err(struct api_call *c, const struct err *e);
 void api_reply_text(struct api_call *c, int status, const char *content_type, struct slice body);
+/* Any answer: with headers of the handler's own (at most API_MAX_HEADERS), CORS added. content_type
+ * NULL: none. */
+#define API_MAX_HEADERS 8
+void api_reply(struct api_call *c, int status, const char *content_type,
+               const struct http_header *headers, size_t n, struct slice body);
+/* True if the request's If-None-Match names this tag (weak comparison, RFC 9110, 13.1.2): answer 304. */
+bool api_not_modified(const struct api_call *c, struct slice etag);
 /* CORS headers that belong to this request, for answers that handlers stream themselves. Returns
  * their number (at most 4). */
 size_t api_cors_headers(struct api_call *c, struct http_header out[4]);

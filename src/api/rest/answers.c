@@ -1,0 +1,340 @@
+/* The answers as data. Order: as the talos contract lists the names in 1.6, then what came later. */
+#include "api/rest/answers.h"
+#include "api/rest/rest_priv.h"
+
+#include <string.h>
+
+/* name, doc, example; the examples of texts are written without their quotes */
+#define FIELD(name_, type_, doc_, ...) {.name = (name_), .type = (type_), .doc = (doc_), __VA_ARGS__}
+#define STR(n, d, ex) FIELD(n, ANSWER_STR, d, .example = "\"" ex "\"")
+#define INT(n, d, ex) FIELD(n, ANSWER_INT, d, .example = #ex)
+#define BOOL(n, d, ex) FIELD(n, ANSWER_BOOL, d, .example = #ex)
+#define TIME(n, d, ex) FIELD(n, ANSWER_STR, d, .format = "date-time", .example = "\"" ex "\"")
+#define ENUM(n, values_, d, ex) FIELD(n, ANSWER_STR, d, .values = (values_), .example = "\"" ex "\"")
+#define STR_NULL(n, d, ex)                                                                         \
+    FIELD(n, ANSWER_STR, d, .flags = ANSWER_NULLABLE | ANSWER_OPTIONAL, .example = "\"" ex "\"")
+#define INT_NULL(n, d, ex)                                                                         \
+    FIELD(n, ANSWER_INT, d, .flags = ANSWER_NULLABLE | ANSWER_OPTIONAL, .example = #ex)
+#define LIST(n, of, d) FIELD(n, ANSWER_LIST, d, .ref = (of))
+
+#define CONTAINER STR("container", "Container of the configuration", "robot")
+#define SERVICE STR("service", "Service, as the agent names it", "talker")
+#define DOCKER_ID STR("id", "Id of the engine, 64 hexadecimal digits", "4f1a7c0d9b2e")
+#define DOCKER_NAME STR("name", "Name, without a leading slash", "web")
+#define DOCKER_IMAGE STR("image", "A tag of the image; empty if it has none", "nginx:1.27")
+#define DOCKER_CREATED STR("created", "When it was made (RFC 3339)", "2026-11-21T03:52:00.123456789Z")
+
+static const char *const docker_states[] = {"created", "running", "paused", "restarting",
+                                            "removing", "exited", "dead", NULL};
+
+static const struct answer_field root_docs[] = {
+    STR("swagger_ui", "Path of Swagger UI", "/docs"),
+    STR("redoc", "Path of ReDoc", "/redoc"),
+    STR("openapi_schema", "Path of the OpenAPI document", "/openapi.json"),
+};
+static const struct answer_field root[] = {
+    STR("message", "Name of the API", "Gantry API"),
+    STR("version", "Version of gantryd", GANTRY_VERSION),
+    FIELD("docs", ANSWER_OBJ, "Where the documentation is", .ref = "RootDocs"),
+    STR("description", "What this is", "Everything that runs on this machine, behind one API"),
+};
+static const struct answer_field openapi[] = {
+    STR("openapi", "Version of OpenAPI", "3.1.0"),
+    FIELD("info", ANSWER_ANY, "Title and version", .example = "{}"),
+    FIELD("servers", ANSWER_ANY, "This machine", .example = "[]"),
+    FIELD("security", ANSWER_ANY, "How a client says who it is", .example = "[]"),
+    FIELD("tags", ANSWER_ANY, "Groups of calls", .example = "[]"),
+    FIELD("paths", ANSWER_ANY, "The calls", .example = "{}"),
+    FIELD("components", ANSWER_ANY, "Schemas and common answers", .example = "{}"),
+    FIELD("x-gantry-websockets", ANSWER_ANY, "The WebSockets", .example = "[]"),
+};
+static const struct answer_field container_info[] = {
+    STR("name", "Name in the configuration", "robot"),
+    STR("socket_path", "Unix socket of the agent in the container", "/agents/robot/s6_agent.sock"),
+};
+static const struct answer_field container_list[] = {
+    LIST("containers", "ContainerInfo", "In the order of the configuration"),
+};
+static const struct answer_field docker_response[] = {
+    STR("name", "The container", "web"),
+    ENUM("action", rest_docker_actions, "What was asked", "restart"),
+    STR("result", "Always ok: failures are errors", "ok"),
+};
+static const struct answer_field docker_info[] = {
+    DOCKER_ID,
+    DOCKER_NAME,
+    ENUM("status", docker_states, "State of the container", "running"),
+    DOCKER_IMAGE,
+    DOCKER_CREATED,
+};
+static const struct answer_field docker_list[] = {
+    LIST("containers", "DockerContainerInfo", "Containers of the engine"),
+};
+static const struct answer_field docker_logs[] = {
+    STR("container", "The container", "web"),
+    STR("logs", "The lines, each with its time", "2026-11-21T03:52:00.1Z started\\n"),
+    INT("tail", "Lines that were asked for", 100),
+};
+static const struct answer_field docker_status[] = {
+    DOCKER_ID,
+    DOCKER_NAME,
+    ENUM("status", docker_states, "State of the container", "running"),
+    ENUM("state", docker_states, "The same", "running"),
+    BOOL("running", "status is running", true),
+    BOOL("restarting", "The engine is restarting it", false),
+    BOOL("paused", "It is paused", false),
+    DOCKER_IMAGE,
+    DOCKER_CREATED,
+    STR_NULL("started_at", "Last start; 0001-01-01T00:00:00Z if never", "2026-11-21T03:52:00.5Z"),
+    STR_NULL("finished_at", "Last end; 0001-01-01T00:00:00Z if never", "0001-01-01T00:00:00Z"),
+    INT_NULL("exit_code", "Exit status of the last run", 0),
+};
+static const struct answer_field error_response[] = {
+    STR("error", "What is wrong, in one sentence", "Container 'robot2' not found"),
+    FIELD("detail", ANSWER_ANY, "Always null", .flags = ANSWER_OPTIONAL, .example = "null"),
+};
+static const struct answer_field detail[] = {
+    STR("detail", "What is wrong", "Not Found"),
+};
+static const struct answer_field http_error[] = {
+    FIELD("detail", ANSWER_LIST, "All faults of the request", .flags = ANSWER_OPTIONAL,
+          .ref = "ValidationError"),
+};
+static const struct answer_field topic_data[] = {
+    CONTAINER,
+    STR("topic", "Name of the topic", "/joint_states"),
+    STR("msg_type", "Type of its messages", "sensor_msgs/msg/JointState"),
+    FIELD("data", ANSWER_ANY, "The newest message", .flags = ANSWER_OPTIONAL, .example = "null"),
+    BOOL("available", "There is a message", false),
+    INT("domain_id", "ROS domain", 30),
+};
+static const struct answer_field topic_status[] = {
+    STR("topic", "Name of the topic", "/joint_states"),
+    STR("msg_type", "Type of its messages", "sensor_msgs/msg/JointState"),
+    BOOL("configured", "It is in the configuration", true),
+    BOOL("available", "There is a message", false),
+    BOOL("subscribed", "Messages are being read", false),
+};
+static const struct answer_field topic_list[] = {
+    CONTAINER,
+    INT("domain_id", "ROS domain", 30),
+    LIST("topics", "ROS2TopicStatus", "The topics"),
+};
+static const struct answer_field control_response[] = {
+    CONTAINER,
+    SERVICE,
+    ENUM("action", rest_service_actions, "What was asked", "restart"),
+    STR("result", "ok: the order was given; the service's status shows what became of it", "ok"),
+};
+static const struct answer_field service_info[] = {
+    STR("id", "Name of the service", "talker"),
+    STR("label", "What people are shown: the configuration's label, or the id", "Talker demo"),
+};
+static const struct answer_field service_list[] = {
+    CONTAINER,
+    LIST("services", "ServiceInfo", "In the agent's order"),
+};
+static const struct answer_field logs_clear[] = {
+    CONTAINER,
+    SERVICE,
+    STR("message", "What was done", "Logs cleared successfully"),
+    STR_NULL("log_path", "The file in the container", "/var/log/talker/current"),
+};
+static const struct answer_field logs_response[] = {
+    CONTAINER,
+    SERVICE,
+    STR("logs", "The last lines; empty if there is no log", "[INFO] Publishing: 'Hello'\\n"),
+    INT("tail", "Lines that were asked for", 100),
+    STR_NULL("log_path", "The file in the container; null if there is no log",
+             "/var/log/talker/current"),
+};
+static const struct answer_field run_response[] = {
+    CONTAINER,
+    SERVICE,
+    STR("path", "The file in the container", "/etc/s6-overlay/s6-rc.d/talker/run"),
+    STR("content", "The script", "#!/bin/sh\\nexec ros2 run demo_nodes_cpp talker\\n"),
+};
+static const struct answer_field status_list[] = {
+    CONTAINER,
+    LIST("statuses", "ServiceStatusResponse", "In the agent's order"),
+};
+static const struct answer_field status_response[] = {
+    CONTAINER,
+    SERVICE,
+    STR_NULL("service_label", "What people are shown for it", "Talker demo"),
+    STR("name", "Name, as the agent says it", "talker"),
+    STR("raw", "The supervisor's own words", "up (pid 412) 3600 seconds"),
+    BOOL("is_up", "It runs", true),
+    INT_NULL("pid", "Process in the container; null if it is down", 412),
+    INT_NULL("uptime_seconds", "Since it has been up; null if it is down", 3600),
+};
+static const struct answer_field validation_error[] = {
+    FIELD("loc", ANSWER_PLACE, "Where: query or body, then the name or the offset",
+          .example = "[\"query\",\"tail\"]"),
+    STR("msg", "What is wrong",
+        "Input should be a valid integer, unable to parse string as an integer"),
+    STR("type", "The fault, for programs", "int_parsing"),
+    FIELD("input", ANSWER_ANY, "The value that is wrong", .flags = ANSWER_OPTIONAL,
+          .example = "\"abc\""),
+    FIELD("ctx", ANSWER_STR_MAP, "More about it", .flags = ANSWER_OPTIONAL,
+          .example = "{}"),
+};
+
+#define SCHEMA(name_, doc_, fields_) {(name_), (doc_), (fields_), ARRAY_LEN(fields_)}
+static const struct answer_schema schemas[] = {
+    SCHEMA("ContainerInfo", "A container with an agent", container_info),
+    SCHEMA("ContainerListResponse", "The containers of the configuration", container_list),
+    SCHEMA("DockerContainerActionResponse", "What was done", docker_response),
+    SCHEMA("DockerContainerInfo", "A container of the engine", docker_info),
+    SCHEMA("DockerContainerListResponse", "Containers of the engine", docker_list),
+    SCHEMA("DockerContainerLogsResponse", "The end of a container's log", docker_logs),
+    SCHEMA("DockerContainerStatus", "What the engine knows of a container", docker_status),
+    SCHEMA("ErrorResponse", "A call that failed", error_response),
+    SCHEMA("HTTPValidationError", "A request with wrong parameters or a wrong body", http_error),
+    SCHEMA("ROS2TopicDataResponse", "The newest message of a topic", topic_data),
+    SCHEMA("ROS2TopicStatus", "A topic", topic_status),
+    SCHEMA("ROS2TopicsListResponse", "The topics of a container", topic_list),
+    SCHEMA("ServiceControlResponse", "What was asked of a service", control_response),
+    SCHEMA("ServiceInfo", "A service", service_info),
+    SCHEMA("ServiceListResponse", "The services of a container", service_list),
+    SCHEMA("ServiceLogsClearResponse", "A log that was emptied", logs_clear),
+    SCHEMA("ServiceLogsResponse", "The end of a service's log", logs_response),
+    SCHEMA("ServiceRunScriptResponse", "The run script of a service", run_response),
+    SCHEMA("ServiceStatusListResponse", "The status of every service", status_list),
+    SCHEMA("ServiceStatusResponse", "The status of a service", status_response),
+    SCHEMA("ValidationError", "One fault of a request", validation_error),
+    SCHEMA("Detail", "A request that leads to no call", detail),
+    SCHEMA("OpenApiDocument", "An OpenAPI 3.1 document", openapi),
+    SCHEMA("RootDocs", "Paths of the documentation", root_docs),
+    SCHEMA("RootResponse", "Name, version and documentation", root),
+};
+
+const struct answer_schema *answer_schemas(size_t *n)
+{
+    *n = ARRAY_LEN(schemas);
+    return schemas;
+}
+
+const struct answer_schema *answer_schema_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(schemas); i++) {
+        if (strcmp(schemas[i].name, name) == 0)
+            return &schemas[i];
+    }
+    return NULL;
+}
+
+static const struct answer_tag tags[] = {
+    {"root", "Name and version."},
+    {"documents", "This documentation, for programs and for people. It works without the Internet."},
+    {"containers", "The containers of the configuration, each with an agent inside."},
+    {"services", "Services inside a container, supervised by s6: status, start and stop, logs, run "
+                 "scripts. Live logs come as server-sent events (`follow=true`) or over the "
+                 "WebSocket of the log, see `x-gantry-websockets`."},
+    {"docker", "Containers of the machine's container engine."},
+    {"ros2", "Paths of ROS 2 topics. They are kept for clients that ask; no topic is served."},
+};
+
+const struct answer_tag *answer_tags(size_t *n)
+{
+    *n = ARRAY_LEN(tags);
+    return tags;
+}
+
+static const struct answer_path_param path_params[] = {
+    {"container", NULL, "A container of the configuration", "robot", 0},
+    {"service", NULL, "A service of the container", "talker", REST_SERVICE_NAME_MAX},
+    {"name", "docker-container", "Name or id of a container of the engine", "web", 0},
+    {"topic", NULL, "Name of a topic; its slashes may be percent-encoded", "joint_states", 0},
+    {"file", "api", "A file of the documentation pages", "swagger-ui.css", 0},
+};
+
+const struct answer_path_param *answer_path_param_find(const char *name, size_t len,
+                                                       const char *kind)
+{
+    const struct answer_path_param *any = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(path_params); i++) {
+        const struct answer_path_param *p = &path_params[i];
+        if (!slice_eqs((struct slice){name, len}, p->name))
+            continue;
+        if (p->kind == NULL)
+            any = p;
+        else if (strcmp(p->kind, kind) == 0)
+            return p;
+    }
+    return any;
+}
+
+#define ERROR_EXAMPLE(text) "{\"error\":\"" text "\",\"detail\":null}"
+static const struct answer_status statuses[] = {
+    {304, "NotModified", "The client has this already (If-None-Match)", NULL, NULL, NULL, NULL,
+     NULL},
+    {400, "BadRequest", "The body is not UTF-8, or its content makes no sense", "ErrorResponse",
+     "Detail", ERROR_EXAMPLE("Content must not be empty"), NULL, NULL},
+    {401, "Unauthorized", "The listener asks for an identity, and there is none that is known",
+     "ErrorResponse", NULL, ERROR_EXAMPLE("An identity is needed: send a bearer token"),
+     "WWW-Authenticate", "Bearer"},
+    {403, "Forbidden", "The identity lacks the right, or the Origin of a web page is not allowed",
+     "ErrorResponse", NULL,
+     ERROR_EXAMPLE("Origin \\\"http://evil.example\\\" is not allowed; add it to "
+                   "cors.allow_origins if it should be"),
+     NULL, NULL},
+    {404, "NotFound", "There is nothing of that name", "ErrorResponse", NULL,
+     ERROR_EXAMPLE("Container 'robot2' not found"), NULL, NULL},
+    {409, "Conflict", "Not possible in the present state", "ErrorResponse", NULL,
+     ERROR_EXAMPLE("There is nothing to go back to"), NULL, NULL},
+    {412, "PreconditionFailed", "It has changed since it was read (If-Match)", "ErrorResponse",
+     NULL, ERROR_EXAMPLE("The run script has changed meanwhile"), NULL, NULL},
+    {413, "ContentTooLarge", "The body is larger than the limit (http.limits.max_body)",
+     "ErrorResponse", NULL,
+     ERROR_EXAMPLE("The body of 2000000 bytes is larger than the limit of 1048576 bytes"), NULL,
+     NULL},
+    {421, "MisdirectedRequest", "The Host of the request is not served here", "ErrorResponse", NULL,
+     ERROR_EXAMPLE("Host \\\"evil.example\\\" is not served here; add it to http.hosts if it "
+                   "should be"),
+     NULL, NULL},
+    {422, "ValidationError", "A parameter or the body is wrong; all faults are listed",
+     "HTTPValidationError", NULL, NULL, NULL, NULL},
+    {429, "TooManyRequests", "Too many failed attempts from this peer", "ErrorResponse", NULL,
+     ERROR_EXAMPLE("Too many failed attempts; try again in 30 s"), "Retry-After", "Seconds"},
+    {503, "ServiceUnavailable",
+     "The agent, the engine or the memory for it is not there now; trying again later may help",
+     "ErrorResponse", NULL,
+     ERROR_EXAMPLE("Failed to communicate with agent: cannot connect: connection refused"), NULL,
+     NULL},
+};
+
+const struct answer_status *answer_statuses(size_t *n)
+{
+    *n = ARRAY_LEN(statuses);
+    return statuses;
+}
+
+const struct answer_status *answer_status_find(int status)
+{
+    for (size_t i = 0; i < ARRAY_LEN(statuses); i++) {
+        if (statuses[i].status == status)
+            return &statuses[i];
+    }
+    return NULL;
+}
+
+static const struct answer_websocket websockets[] = {
+    {"/ws/containers/{container}/services/{service}/logs", "read service",
+     "The log of a service, live",
+     "The server sends one text frame a change: first the last 100 lines, then what is written. "
+     "After a frame of type error the connection is closed. What a client sends is ignored.",
+     "{\"type\":\"object\",\"required\":[\"type\",\"data\"],\"properties\":{\"type\":{\"enum\":["
+     "\"logs\",\"error\"]},\"data\":{\"type\":\"string\"}}}"},
+    {"/ws/containers/{container}/ros2/topics/{topic}", "read topic",
+     "Messages of a ROS 2 topic (not served)",
+     "Answers with one frame of type error and closes. The path is kept for clients that ask.",
+     "{\"type\":\"object\",\"required\":[\"type\",\"data\"],\"properties\":{\"type\":{\"const\":"
+     "\"error\"},\"data\":{\"type\":\"string\"}}}"},
+};
+
+const struct answer_websocket *answer_websockets(size_t *n)
+{
+    *n = ARRAY_LEN(websockets);
+    return websockets;
+}
