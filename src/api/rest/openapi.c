@@ -15,6 +15,10 @@ static bool always(const struct api_route *r)
     (void)r;
     return true;
 }
+static bool is_guarded(const struct api_route *r)
+{
+    return !r->open;
+}
 static bool has_path_param(const struct api_route *r)
 {
     return strchr(r->path, '{') != NULL;
@@ -32,8 +36,8 @@ static bool is_conditional(const struct api_route *r)
     return r->conditional;
 }
 static const struct rule rules[] = {
-    {304, is_conditional}, {400, has_body}, {401, always},     {403, always}, {404, has_path_param},
-    {413, has_body},       {421, always},   {422, has_params}, {429, always}, {503, always},
+    {304, is_conditional}, {400, has_body}, {401, is_guarded}, {403, is_guarded}, {404, has_path_param},
+    {413, has_body},       {421, always},   {422, has_params}, {429, is_guarded}, {503, always},
 };
 
 static void put_ref(struct json_out *j, const char *room, const char *name)
@@ -437,9 +441,6 @@ static void put_operation(struct json_out *j, const struct api_route *r)
                                           [HTTP_METHOD_PUT] = "put",
                                           [HTTP_METHOD_DELETE] = "delete",
                                           [HTTP_METHOD_PATCH] = "patch"};
-    static const char *const verbs[] = {
-        [RIGHT_READ] = "read",   [RIGHT_CONTROL] = "control", [RIGHT_WRITE] = "write",
-        [RIGHT_DELETE] = "delete", [RIGHT_ADMIN] = "admin"};
     char right[64];
     json_key(j, methods[r->method]);
     json_obj(j);
@@ -450,8 +451,12 @@ static void put_operation(struct json_out *j, const struct api_route *r)
     json_kstr(j, "summary", r->summary);
     put_doc(j, r->description);
     json_kstr(j, "operationId", r->operation_id);
-    snprintf(right, sizeof(right), "%s %s", verbs[r->verb], r->kind);
+    snprintf(right, sizeof(right), "%s %s", right_verb_name(r->verb), r->kind);
     json_kstr(j, "x-gantry-right", right);
+    if (r->open) {
+        json_key(j, "security");
+        json_raw(j, SLICE_LIT("[]"));
+    }
     put_params(j, r);
     put_body(j, r);
     put_responses(j, r);

@@ -30,9 +30,8 @@ static struct fake *fake_of(struct exchange *x)
     return CONTAINER_OF(x, struct fake, x);
 }
 
-static int fake_respond(struct exchange *x, const struct http_response *r, struct slice body)
+static void keep_head(struct fake *f, const struct http_response *r)
 {
-    struct fake *f = fake_of(x);
     f->answers++;
     f->status = r->status;
     size_t at = 0;
@@ -42,6 +41,12 @@ static int fake_respond(struct exchange *x, const struct http_response *r, struc
                                (int)r->headers[i].value.len, r->headers[i].value.p);
     snprintf(f->content_type, sizeof(f->content_type), "%s",
              r->content_type ? r->content_type : "");
+}
+
+static int fake_respond(struct exchange *x, const struct http_response *r, struct slice body)
+{
+    struct fake *f = fake_of(x);
+    keep_head(f, r);
     /* Not with base/mem.h: the transport's memory is not what a test makes fail. */
     free(f->body.data);
     f->body.data = calloc(body.len + 1, 1);
@@ -52,6 +57,37 @@ static int fake_respond(struct exchange *x, const struct http_response *r, struc
         exchange_close(x, 0);
     return 0;
 }
+static int fake_start(struct exchange *x, const struct http_response *r)
+{
+    keep_head(fake_of(x), r);
+    return 0;
+}
+static int fake_write(struct exchange *x, struct slice data, struct chunk *shared)
+{
+    (void)shared;
+    struct fake *f = fake_of(x);
+    int rc = f->write_error;
+    f->write_error = 0;
+    if (rc == 0 && f->max_queue > 0 && f->queued > 0 && f->queued + data.len > f->max_queue)
+        rc = ERR_LIMIT;
+    if (rc != 0)
+        return rc;
+    f->writes++;
+    f->queued += data.len;
+    f->most_queued = f->queued > f->most_queued ? f->queued : f->most_queued;
+    f->body.data = realloc(f->body.data, f->body.len + data.len + 1);
+    memcpy(f->body.data + f->body.len, data.p, data.len);
+    f->body.len += data.len;
+    f->body.data[f->body.len] = '\0';
+    return 0;
+}
+static int fake_finish(struct exchange *x, const struct http_header *trailers, size_t n)
+{
+    (void)trailers;
+    (void)n;
+    fake_of(x)->finished = true;
+    return 0;
+}
 static void fake_pause(struct exchange *x, bool paused)
 {
     (void)x;
@@ -59,16 +95,16 @@ static void fake_pause(struct exchange *x, bool paused)
 }
 static size_t fake_queued(const struct exchange *x)
 {
-    (void)x;
-    return 0;
+    return CONTAINER_OF(x, const struct fake, x)->queued;
 }
 static void fake_abort(struct exchange *x)
 {
+    fake_of(x)->aborted = true;
     exchange_close(x, ERR_GONE);
 }
 
 static const struct exchange_ops ops = {
-    .respond = fake_respond, .pause = fake_pause, .queued = fake_queued, .abort = fake_abort};
+    .respond = fake_respond, .start = fake_start, .write = fake_write, .finish = fake_finish, .pause = fake_pause, .queued = fake_queued, .abort = fake_abort};
 
 void fake_request(struct fake *f, const char *method, const char *target, const char *headers)
 {
@@ -108,6 +144,13 @@ void fake_run(struct fake *f, void (*handler)(void *ctx, struct exchange *x), vo
         exchange_feed(&f->x, body.p + body.len / 2, body.len - body.len / 2);
     }
     exchange_end(&f->x, 0);
+}
+
+void fake_drain(struct fake *f)
+{
+    f->queued = 0;
+    if (f->x.state == X_STARTED && f->x.user != NULL && f->x.user->drained != NULL)
+        f->x.user->drained(f->x.ctx, &f->x);
 }
 
 void fake_close(struct fake *f, int err)

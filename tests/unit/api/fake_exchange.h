@@ -20,6 +20,10 @@ struct fake {
         size_t len;
     } body;
     bool closed_at_once; /* `closed` comes inside exchange_respond */
+    /* A streamed answer: what is written waits until fake_drain takes it. */
+    size_t queued, most_queued, max_queue; /* max_queue 0: no limit */
+    int writes, write_error;               /* the error of the next write; 0: none */
+    bool finished, aborted;
 };
 
 /* "name: value" lines, separated by \n; may be NULL. The texts must outlive the fake. */
@@ -27,6 +31,8 @@ void fake_request(struct fake *f, const char *method, const char *target, const 
 /* Hands it to a handler, then the body (NULL: none), then the end. */
 void fake_run(struct fake *f, void (*handler)(void *ctx, struct exchange *x), void *ctx,
               struct slice body);
+/* The client reads all that waits; the handler hears of it. */
+void fake_drain(struct fake *f);
 /* The exchange ends, as the transport would do it. */
 void fake_close(struct fake *f, int err);
 void fake_done(struct fake *f);
