@@ -262,6 +262,7 @@ static const struct schema_field http_fields[] = {
           .max = 64, .flags = SCHEMA_RELOAD, .check = check_listeners,
           .doc = "Where to listen; default 127.0.0.1:8081 and a Unix socket"),
     FIELD("docs_root", SCHEMA_STR, config_http, docs_root, .check = check_docs_root,
+          .example = "/usr/share/gantry/apidocs",
           .doc = "Folder of Swagger UI and ReDoc; default: share/gantry/apidocs of the installation"),
     FIELD("limits", SCHEMA_STRUCT, config_http, limits, .sub = &limits_schema, .doc = "Limits"),
 };
