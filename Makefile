@@ -3,6 +3,9 @@ BUILD   ?= build
 BUILDTYPE ?= release
 PREFIX  ?= /usr
 DESTDIR ?=
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+DIST    ?= gantry-$$(cat VERSION).tar.gz
 FUZZ_SECONDS ?= 60
 # no: without Swagger UI and ReDoc, which are fetched from the npm registry when building
 APIDOCS ?= yes
@@ -11,16 +14,20 @@ MESON    = meson
 # Debian's Python owns the packages that the tests use; another python3 may come first in PATH.
 PYTHON   = /usr/bin/python3
 
+INSTALL_ENV = BUILD='$(BUILD)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' UNITDIR='$(UNITDIR)'
+
 DEPS_BUILD = gcc meson ninja-build pkg-config libuv1-dev libnghttp2-dev libssl-dev libwslay-dev \
   libyaml-dev libjansson-dev uthash-dev node-llhttp zlib1g-dev
 DEPS_RUN   = s6 busybox-static
 DEPS_CHECK = libcmocka-dev valgrind python3-pytest python3-websockets python3-h2 \
   curl openssl iproute2 docker.io iptables nghttp2-client shellcheck chromium python3-jsonschema
+DEPS_DEB   = dpkg-dev debhelper build-essential fakeroot
+DEPS_PACKAGES = $(DEPS_DEB) debootstrap lintian systemd man-db mandoc groff docker-compose
 DEPS_FUZZ  = clang libclang-rt-14-dev
 DEPS_BENCH = nginx-light wrk
 
-.PHONY: all deps deps-build deps-npm deps-run deps-check deps-fuzz deps-bench build run check check-unit \
-  check-asan check-valgrind check-e2e check-fuzz bench fuzz docs-config install uninstall dist fmt lint clean help
+.PHONY: all deps deps-build deps-npm deps-run deps-check deps-deb deps-packages deps-fuzz deps-bench build run check check-unit \
+  check-asan check-valgrind check-e2e check-fuzz bench fuzz docs-config install uninstall dist deb check-packages fmt lint clean help
 
 all: build
 
@@ -48,6 +55,10 @@ deps-run:
 	$(call need,$(DEPS_RUN))
 deps-check:
 	$(call need,$(DEPS_CHECK))
+deps-deb:
+	$(call need,$(DEPS_DEB))
+deps-packages:
+	$(call need,$(DEPS_PACKAGES))
 deps-fuzz:
 	$(call need,$(DEPS_FUZZ))
 deps-bench:
@@ -87,33 +98,20 @@ docs-config: build ## the pages and the default file that gantryd's table of con
 bench: build deps-run deps-check deps-bench ## ratios against nginx, the raw engine, the s6 tools
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) sh bench/run.sh
 
-install: build ## DESTDIR and PREFIX are honoured
-	install -D -m 0755 $(BUILD)/src/gantryd/gantryd $(DESTDIR)$(PREFIX)/sbin/gantryd
-	install -D -m 0755 $(BUILD)/src/gantry/gantry $(DESTDIR)$(PREFIX)/bin/gantry
-	install -D -m 0755 $(BUILD)/src/gantry-agent/gantry-agent $(DESTDIR)$(PREFIX)/lib/gantry/gantry-agent
-	strip $(DESTDIR)$(PREFIX)/sbin/gantryd $(DESTDIR)$(PREFIX)/bin/gantry $(DESTDIR)$(PREFIX)/lib/gantry/gantry-agent
-	install -d $(DESTDIR)$(PREFIX)/bin
-	ln -sf ../lib/gantry/gantry-agent $(DESTDIR)$(PREFIX)/bin/gantry-agent
-ifeq ($(APIDOCS),yes)
-	install -d $(DESTDIR)$(PREFIX)/share/gantry/apidocs/licenses
-	install -m 0644 $(BUILD)/share/apidocs/*.* $(DESTDIR)$(PREFIX)/share/gantry/apidocs
-	install -m 0644 $(BUILD)/share/apidocs/licenses/* $(DESTDIR)$(PREFIX)/share/gantry/apidocs/licenses
-endif
-	install -D -m 0644 docs/man/gantryd.8 $(DESTDIR)$(PREFIX)/share/man/man8/gantryd.8
-	install -D -m 0644 docs/man/gantryd.yml.5 $(DESTDIR)$(PREFIX)/share/man/man5/gantryd.yml.5
-	install -D -m 0644 docs/man/gantry.1 $(DESTDIR)$(PREFIX)/share/man/man1/gantry.1
-	install -D -m 0644 docs/man/gantry-agent.8 $(DESTDIR)$(PREFIX)/share/man/man8/gantry-agent.8
+install: build ## DESTDIR, PREFIX (/usr), SYSCONFDIR (/etc), UNITDIR are honoured
+	@$(INSTALL_ENV) sh packaging/install.sh install
 
-uninstall: ## removes what install put there
-	rm -f $(DESTDIR)$(PREFIX)/sbin/gantryd $(DESTDIR)$(PREFIX)/bin/gantry $(DESTDIR)$(PREFIX)/bin/gantry-agent \
-	  $(DESTDIR)$(PREFIX)/lib/gantry/gantry-agent $(DESTDIR)$(PREFIX)/share/man/man8/gantryd.8 \
-	  $(DESTDIR)$(PREFIX)/share/man/man5/gantryd.yml.5 \
-	  $(DESTDIR)$(PREFIX)/share/man/man1/gantry.1 $(DESTDIR)$(PREFIX)/share/man/man8/gantry-agent.8
-	rm -rf $(DESTDIR)$(PREFIX)/share/gantry/apidocs
-	-rmdir $(DESTDIR)$(PREFIX)/lib/gantry $(DESTDIR)$(PREFIX)/share/gantry
+uninstall: ## removes what install put there; a changed configuration stays
+	@$(INSTALL_ENV) sh packaging/install.sh uninstall
 
-dist: ## gantry-VERSION.tar.gz of the committed tree
-	git archive --format=tar.gz --prefix=gantry-$$(cat VERSION)/ -o gantry-$$(cat VERSION).tar.gz HEAD
+dist: ## gantry-VERSION.tar.gz of the committed tree, the same file each time
+	@git archive --format=tar --prefix=gantry-$$(cat VERSION)/ HEAD | gzip -n -9 >$(DIST)
+
+deb: build deps-deb ## Debian packages gantryd, gantry, gantry-agent in build/deb
+	@BUILD=$(BUILD) JOBS=$(JOBS) sh packaging/deb.sh $(BUILD)/deb
+
+check-packages: build deps-run deps-check deps-packages ## make install, unit, manuals, packages in a chroot, image
+	@JOBS=$(JOBS) BUILD=$(BUILD) PYTHON=$(PYTHON) sh tests/packages/run.sh
 
 fmt: ## clang-format over the sources
 	$(call need,clang-format)
