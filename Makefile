@@ -81,7 +81,7 @@ $(BUILD)/share/apidocs: $(wildcard web/apidocs/*)
 run: build deps-run ## a demonstration on real parts; Ctrl-C ends it
 	@BUILD=$(BUILD) sh packaging/demo/run.sh
 
-check: build deps-run deps-check ## all tests: unit, faults, sanitizers, valgrind, end to end, fuzzers' corpora
+check: build deps-run deps-check deps-packages ## all tests: unit, faults, sanitizers, valgrind, end to end, packages, fuzzers' corpora
 	@JOBS=$(JOBS) BUILD=$(BUILD) PYTHON=$(PYTHON) FUZZ_SECONDS=$(FUZZ_SECONDS) sh tests/run.sh all
 
 check-unit check-asan check-valgrind check-e2e check-e2e-asan: check-%: build deps-run deps-check ## one part of check
@@ -111,7 +111,7 @@ deb: build deps-deb ## Debian packages gantryd, gantry, gantry-agent in build/de
 	@BUILD=$(BUILD) JOBS=$(JOBS) sh packaging/deb.sh $(BUILD)/deb
 
 check-packages: build deps-run deps-check deps-packages ## make install, unit, manuals, packages in a chroot, image
-	@JOBS=$(JOBS) BUILD=$(BUILD) PYTHON=$(PYTHON) sh tests/packages/run.sh
+	@JOBS=$(JOBS) BUILD=$(BUILD) PYTHON=$(PYTHON) sh tests/run.sh packages
 
 fmt: ## clang-format over the sources
 	$(call need,clang-format)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the tests. usage: tests/run.sh all | unit | asan | valgrind | e2e | e2e-asan | fuzz [SECONDS]
+# Runs the tests. usage: tests/run.sh all | unit | asan | valgrind | e2e | e2e-asan | packages | fuzz [SECONDS]
 # Ends with "N passed, N failed" over everything that ran.
 set -u
 cd "$(dirname "$0")/.." || exit 2
@@ -85,6 +85,20 @@ e2e_asan() {
     GANTRY_SANITIZED=1 e2e sanitized build-asan
 }
 
+packages() {
+    say "packages"
+    if ! command -v debootstrap lintian >/dev/null; then make -s deps-packages || { count "what the package tests need" 1; return; }; fi
+    BUILD=$1 JOBS=$JOBS PYTHON=$PYTHON sh tests/packages/run.sh >packages-run.tmp 2>&1
+    cat packages-run.tmp
+    p=$(sed -n 's/^\([0-9]*\) passed, [0-9]* failed$/\1/p' packages-run.tmp | tail -n 1)
+    f=$(sed -n 's/^[0-9]* passed, \([0-9]*\) failed$/\1/p' packages-run.tmp | tail -n 1)
+    rm -f packages-run.tmp
+    if [ -z "$p" ]; then count "the package tests printed no result" 1; else
+        passed=$((passed + p))
+        failed=$((failed + f))
+    fi
+}
+
 fuzz() {
     say "fuzzers, $1 s each"
     if ! command -v clang >/dev/null; then make -s deps-fuzz || { count "clang" 1; return; }; fi
@@ -111,6 +125,7 @@ all)
     valgrind_
     e2e release "$BUILD"
     e2e_asan
+    packages "$BUILD"
     fuzz "$FUZZ_SECONDS"
     ;;
 unit) unit ;;
@@ -118,9 +133,10 @@ asan) asan ;;
 valgrind) valgrind_ ;;
 e2e) e2e release "$BUILD" ;;
 e2e-asan) e2e_asan ;;
+packages) packages "$BUILD" ;;
 fuzz) fuzz "${2:-$FUZZ_SECONDS}" ;;
 *)
-    echo "usage: tests/run.sh all | unit | asan | valgrind | e2e | e2e-asan | fuzz [SECONDS]" >&2
+    echo "usage: tests/run.sh all | unit | asan | valgrind | e2e | e2e-asan | packages | fuzz [SECONDS]" >&2
     exit 2
     ;;
 esac

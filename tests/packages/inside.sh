@@ -40,10 +40,10 @@ await() {
     done
 }
 
-# All files, without what apt and dpkg keep for themselves.
+# All files, without what apt, dpkg, adduser and passwd keep for themselves.
 files() {
     find / \( -path /proc -o -path /sys -o -path /dev -o -path /test -o -path /tmp -o -path /var/cache/apt -o -path /var/lib/apt \
-        -o -path /var/lib/dpkg -o -path /var/log/apt -o -path /var/cache/ldconfig -o -path /var/cache/debconf \) -prune -o -print | sort
+        -o -path /var/lib/dpkg -o -path /run/adduser -o -path "/etc/*shadow-" -o -path /var/log/apt -o -path /var/cache/ldconfig -o -path /var/cache/debconf \) -prune -o -print | sort
 }
 
 state() {
@@ -98,14 +98,14 @@ END
 }
 
 first_request() { gantry services robot | grep talker && gantry status robot talker | grep up; }
-agent_logs() { await 5 grep -q gantry-agent /var/log/gantry-agent/current; }
-upgrade() { apt_ install --no-download "$@" && [ "$(version)" != "$before" ]; }
+agent_logs() { await 5 test -s /var/log/gantry-agent/current || return 1; cat /var/log/gantry-agent/current; grep -q s6_agent.sock /var/log/gantry-agent/current; }
+upgrade() { apt_ install "$@" && [ "$(version)" != "$before" ]; }
 # A file that both sides changed is a question; this is how to answer it without a terminal.
 upgrade_3() { upgrade -o Dpkg::Options::=--force-confold /test/3/*.deb; }
 
 state >/tmp/before
 mark=$(date +%s%N)
-check "install" apt_ install --no-download /test/1/*.deb
+check "install" apt_ install /test/1/*.deb
 took "install the three packages and what they need"
 check "the configuration has no fault" gantryd --check-config --config /etc/gantry/config.yml
 check "user" getent passwd gantry
@@ -150,7 +150,7 @@ check "remove keeps the configuration" mine
 check "remove keeps the state" test -e /var/lib/gantry/state
 check "remove takes the programs" test ! -e /usr/sbin/gantryd -a ! -e /usr/bin/gantry -a ! -e /usr/bin/gantry-agent
 mark=$(date +%s%N)
-check "purge" apt_ purge gantryd gantry gantry-agent
+check "purge" apt_ purge gantryd
 took "purge"
 check "autoremove" apt_ autoremove --purge
 # What this script itself made in place of a container.
