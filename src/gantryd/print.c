@@ -83,7 +83,7 @@ static const char reference_head[] =
     "`[]` for each entry of a list. Unknown keys are errors.\n";
 
 static const char man_head[] =
-    ".TH GANTRYD.YML 5 \"2026\" \"Gantry\" \"File formats\"\n"
+    ".TH GANTRYD.YML 5 \"2026-11-21\" \"Gantry\" \"File formats\"\n"
     ".SH NAME\n"
     "gantryd.yml \\- configuration of gantryd\n"
     ".SH DESCRIPTION\n"
