@@ -14,7 +14,8 @@ MESON    = meson
 # Debian's Python owns the packages that the tests use; another python3 may come first in PATH.
 PYTHON   = /usr/bin/python3
 
-INSTALL_ENV = BUILD='$(BUILD)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' UNITDIR='$(UNITDIR)'
+INSTALL_ENV = BUILD='$(BUILD)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' UNITDIR='$(UNITDIR)' \
+  APIDOCS_DIR='$(if $(filter yes,$(APIDOCS)),$(BUILD)/share/apidocs)'
 
 DEPS_BUILD = gcc meson ninja-build pkg-config libuv1-dev libnghttp2-dev libssl-dev libwslay-dev \
   libyaml-dev libjansson-dev uthash-dev node-llhttp zlib1g-dev

@@ -2,7 +2,7 @@
 # Puts the built programs and all that belongs to them where the FHS wants them, or takes them away again.
 # usage: packaging/install.sh install | uninstall
 # From the environment: BUILD (build) the build folder; DESTDIR, PREFIX (/usr); SYSCONFDIR (/etc);
-# UNITDIR (PREFIX/lib/systemd/system); APIDOCS (BUILD/share/apidocs) the built pages of the API; STRIP=true keeps the symbols.
+# UNITDIR (PREFIX/lib/systemd/system); APIDOCS_DIR (BUILD/share/apidocs) the built pages of the API; STRIP=true keeps the symbols.
 set -eu
 umask 022
 cd "$(dirname "$0")/.."
@@ -11,7 +11,7 @@ DESTDIR=${DESTDIR:-}
 PREFIX=${PREFIX:-/usr}
 SYSCONFDIR=${SYSCONFDIR:-/etc}
 UNITDIR=${UNITDIR:-$PREFIX/lib/systemd/system}
-APIDOCS=${APIDOCS:-$BUILD/share/apidocs}
+APIDOCS_DIR=${APIDOCS_DIR-$BUILD/share/apidocs}
 STRIP=${STRIP:-strip}
 
 sbin=$PREFIX/sbin
@@ -47,9 +47,9 @@ put_manuals() {
 
 # The pages at /docs and /redoc, if they were built.
 put_apidocs() {
-    [ -d "$APIDOCS" ] || return 0
-    (cd "$APIDOCS" && find . -type f) | while read -r f; do
-        put 0644 "$APIDOCS/$f" "$share/apidocs/${f#./}"
+    [ -d "$APIDOCS_DIR" ] || return 0
+    (cd "$APIDOCS_DIR" && find . -type f) | while read -r f; do
+        put 0644 "$APIDOCS_DIR/$f" "$share/apidocs/${f#./}"
     done
 }
 
