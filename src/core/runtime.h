@@ -7,6 +7,7 @@
 
 #include "base/base.h"
 #include "base/err.h"
+#include "base/metric.h"
 
 /* Fields as the talos contract, 1.9, names them. */
 struct runtime_container {
@@ -32,6 +33,12 @@ typedef void (*runtime_done_fn)(void *ctx, const struct err *e);
 /* text: the merged, stamped lines; valid UTF-8 (bad bytes are U+FFFD). */
 typedef void (*runtime_logs_fn)(void *ctx, const struct err *e, struct slice text);
 
+struct runtime_stats {
+    uint64_t ok, error, unreachable, timeout, failed; /* calls by how they ended, as agent_outcome */
+    struct histogram time;
+    size_t open, idle, waiting; /* connections to the engine, and calls without one */
+};
+
 struct runtime_ops {
     const char *name; /* "docker" */
     /* On an error return the callback does not come. ERR_BUSY, ERR_NO_MEMORY. */
@@ -43,6 +50,8 @@ struct runtime_ops {
     int (*logs)(void *self, struct slice name, int64_t tail, runtime_logs_fn fn, void *ctx);
     /* True when an engine has answered lately. */
     bool (*reachable)(void *self);
+    /* For /metrics; may be NULL. */
+    void (*stats)(void *self, struct runtime_stats *ret);
 };
 
 struct runtime {

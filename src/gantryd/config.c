@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "store/audit.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -133,6 +134,14 @@ static int check_docs_root(const void *member, struct err *e)
     if (*text != NULL && (*text)[0] != '/')
         return err_set(e, ERR_INVALID, "docs_root \"%s\": a folder's path begins with '/'", *text);
     return 0;
+}
+
+static int check_audit_file(const void *member, struct err *e)
+{
+    const char *const *text = member;
+    if (*text == NULL || (*text)[0] == '/' || strcmp(*text, "none") == 0)
+        return 0;
+    return err_set(e, ERR_INVALID, "\"%s\" is neither an absolute path nor \"none\"", *text);
 }
 
 static int check_listener(const struct config_listener *li, struct err *e)
@@ -290,8 +299,20 @@ static const struct schema_field log_fields[] = {
     FIELD("rooms", SCHEMA_STR_LIST, config_log, rooms, .max = 32, .check = check_rooms,
           .flags = SCHEMA_RELOAD, .example = "[\"net=debug\"]",
           .doc = "Levels of single rooms, as \"net=debug\""),
+    FIELD("slow", SCHEMA_DURATION, config_log, slow, .min = 0, .max = DAY_MS, .def = "1s",
+          .unit = "ms", .doc = "Requests that take longer are logged; 0: none"),
 };
 static const struct schema log_schema = SCHEMA(config_log, log_fields, .name = "Log");
+static const struct schema_field audit_fields[] = {
+    FIELD("file", SCHEMA_STR, config_audit, file, .check = check_audit_file,
+          .doc = "Absolute path; none: records go to the log only. Default: "
+                 "/var/log/gantry/audit.log for root, else $XDG_STATE_HOME/gantry/audit.log"),
+    FIELD("max_size", SCHEMA_SIZE, config_audit, max_size, .min = AUDIT_SIZE_MIN, .max = GIB,
+          .def = "8M", .unit = "bytes", .doc = "A file that would grow beyond becomes FILE.1"),
+    FIELD("keep", SCHEMA_INT, config_audit, keep, .min = 1, .max = AUDIT_KEEP_MAX, .def = "5",
+          .doc = "Old files that are kept"),
+};
+static const struct schema audit_schema = SCHEMA(config_audit, audit_fields, .name = "Audit");
 static const struct schema_field shutdown_fields[] = {
     FIELD("limit", SCHEMA_DURATION, config_shutdown, limit, .min = 0, .max = DAY_MS, .def = "10s",
           .unit = "ms", .flags = SCHEMA_RELOAD, .doc = "How long answers under way may take when stopping"),
@@ -309,6 +330,8 @@ static const struct schema_field config_fields[] = {
     FIELD("http", SCHEMA_STRUCT, config, http, .sub = &http_schema, .doc = "HTTP server"),
     FIELD("docker", SCHEMA_STRUCT, config, docker, .sub = &docker_schema, .doc = "Docker Engine"),
     FIELD("log", SCHEMA_STRUCT, config, log, .sub = &log_schema, .doc = "Log"),
+    FIELD("audit", SCHEMA_STRUCT, config, audit, .sub = &audit_schema,
+          .doc = "Record of changes and refusals"),
     FIELD("shutdown", SCHEMA_STRUCT, config, shutdown, .sub = &shutdown_schema, .doc = "Stopping"),
 };
 const struct schema config_schema =

@@ -50,6 +50,11 @@ struct config_docker {
 struct config_log {
     int level, format;        /* enum log_level, enum log_format */
     struct schema_list rooms; /* char *, "net=debug" */
+    int64_t slow;             /* ms; 0: off */
+};
+struct config_audit {
+    char *file; /* NULL: the default place; "none": only the log */
+    int64_t max_size, keep;
 };
 struct config_shutdown {
     int64_t limit; /* ms */
@@ -62,6 +67,7 @@ struct config {
     struct config_http http;
     struct config_docker docker;
     struct config_log log;
+    struct config_audit audit;
     struct config_shutdown shutdown;
 };
 

@@ -12,10 +12,12 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "driver/docker/docker.h"
+#include "gantryd/audit_place.h"
 #include "gantryd/listeners.h"
 #include "gantryd/share.h"
 #include "net/server.h"
 #include "net/ws.h"
+#include "store/audit.h"
 
 #include <signal.h>
 #include <string.h>
@@ -33,6 +35,9 @@ struct daemon {
     struct log_hub *hub;
     struct docker *docker;
     struct runtime runtime;
+    struct audit *audit;
+    struct audit_sink audit_sink;
+    struct audit_source audit_source;
     struct api_cors cors;
     struct rest *rest;
     char docs_root[PATH_MAX];
@@ -94,6 +99,16 @@ static int make_runtime(struct daemon *d, struct err *e)
     return rc;
 }
 
+static int make_audit(struct daemon *d, struct err *e)
+{
+    int rc = audit_open(&d->audit, d->loop, &d->c->audit, e);
+    if (rc == 0) {
+        audit_sink(d->audit, &d->audit_sink);
+        audit_source(d->audit, &d->audit_source);
+    }
+    return rc;
+}
+
 static int make_rest(struct daemon *d, struct err *e)
 {
     const struct config *c = d->c;
@@ -110,7 +125,10 @@ static int make_rest(struct daemon *d, struct err *e)
                              .max_body = (size_t)c->http.limits.max_body,
                              .ws_queue = (size_t)c->http.limits.ws_queue,
                              .ws_message = (size_t)c->http.limits.ws_message,
-                             .max_viewers = (size_t)c->http.limits.max_viewers};
+                             .max_viewers = (size_t)c->http.limits.max_viewers,
+                             .audit = &d->audit_sink,
+                             .audit_source = &d->audit_source,
+                             .slow_ms = (uint64_t)c->log.slow};
     return rest_new(&d->rest, &o, e);
 }
 
@@ -143,6 +161,7 @@ static int make_server(struct daemon *d, struct err *e)
                    .write_ms = (uint64_t)l->write},
         .max_connections = most_connections((size_t)l->max_connections),
         .server_name = "gantry",
+        .request_ids = true,
     };
     return server_new(&d->server, d->loop, &o, e);
 }
@@ -267,9 +286,15 @@ int daemon_new(struct daemon **ret, struct settings *s, const struct settings_so
     if (rc == 0)
         rc = make_runtime(d, e);
     if (rc == 0)
+        rc = make_audit(d, e);
+    if (rc == 0)
         rc = make_rest(d, e);
     if (rc == 0)
         rc = make_server(d, e);
+    if (rc == 0) {
+        rest_set_server(d->rest, d->server);
+        rest_note_config(d->rest, true, "loaded");
+    }
     if (rc == 0)
         rc = make_signals(d, e);
     if (rc == 0)
@@ -301,6 +326,7 @@ void daemon_free(struct daemon *d)
         (void)loop_run(d->loop);
     }
     log_hub_free(d->hub);
+    audit_free(d->audit);
     loop_free(d->loop);
     mem_free(d);
 }

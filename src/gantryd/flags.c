@@ -1,4 +1,5 @@
 #include "gantryd/flags.h"
+#include "gantryd/version.h"
 
 #include "base/log.h"
 
@@ -76,7 +77,7 @@ static void take(struct flags *f, int option, const char *value)
             refuse(f, "--print-config", value);
         break;
     case 'v':
-        puts("gantryd " GANTRY_VERSION);
+        version_print(stdout);
         stop(f, EXIT_FINE);
         break;
     case 'h':

@@ -142,23 +142,39 @@ struct loop *exchange_loop(struct exchange *x)
     return stream_loop(x->conn->stream);
 }
 
+static bool id_is_valid(struct slice id)
+{
+    for (size_t i = 0; i < id.len; i++) {
+        char c = id.p[i], lower = (char)(c | 0x20);
+        if (!((c >= '0' && c <= '9') || (lower >= 'a' && lower <= 'z') || c == '-' || c == '.' ||
+              c == '_'))
+            return false;
+    }
+    return id.len > 0 && id.len <= EXCHANGE_ID_MAX;
+}
+
 const char *exchange_id(struct exchange *x)
 {
+    static const char hex[] = "0123456789abcdef";
     static uint64_t next;
 
     if (x->id[0] != '\0')
         return x->id;
+    const struct http_header *given =
+        http_find(x->req.headers, x->req.n_headers, "x-request-id");
+    if (given != NULL && id_is_valid(given->value)) {
+        memcpy(x->id, given->value.p, given->value.len);
+        return x->id;
+    }
     if (next == 0) {
         const struct clock *c = loop_clock(exchange_loop(x));
         /* Starts somewhere else in each process; without randomness the time will do. */
         if (c->random(c->ctx, &next, sizeof(next)) != 0)
             next = (uint64_t)clock_real_ns(c);
     }
-    uint8_t big_endian[8];
     next++;
-    for (size_t i = 0; i < sizeof(big_endian); i++)
-        big_endian[i] = (uint8_t)(next >> (56 - 8 * i));
-    hex_encode(x->id, big_endian, sizeof(big_endian));
+    for (size_t i = 0; i < 16; i++)
+        x->id[i] = hex[(next >> (60 - 4 * i)) & 15];
     return x->id;
 }
 

@@ -49,7 +49,9 @@ struct slice exchange_header(const struct exchange *x, const char *name); /* {NU
 const struct http_header *exchange_trailers(const struct exchange *x, size_t *n);
 const struct peer *exchange_peer(const struct exchange *x);
 struct loop *exchange_loop(struct exchange *x);
-/* 16 hex digits, unique in this process; goes to logs as request id. */
+#define EXCHANGE_ID_MAX 64
+/* The request's id, for logs and for the answer's x-request-id: the client's own x-request-id if it
+ * is 1 to EXCHANGE_ID_MAX of [A-Za-z0-9._-], else 16 hex digits, unique in this process. */
 const char *exchange_id(struct exchange *x);
 
 void exchange_set_user(struct exchange *x, const struct exchange_user *u, void *ctx);

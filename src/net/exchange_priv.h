@@ -41,7 +41,7 @@ struct exchange {
     bool paused;
     size_t body_seen;    /* bytes of body so far, against limits.max_body */
     size_t body_max;     /* starts as limits.max_body; exchange_collect may lower it */
-    char id[17];         /* filled on first use */
+    char id[EXCHANGE_ID_MAX + 1]; /* filled on first use */
     void *collect;       /* state of exchange_collect */
     bool counted;        /* in the server's stats */
 };

@@ -98,6 +98,16 @@ static char *put_begin(char *to, struct http1 *h, int status)
     return to;
 }
 
+static char *put_id(char *to, struct http1_request *r)
+{
+    if (!server_options(r->conn->conn->server)->request_ids)
+        return to;
+    const char *id = exchange_id(&r->x);
+    to = PUT_LIT(to, "x-request-id: ");
+    to = put(to, id, strlen(id));
+    return PUT_LIT(to, "\r\n");
+}
+
 /* Room for what the transport writes: status line, date, lengths, connection; with slack. */
 static size_t begin_size(struct http1 *h)
 {
@@ -105,6 +115,7 @@ static size_t begin_size(struct http1 *h)
 
     return 256 + (name != NULL ? strlen(name) : 0);
 }
+enum { ID_SIZE = EXCHANGE_ID_MAX + 16 }; /* put_id: name, value, ": " and the line's end */
 
 enum framing { FRAME_LENGTH, FRAME_CHUNKED, FRAME_CLOSE, FRAME_NONE };
 
@@ -183,13 +194,13 @@ static int op_respond(struct exchange *x, const struct http_response *a, struct 
     struct http1 *h = r->conn;
     size_t sent = has_no_body(r, a->status) ? 0 : body.len;
     size_t type = a->content_type != NULL ? strlen(a->content_type) : 0;
-    size_t room = begin_size(h) + type + headers_size(a->headers, a->n_headers) + sent;
+    size_t room = begin_size(h) + ID_SIZE + type + headers_size(a->headers, a->n_headers) + sent;
     char *start = reserve(h, room), *to;
 
     if (start == NULL)
         return gone_or_memory(r);
     r->close = r->close || must_close(r);
-    to = put_begin(start, h, a->status);
+    to = put_id(put_begin(start, h, a->status), r);
     to = put_rest(to, r, a, a->status == 204 || a->status == 304 ? FRAME_NONE : FRAME_LENGTH,
                   body.len);
     if (sent > 0)
@@ -205,7 +216,7 @@ static int op_start(struct exchange *x, const struct http_response *a)
     struct http1_request *r = of(x);
     struct http1 *h = r->conn;
     size_t type = a->content_type != NULL ? strlen(a->content_type) : 0;
-    size_t room = begin_size(h) + type + headers_size(a->headers, a->n_headers);
+    size_t room = begin_size(h) + ID_SIZE + type + headers_size(a->headers, a->n_headers);
     char *start = reserve(h, room), *to;
 
     if (start == NULL)
@@ -213,7 +224,7 @@ static int op_start(struct exchange *x, const struct http_response *a)
     r->no_body_out = has_no_body(r, a->status);
     r->chunked_out = x->req.version == 11 && a->status != 204 && a->status != 304;
     r->close = must_close(r) || (!r->chunked_out && !r->no_body_out);
-    to = put_begin(start, h, a->status);
+    to = put_id(put_begin(start, h, a->status), r);
     to = put_rest(to, r, a,
                   r->chunked_out   ? FRAME_CHUNKED
                   : r->no_body_out ? FRAME_NONE
@@ -349,11 +360,11 @@ static int op_upgrade(struct exchange *x, const struct http_header *headers, siz
 
     if (r->phase != H1_DONE || x->req.version != 11)
         return ERR_STATE;
-    size_t room = begin_size(h) + headers_size(headers, n);
+    size_t room = begin_size(h) + ID_SIZE + headers_size(headers, n);
     char *start = reserve(h, room), *to;
     if (start == NULL)
         return stream_closing(s) ? ERR_GONE : ERR_NO_MEMORY;
-    to = put_begin(start, h, 101);
+    to = put_id(put_begin(start, h, 101), r);
     to = put_headers(to, headers, n);
     to = PUT_LIT(to, "\r\n");
     stream_commit(s, (size_t)(to - start));

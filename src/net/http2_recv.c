@@ -250,8 +250,10 @@ static int fill_request(struct h2_stream *s, bool end)
     int rc = join_cookies(s);
     if (rc == 0)
         s->headers = make_headers(s, &r->n_headers);
-    if (s->headers == NULL)
+    if (s->headers == NULL) {
+        r->n_headers = 0;
         return ERR_NO_MEMORY;
+    }
     r->headers = s->headers;
     r->version = 20;
     r->https = stream_peer(s->h->stream)->tls;

@@ -9,7 +9,7 @@
 #include "base/str.h"
 
 #define MAX_PARTS 16u /* pieces of the queue in one DATA frame */
-#define NV_OWN 5u     /* :status, date, server, content-length, content-type */
+#define NV_OWN 6u     /* :status, date, server, x-request-id, content-length, content-type */
 
 static struct h2_stream *stream_of(const struct exchange *x)
 {
@@ -150,6 +150,8 @@ static size_t fill_head(struct h2_stream *s, const struct http_response *r, int6
     nv[n++] = nv_of(SLICE_LIT("date"), loop_http_date(stream_loop(s->h->stream)), fixed);
     if (o->server_name != NULL)
         nv[n++] = nv_of(SLICE_LIT("server"), slice_of(o->server_name), fixed);
+    if (o->request_ids)
+        nv[n++] = nv_of(SLICE_LIT("x-request-id"), slice_of(exchange_id(&s->x)), fixed);
     if (length >= 0) {
         snprintf(digits, 24, "%lld", (long long)length);
         nv[n++] = nv_of(SLICE_LIT("content-length"), slice_of(digits), fixed);

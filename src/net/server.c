@@ -361,6 +361,7 @@ static void listener_close(struct listener *li)
         return;
     uv_close((uv_handle_t *)&li->poll, on_listener_closed);
     listen_close(&li->socket);
+    li->server->stats.listeners--;
 }
 
 int server_listen(struct server *s, const struct listener_options *o, struct listener **ret,
@@ -395,6 +396,7 @@ int server_listen(struct server *s, const struct listener_options *o, struct lis
     li->poll.data = li;
     li->open = true;
     list_push_back(&s->listeners, &li->link);
+    s->stats.listeners++;
     listener_watch(li, true);
     if (ret != NULL)
         *ret = li;

@@ -21,6 +21,7 @@ struct server_options {
     struct http_limits limits;
     size_t max_connections; /* over all listeners; more are told 503 and closed. 0: 10,000 */
     const char *server_name; /* the `server` header: "gantry"; NULL: none */
+    bool request_ids;        /* answers carry their request's id as x-request-id */
 };
 
 struct listener_options {
@@ -40,6 +41,7 @@ struct listener_options {
 struct server_stats {
     uint64_t accepted, refused, requests, bad_requests, timeouts;
     size_t connections, exchanges;
+    size_t listeners; /* that accept */
 };
 
 int server_new(struct server **ret, struct loop *l, const struct server_options *o, struct err *e);

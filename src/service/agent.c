@@ -19,6 +19,15 @@ struct label {
     char *id, *text;
 };
 
+const char *const agent_outcome_names[AGENT_OUTCOMES] = {"ok", "error", "unreachable", "timeout",
+                                                         "failed"};
+
+/* Shared by an agent and its calls, which may outlive it. */
+struct tally {
+    unsigned refs;
+    struct agent_stats stats;
+};
+
 struct agent {
     uint32_t magic;
     struct agent_set *set; /* weak: the set owns the agent */
@@ -28,6 +37,7 @@ struct agent {
     struct client_pool *calls;
     struct client_pool
         *follows; /* made when needed: streams that last must not use up the calls' places */
+    struct tally *tally;
 };
 
 struct agent_set {
@@ -46,7 +56,23 @@ struct call {
     void *ctx;
     uint64_t limit_ms;
     struct buf target;
+    struct tally *tally; /* a reference */
+    const struct clock *clock;
+    uint64_t began_ns;
 };
+
+static void tally_unref(struct tally *t)
+{
+    if (t != NULL && --t->refs == 0)
+        mem_free(t);
+}
+
+static void tally_count(struct tally *t, enum agent_outcome o)
+{
+    t->stats.outcomes[o]++;
+    t->stats.asked = true;
+    t->stats.last = o;
+}
 
 /* --- the set --- */
 
@@ -82,6 +108,7 @@ static void agent_free(struct agent *a)
         mem_free(a->labels[i].id);
         mem_free(a->labels[i].text);
     }
+    tally_unref(a->tally);
     mem_free(a->labels);
     mem_free(a->name);
     mem_free(a->socket_path);
@@ -154,9 +181,13 @@ int agent_set_add(struct agent_set *s, const struct agent_options *o, struct err
     a->set = s;
     a->name = mem_strdup(o->name);
     a->socket_path = mem_strdup(o->socket_path);
-    int rc = a->name == NULL || a->socket_path == NULL || labels_copy(a, o) != 0 || set_grow(s) != 0
+    a->tally = mem_zalloc(sizeof(*a->tally));
+    int rc = a->name == NULL || a->socket_path == NULL || a->tally == NULL ||
+                     labels_copy(a, o) != 0 || set_grow(s) != 0
                  ? ERR_NO_MEMORY
                  : 0;
+    if (a->tally != NULL)
+        a->tally->refs = 1;
     if (rc == 0)
         rc = pool_new(a, CALL_CONNECTIONS, &a->calls, e);
     else
@@ -218,6 +249,17 @@ struct slice agent_label_first(const struct agent *a, struct slice id)
     return id;
 }
 
+const struct agent_stats *agent_stats(const struct agent *a)
+{
+    return &a->tally->stats;
+}
+
+struct client_stats agent_connections(const struct agent *a, bool follows)
+{
+    const struct client_pool *p = follows ? a->follows : a->calls;
+    return p != NULL ? *client_pool_stats(p) : (struct client_stats){0};
+}
+
 struct client_pool *agent_pool(struct agent *a)
 {
     CHECK_MAGIC(a, AGENT_MAGIC);
@@ -231,7 +273,25 @@ struct client_pool *agent_pool(struct agent *a)
 static void call_free(struct call *c)
 {
     buf_done(&c->target);
+    tally_unref(c->tally);
     mem_free(c);
+}
+
+static enum agent_outcome outcome_of(const struct err *e, int status)
+{
+    switch (e->code) {
+    case 0:
+        return status < 300 ? AGENT_OK : AGENT_ERROR;
+    case ERR_TIMEOUT:
+        return AGENT_TIMEOUT;
+    case ERR_REFUSED:
+    case ERR_NOT_FOUND:
+    case ERR_GONE:
+    case ERR_UNREACHABLE:
+        return AGENT_UNREACHABLE;
+    default:
+        return AGENT_FAILED;
+    }
 }
 
 /* `body` counts only without an error. */
@@ -251,6 +311,8 @@ static void call_done(void *ctx, const struct err *e, int status, const struct c
 {
     struct call *c = ctx;
     struct err out;
+    tally_count(c->tally, outcome_of(e, status));
+    histogram_add(&c->tally->stats.time, clock_mono_ns(c->clock) - c->began_ns);
     out.code = 0;
     out.sys = 0;
     out.msg[0] = '\0';
@@ -279,6 +341,18 @@ static void call_refused(void *ctx)
     call_free(c);
 }
 
+static size_t call_headers(const struct agent_request *r, struct http_header h[3])
+{
+    size_t n = 0;
+    if (r->request_id.len > 0)
+        h[n++] = (struct http_header){SLICE_LIT("x-request-id"), r->request_id};
+    if (r->traceparent.len > 0)
+        h[n++] = (struct http_header){SLICE_LIT("traceparent"), r->traceparent};
+    if (r->tracestate.len > 0 && r->traceparent.len > 0)
+        h[n++] = (struct http_header){SLICE_LIT("tracestate"), r->tracestate};
+    return n;
+}
+
 static int call_send(struct agent *a, struct call *c, const struct agent_request *r, struct err *e)
 {
     int rc = agent_target(&c->target, r->service, r->tail, r->query);
@@ -289,9 +363,12 @@ static int call_send(struct agent *a, struct call *c, const struct agent_request
     if (rc != 0)
         return err_set(e, rc,
                        rc == ERR_LIMIT ? "the request's target is too long" : "out of memory");
+    struct http_header h[3];
     struct client_request q = {
         .method = r->method,
         .target = {c->target.data, c->target.len},
+        .headers = h,
+        .n_headers = call_headers(r, h),
         .body = r->body,
         .first_byte_ms = c->limit_ms,
         .idle_ms = a->set->o.answer_ms,
@@ -312,9 +389,15 @@ static int call_start(struct agent *a, const struct agent_request *r, agent_fn f
     c->ctx = ctx;
     c->limit_ms = r->control ? a->set->o.control_ms : a->set->o.answer_ms;
     buf_init(&c->target, AGENT_TARGET_MAX);
+    c->tally = a->tally;
+    c->tally->refs++;
+    c->clock = loop_clock(a->set->loop);
+    c->began_ns = clock_mono_ns(c->clock);
     int rc = call_send(a, c, r, e);
-    if (rc != 0)
+    if (rc != 0) {
+        a->tally->stats.outcomes[AGENT_FAILED]++; /* of our own making: says nothing of the agent */
         call_free(c);
+    }
     return rc;
 }
 

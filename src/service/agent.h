@@ -7,6 +7,7 @@
 #include "base/base.h"
 #include "base/err.h"
 #include "base/json_in.h"
+#include "base/metric.h"
 #include "net/client.h"
 
 struct agent_set; /* all containers */
@@ -14,6 +15,22 @@ struct agent;     /* one container */
 
 struct agent_label {
     const char *id, *label;
+};
+/* How calls end, and how an agent is known. */
+enum agent_outcome {
+    AGENT_OK,          /* a 2xx */
+    AGENT_ERROR,       /* the agent answered, but with another status */
+    AGENT_UNREACHABLE, /* no socket, refused, or gone before it answered */
+    AGENT_TIMEOUT,
+    AGENT_FAILED, /* anything else: a broken answer, too many calls, out of memory, stopping */
+    AGENT_OUTCOMES,
+};
+extern const char *const agent_outcome_names[AGENT_OUTCOMES];
+struct agent_stats {
+    uint64_t outcomes[AGENT_OUTCOMES];
+    struct histogram time; /* from the call to its answer; calls that were not sent are left out */
+    bool asked;            /* a call has ended, and the last one so: */
+    enum agent_outcome last;
 };
 struct agent_options {
     const char *name; /* container */
@@ -53,6 +70,8 @@ struct agent_request {
     struct slice query;   /* already encoded, without '?'; may be empty */
     struct slice body;    /* JSON; p NULL: none */
     bool control;         /* an action: waits control_ms */
+    /* Headers that say on whose behalf; may be empty. Borrowed for the call. */
+    struct slice request_id, traceparent, tracestate;
 };
 /* Called once from the loop. e->code 0: `answer` is the parsed JSON of a 2xx (borrowed).
  * Otherwise e->msg is the text after "Failed to communicate with agent: ", as 1.8 words it where it
@@ -67,6 +86,10 @@ int agent_call(struct agent *a, const struct agent_request *r, agent_fn fn, void
  * agent_text.h parses it as agent_call does. */
 typedef void (*agent_text_fn)(void *ctx, const struct err *e, int http_status, struct slice answer);
 int agent_call_text(struct agent *a, const struct agent_request *r, agent_text_fn fn, void *ctx, struct err *e);
+
+const struct agent_stats *agent_stats(const struct agent *a);
+/* Connections to the agent: of calls (follows false) or of live logs. Zero if there never were any. */
+struct client_stats agent_connections(const struct agent *a, bool follows);
 
 struct client_pool *agent_pool(struct agent *a); /* for log_hub.c */
 

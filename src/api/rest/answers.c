@@ -180,6 +180,36 @@ static const struct answer_field validation_error[] = {
           .example = "{}"),
 };
 
+static const char *const audit_results[] = {"done", "refused", "failed", "lost", NULL};
+static const struct answer_field audit_record[] = {
+    TIME("time", "When, to the millisecond", "2026-11-21T03:52:00.123Z"),
+    STR("who", "Identity; gantryd itself for lost records", "uid:0"),
+    STR("peer", "From where", "unix:pid=412,uid=0"),
+    STR("request", "Id of the request, as in the log and in its answer", "1406d2d70832a9ba"),
+    STR("method", "Method of the request", "PUT"),
+    STR("path", "Path of the request, as sent", "/containers/robot/services/talker/run"),
+    STR("verb", "The right that was needed: verb ...", "write"),
+    STR("kind", "... and kind", "service"),
+    STR("name", "On what", "robot/talker"),
+    INT("status", "Status of the answer; 0: the client left before", 200),
+    ENUM("result", audit_results, "What became of it", "done"),
+    STR("detail", "The error's text, or more about the change", ""),
+};
+static const struct answer_field audit_records[] = {
+    LIST("records", "AuditRecord", "Oldest first"),
+    BOOL("more", "Older ones were left out", false),
+};
+static const struct answer_field readiness_check[] = {
+    STR("name", "What was looked at", "listeners"),
+    BOOL("ok", "It is as it should be", true),
+    BOOL("required", "Without it, nothing is ready; else it is told for information", true),
+    STR("detail", "How it is", "2 open"),
+};
+static const struct answer_field readiness[] = {
+    BOOL("ready", "Every required check is ok", true),
+    LIST("checks", "ReadinessCheck", "What was looked at"),
+};
+
 #define SCHEMA(name_, doc_, fields_) {(name_), (doc_), (fields_), ARRAY_LEN(fields_)}
 static const struct answer_schema schemas[] = {
     SCHEMA("ContainerInfo", "A container with an agent", container_info),
@@ -203,6 +233,10 @@ static const struct answer_schema schemas[] = {
     SCHEMA("ServiceStatusListResponse", "The status of every service", status_list),
     SCHEMA("ServiceStatusResponse", "The status of a service", status_response),
     SCHEMA("ValidationError", "One fault of a request", validation_error),
+    SCHEMA("AuditRecord", "A change or a refusal", audit_record),
+    SCHEMA("AuditRecords", "Changes and refusals", audit_records),
+    SCHEMA("Readiness", "Whether requests are served, and why not", readiness),
+    SCHEMA("ReadinessCheck", "One of the reasons", readiness_check),
     SCHEMA("Detail", "A request that leads to no call", detail),
     SCHEMA("OpenApiDocument", "An OpenAPI 3.1 document", openapi),
     SCHEMA("RootDocs", "Paths of the documentation", root_docs),
@@ -232,6 +266,8 @@ static const struct answer_tag tags[] = {
                  "scripts. Live logs come as server-sent events (`follow=true`) or over the "
                  "WebSocket of the log, see `x-gantry-websockets`."},
     {"docker", "Containers of the machine's container engine."},
+    {"audit", "The record of changes and refusals."},
+    {"health", "For supervisors, load balancers and Prometheus."},
     {"ros2", "Paths of ROS 2 topics. They are kept for clients that ask; no topic is served."},
 };
 
@@ -297,9 +333,12 @@ static const struct answer_status statuses[] = {
      "HTTPValidationError", NULL, NULL, NULL, NULL},
     {429, "TooManyRequests", "Too many failed attempts from this peer", "ErrorResponse", NULL,
      ERROR_EXAMPLE("Too many failed attempts; try again in 30 s"), "Retry-After", "Seconds"},
+    {501, "NotImplemented", "Not served by this installation", "ErrorResponse", NULL,
+     ERROR_EXAMPLE("audit records are not kept: audit.file is \\\"none\\\""), NULL, NULL},
     {503, "ServiceUnavailable",
-     "The agent, the engine or the memory for it is not there now; trying again later may help",
-     "ErrorResponse", NULL,
+     "The agent, the engine or the memory for it is not there now; trying again later may help. "
+     "Of /readyz: not ready",
+     "ErrorResponse", "Readiness",
      ERROR_EXAMPLE("Failed to communicate with agent: cannot connect: connection refused"), NULL,
      NULL},
 };

@@ -3,6 +3,7 @@
 #include "net/server.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 #define CS "/containers/{container}/services"
@@ -54,6 +55,15 @@ static const struct api_param docker_body[] = {
      .doc = "Seconds until a stop kills; null and 0 mean 10"},
 };
 
+static const struct api_param audit_query[] = {
+    {.name = "n", .type = API_INT, .def = 100, .doc = "How many, from 1 to 10000"},
+    {.name = "who", .type = API_STR, .doc = "Only of this identity, for example uid:0"},
+    {.name = "since",
+     .type = API_STR,
+     .doc = "Only from this time on: 2026-11-21T03:52:00Z, a beginning of that, or 10m for the last "
+            "ten minutes"},
+};
+
 static void get_root(struct api_call *c)
 {
     api_reply_json(c, 200, &((struct rest *)c->app)->root);
@@ -79,6 +89,19 @@ static const struct api_route routes[] = {
     ROUTE(GET, "/redoc", RIGHT_READ, "api", .also_head = true, .conditional = true,
           .tag = "documents", .summary = "The calls in ReDoc, to read",
           .operation_id = "redoc_redoc_get", .answer_type = "text/html", .handler = rest_docs),
+    ROUTE(GET, "/healthz", RIGHT_READ, "health", .open = true, .also_head = true, .tag = "health",
+          .summary = "200 as long as the program answers at all", .operation_id = "healthz",
+          .answer_type = "text/plain", .handler = rest_healthz),
+    ROUTE(GET, "/readyz", RIGHT_READ, "health", .open = true, .also_head = true, .tag = "health",
+          .summary = "200 when requests are served, else 503, with the reasons",
+          .operation_id = "readyz", .answer_schema = "Readiness", .handler = rest_readyz),
+    ROUTE(GET, "/metrics", RIGHT_READ, "metrics", .also_head = true, .tag = "health",
+          .summary = "Metrics for Prometheus, text format 0.0.4", .operation_id = "metrics",
+          .answer_type = "text/plain", .handler = rest_metrics),
+    ROUTE(GET, "/audit", RIGHT_ADMIN, "audit", QUERY(audit_query), .tag = "audit",
+          .summary = "The newest records of changes and refusals, oldest first",
+          .operation_id = "read_audit", .answer_schema = "AuditRecords", .statuses = {400, 501},
+          .handler = rest_audit),
     ROUTE(GET, "/containers", RIGHT_READ, "container", .list = true, .tag = "containers",
           .summary = "Containers of the configuration",
           .description = "In the order of the configuration. No agent is asked: a container whose "
@@ -331,7 +354,9 @@ int rest_new(struct rest **ret, const struct rest_options *o, struct err *e)
                              .upgrade = rest_upgrade,
                              .guard = o->guard,
                              .audit = o->audit,
-                             .max_body = o->max_body};
+                             .max_body = o->max_body,
+                             .clock = loop_clock(o->loop),
+                             .slow_ns = o->slow_ms * NS_PER_MS};
     int rc = make_static(r);
     if (rc != 0)
         err_set(e, rc, "cannot build the list of containers: %s", err_row(rc)->text);
@@ -352,6 +377,19 @@ void rest_handle(void *ctx, struct exchange *x)
     struct rest *r = ctx;
     CHECK_MAGIC(r, REST_MAGIC);
     api_handle(r->api, x);
+}
+
+void rest_set_server(struct rest *r, const struct server *s)
+{
+    CHECK_MAGIC(r, REST_MAGIC);
+    r->server = s;
+}
+
+void rest_note_config(struct rest *r, bool ok, const char *detail)
+{
+    CHECK_MAGIC(r, REST_MAGIC);
+    r->config_ok = ok;
+    snprintf(r->config_detail, sizeof(r->config_detail), "%s", detail);
 }
 
 void rest_drain(struct rest *r)

@@ -14,6 +14,7 @@
 #include "service/log_hub.h"
 
 struct rest;
+struct server;
 
 /* Everything is borrowed and must outlive the front end. */
 struct rest_options {
@@ -31,10 +32,17 @@ struct rest_options {
     size_t ws_queue;    /* bytes waiting for one WebSocket; 0: 1 MiB */
     size_t ws_message;  /* of one message of a WebSocket client; 0: 64 KiB */
     size_t max_viewers; /* log viewers at a time; 0: 10,000. More get 503 */
+    const struct audit_sink *audit;          /* NULL: nothing is recorded */
+    const struct audit_source *audit_source; /* NULL: nothing can be read */
+    uint64_t slow_ms;                        /* requests that take longer are logged; 0: none */
 };
 
 /* ERR_NO_MEMORY. *ret is the caller's, free it with rest_free. */
 int rest_new(struct rest **ret, const struct rest_options *o, struct err *e);
+/* Whose listeners and counts /readyz and /metrics tell; may be NULL. Borrowed. */
+void rest_set_server(struct rest *r, const struct server *s);
+/* What /readyz says of the configuration; `detail` is copied, and cut at 200 bytes. */
+void rest_note_config(struct rest *r, bool ok, const char *detail);
 /* A listener's handler; ctx is the struct rest. */
 void rest_handle(void *ctx, struct exchange *x);
 /* Ends all log streams: WebSockets with close code 1012 (a client then comes back), events with a

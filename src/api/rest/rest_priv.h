@@ -6,6 +6,7 @@
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/trace.h"
 #include "net/loop.h"
 
 #define REST_MAX_ANSWER (64u * 1024u * 1024u)
@@ -28,6 +29,9 @@ struct rest {
     size_t n_viewers, n_sse;
     struct loop_timer ping; /* for the event streams; runs only while there are any */
     bool draining;
+    const struct server *server;
+    bool config_ok;
+    char config_detail[201];
     void (*closed)(void *ctx);
     void *closed_ctx;
 };
@@ -69,6 +73,21 @@ void rest_docker_status(struct api_call *c);
 void rest_docker_act(struct api_call *c);
 void rest_docker_logs(struct api_call *c);
 extern const char *const rest_docker_actions[];
+
+/* observe.c: health and metrics */
+void rest_healthz(struct api_call *c);
+void rest_readyz(struct api_call *c);
+void rest_metrics(struct api_call *c);
+
+/* audit.c */
+void rest_audit(struct api_call *c);
+
+/* trace.c: on whose behalf an agent is asked. Fills the request's headers; *t and the call's
+ * exchange must outlive agent_call. */
+struct rest_trace {
+    char traceparent[TRACE_TEXT_SIZE];
+};
+void rest_trace(struct api_call *c, struct agent_request *rq, struct rest_trace *t);
 
 /* viewers.c: live logs */
 void rest_follow(struct api_call *c, struct agent *a);

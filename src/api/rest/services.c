@@ -65,8 +65,10 @@ static void ask(struct api_call *c, struct agent *a, struct agent_request rq, bo
     if (api_call_hold(c, NULL, NULL, &held) != 0)
         return;
     struct err e = {0};
+    struct rest_trace trace;
     if (one)
         rq.service = held->path[1];
+    rest_trace(held, &rq, &trace);
     if (agent_call(a, &rq, fn, held, &e) != 0)
         api_reply_error(held, 503, AGENT_FAILED "%s", e.msg);
 }
@@ -359,10 +361,12 @@ void rest_service_status(struct api_call *c)
     struct agent *a = rest_agent(c);
     struct agent_request rq = {.method = HTTP_METHOD_GET, .tail = "/status"};
     struct api_call *held;
+    struct rest_trace trace;
     struct err e = {0};
     if (a == NULL || !one_name(c) || api_call_hold(c, NULL, NULL, &held) != 0)
         return;
     rq.service = held->path[1];
+    rest_trace(held, &rq, &trace);
     if (agent_call_text(a, &rq, got_status_text, held, &e) != 0)
         api_reply_error(held, 503, AGENT_FAILED "%s", e.msg);
 }

@@ -242,10 +242,11 @@ static void ws_begin(struct viewer *v, bool logs, const struct slice parts[2])
     }
 }
 
-static void refuse(struct exchange *x, int status, struct slice body)
+static void refuse(struct rest *r, struct exchange *x, int status, struct slice body)
 {
-    struct http_response r = {.status = status, .content_type = "application/json"};
-    (void)exchange_respond(x, &r, body);
+    struct http_response a = {.status = status, .content_type = "application/json"};
+    api_count_upgrade(r->api, status);
+    (void)exchange_respond(x, &a, body);
 }
 
 bool rest_upgrade(void *app, struct exchange *x, struct slice path)
@@ -256,7 +257,7 @@ bool rest_upgrade(void *app, struct exchange *x, struct slice path)
         api_path_match("/ws/containers/{container}/services/{service}/logs", path, parts, 2);
     if (!logs &&
         !api_path_match("/ws/containers/{container}/ros2/topics/{topic:path}", path, parts, 2)) {
-        refuse(x, 403, SLICE_LIT("{\"error\":\"No WebSocket is served here\",\"detail\":null}"));
+        refuse(r, x, 403, SLICE_LIT("{\"error\":\"No WebSocket is served here\",\"detail\":null}"));
         return true;
     }
     const struct identity *who;
@@ -265,16 +266,18 @@ bool rest_upgrade(void *app, struct exchange *x, struct slice path)
     struct viewer *v = viewer_new(r, who);
     identity_unref(who);
     if (v == NULL) {
-        refuse(x, 503, SLICE_LIT("{\"error\":\"No more WebSockets at present\",\"detail\":null}"));
+        refuse(r, x, 503, SLICE_LIT("{\"error\":\"No more WebSockets at present\",\"detail\":null}"));
         return true;
     }
     struct ws_options o = {.max_queue = r->o.ws_queue,
                            .max_message = r->o.ws_message,
                            .protocol = API_WS_PROTOCOL};
-    if (ws_accept(x, &o, &ws_viewer, v, &v->ws) != 0)
-        viewer_free(v); /* it has been answered */
-    else
+    bool ok = ws_accept(x, &o, &ws_viewer, v, &v->ws) == 0;
+    api_count_upgrade(r->api, ok ? 101 : 400);
+    if (ok)
         ws_begin(v, logs, parts);
+    else
+        viewer_free(v); /* it has been answered */
     return true;
 }
 

@@ -40,6 +40,8 @@ static void held_closed(void *ctx, struct exchange *x, int err)
     (void)err;
     struct call *k = ctx;
     CHECK_MAGIC(k, CALL_MAGIC);
+    if (!k->answered)
+        call_count(k, 499, false);
     k->closed = true;
     k->c.x = NULL;
     if (k->released)
@@ -64,7 +66,9 @@ void reply_send(struct call *k, const struct http_response *r, struct slice body
     const struct http_request *q = exchange_request(x);
     LOG(DEBUG, "api", "answered", "answered", LF_STR("request", exchange_id(x)),
         LF_SLICE("method", q->method_text), LF_SLICE("path", q->path), LF_INT("status", r->status),
-        LF_STR("peer", exchange_peer(x)->text));
+        LF_STR("peer", exchange_peer(x)->text),
+        LF_SLICE("traceparent", exchange_header(x, "traceparent")));
+    call_count(k, r->status, false);
     /* A failure here is the transport's to tell: it tried a bare 503, or the peer has gone. With a
      * user set, `closed` follows and frees the call, so k is not touched after this line. */
     (void)exchange_respond(x, r, body);
@@ -279,6 +283,8 @@ struct exchange *api_call_take(struct api_call *c)
     struct call *k = call_of(c);
     struct exchange *x = c->x;
     call_audit(k, 200);
+    if (x != NULL)
+        call_count(k, 200, true);
     k->answered = true;
     c->x = NULL;
     if (k->held) {

@@ -12,6 +12,8 @@ int api_new(struct api **ret, const struct api_options *o, struct err *e)
     a->o = *o;
     if (a->o.max_body == 0)
         a->o.max_body = API_MAX_BODY_DEFAULT;
+    if (a->o.clock == NULL)
+        a->o.clock = &clock_system;
     if (o->cors != NULL) {
         a->cors = *o->cors;
         a->o.cors = &a->cors;
@@ -19,6 +21,8 @@ int api_new(struct api **ret, const struct api_options *o, struct err *e)
     for (size_t i = 0; i < a->cors.n; i++)
         a->cors_any = a->cors_any || strcmp(a->cors.allow_origins[i], "*") == 0;
     int rc = route_compile(a, e);
+    if (rc == 0 && (rc = api_stats_init(a)) != 0)
+        err_set(e, rc, "out of memory");
     if (rc != 0) {
         api_free(a);
         return rc;
@@ -33,6 +37,7 @@ void api_free(struct api *a)
         return;
     mem_free(a->routes);
     mem_free(a->order);
+    mem_free(a->stats);
     a->magic = 0;
     mem_free(a);
 }
@@ -263,6 +268,7 @@ static void call_run(struct call *k, struct slice body)
 {
     const struct api_route *row = k->c.route;
     k->running = true;
+    k->began_ns = clock_mono_ns(k->api->o.clock);
     if ((row->body != NULL || row->body_any_object) && !parse_body(k, body))
         return;
     if (row->precondition != NULL && !row->precondition(&k->c))
@@ -298,6 +304,7 @@ static void body_collected(void *ctx, struct exchange *x, int err, struct slice 
     struct call *k = ctx;
     CHECK_MAGIC(k, CALL_MAGIC);
     if (err != 0) { /* answered by the transport, or nobody is left to answer */
+        call_count(k, err == ERR_LIMIT ? 413 : err == ERR_NO_MEMORY ? 503 : 499, false);
         call_done(k);
         return;
     }

@@ -9,6 +9,7 @@
 
 #include "base/base.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/json_in.h"
 #include "base/json_out.h"
@@ -111,6 +112,8 @@ struct api_options {
     /* Hears of every answer of a row whose verb is not RIGHT_READ, and of every refusal (401, 403,
      * 421, 429). NULL: nobody does. */
     const struct audit_sink *audit;
+    const struct clock *clock;      /* NULL: the system's */
+    uint64_t slow_ns;               /* calls that take longer are logged; 0: none */
 };
 /* The table is checked here: ERR_INVALID for a row without right, doc or handler. `o` is copied,
  * tables are borrowed. */
@@ -187,6 +190,14 @@ bool api_may_see_all(const struct api_call *c);
 /* Matches one pattern ("/ws/{container}/logs", "/topics/{topic:path}") against a decoded path;
  * fills at most `max` parameters, borrowed from path. */
 bool api_path_match(const char *pattern, struct slice path, struct slice *params, size_t max);
+
+/* Counts a request for a WebSocket, which has no row: 101, or the refusal's status. */
+void api_count_upgrade(struct api *a, int status);
+/* Appends gantry_http_requests_total and gantry_http_request_duration_seconds. The time of a call
+ * runs from where its values are checked and its handler called to where the answer is handed over;
+ * of a stream, to its beginning. A label's set is bounded: the table's rows, the pseudo-routes
+ * "none" and "websocket", and the statuses that HTTP knows. 499: the client left before. */
+void api_write_metrics(const struct api *a, struct buf *out);
 
 /* The rows of a table, for OpenAPI and the CLI's help. */
 const struct api_route *api_routes(const struct api *a, size_t *n);

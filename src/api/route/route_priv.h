@@ -4,6 +4,7 @@
 
 #include "api/route/route.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "base/str.h"
 
 #define API_MAX_SEGMENTS 10
@@ -30,6 +31,16 @@ struct bucket {
     size_t from, n; /* in api->order */
 };
 
+/* Statuses that are counted one by one; everything else is "other". */
+#define API_STATUSES 32
+struct route_stats {
+    uint64_t statuses[API_STATUSES];
+    struct histogram time;
+};
+#define STATS_NO_ROUTE 0
+#define STATS_WEBSOCKET 1
+#define STATS_PSEUDO 2 /* how many come after the table's rows */
+
 #define API_MAGIC 0x41504954u
 struct api {
     uint32_t magic;
@@ -42,6 +53,7 @@ struct api {
     size_t n_buckets;
     uint64_t refusals_from_ms;      /* the log tells the first few of each period ... */
     unsigned refusals, refusals_untold;
+    struct route_stats *stats; /* one a row, then STATS_PSEUDO more */
 };
 
 /* A decoded path cut at its slashes. count is API_MAX_SEGMENTS + 1 when there are more. */
@@ -90,7 +102,9 @@ struct call {
     enum right_verb verb;     /* of the right that is needed; RIGHT_NONE: no row was found */
     const char *kind;
     struct slice object_path; /* the request's, for the audit record of a held change */
-    char peer[64], id[17];    /* the same */
+    char peer[64], id[EXCHANGE_ID_MAX + 1];    /* the same */
+    uint64_t began_ns;      /* monotonic; 0: its handler was never called */
+    bool counted;
     void (*gone)(void *ctx, struct api_call *c);
     void *gone_ctx;
 };
@@ -101,6 +115,12 @@ static inline struct call *call_of(struct api_call *c)
     return k;
 }
 void call_done(struct call *k); /* frees what it owns, and itself if it is on the heap */
+
+/* stats.c. The call is over for the statistics: its answer is handed over, or nobody is left to
+ * take one (status 499). `stream`: the answer has only begun. Called with c.x still there, or with
+ * 499. Counts once. */
+void call_count(struct call *k, int status, bool stream);
+int api_stats_init(struct api *a);
 
 /* validate.c. All values of query and body; faults (entries of a 422) are appended to `faults` as
  * members of an array without brackets. 0 with *n_faults, or ERR_NO_MEMORY. */

@@ -132,6 +132,22 @@ static bool docker_reachable(void *self)
     return d->link.state == DOCKER_LINK_READY;
 }
 
+static void docker_stats(void *self, struct runtime_stats *ret)
+{
+    struct docker *d = self;
+    CHECK_MAGIC(d, DOCKER_MAGIC);
+    const struct client_pool *pools[] = {d->queries, d->actions};
+    *ret = d->stats;
+    for (size_t i = 0; i < ARRAY_LEN(pools); i++) {
+        if (pools[i] == NULL)
+            continue;
+        const struct client_stats *s = client_pool_stats(pools[i]);
+        ret->open += s->open;
+        ret->idle += s->idle;
+        ret->waiting += s->waiting;
+    }
+}
+
 static const struct runtime_ops docker_ops = {
     .name = "docker",
     .list = docker_list,
@@ -139,6 +155,7 @@ static const struct runtime_ops docker_ops = {
     .act = docker_act,
     .logs = docker_logs,
     .reachable = docker_reachable,
+    .stats = docker_stats,
 };
 
 void docker_runtime(struct docker *d, struct runtime *out)

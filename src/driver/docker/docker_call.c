@@ -11,7 +11,7 @@ struct docker_call {
     docker_call_fn fn;
     void *ctx;
     bool json, skim;
-    uint64_t limit_ms;
+    uint64_t limit_ms, began_ns;
     char version[DOCKER_VERSION_SIZE];
     char path[DOCKER_PATH_SIZE];
 };
@@ -59,12 +59,27 @@ static int answer_read(struct docker_call *c, const struct err *e, int status,
                    cause.msg);
 }
 
+static void count(struct docker_call *c, const struct err *e, int status)
+{
+    struct runtime_stats *s = &c->d->stats;
+    uint64_t *outcome = &s->failed;
+    if (e->code == 0)
+        outcome = status < 400 ? &s->ok : &s->error;
+    else if (e->code == ERR_TIMEOUT)
+        outcome = &s->timeout;
+    else if (docker_transport_lost(e))
+        outcome = &s->unreachable;
+    ++*outcome;
+    histogram_add(&s->time, clock_mono_ns(loop_clock(c->d->loop)) - c->began_ns);
+}
+
 static void call_done(void *ctx, const struct err *e, int status, const struct client_response *r,
                       struct slice body)
 {
     struct docker_call *c = ctx;
     struct err out = {0};
     json_t *root = NULL;
+    count(c, e, status);
     answer_read(c, e, status, r, body, &root, &out);
     /* First the state, then the caller: what it asks next must not count on an engine that has
      * gone. */
@@ -89,6 +104,7 @@ int docker_call_send(struct docker *d, const struct docker_ask *a, docker_call_f
     c->json = a->json;
     c->skim = a->skim;
     c->limit_ms = a->limit_ms;
+    c->began_ns = clock_mono_ns(loop_clock(d->loop));
     if (!a->unversioned)
         memcpy(c->version, d->version, sizeof(c->version));
     snprintf(c->path, sizeof(c->path), "%s", a->path);

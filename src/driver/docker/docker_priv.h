@@ -50,6 +50,7 @@ struct docker {
     uint64_t image_changes; /* grows with each event of the stream, and when it begins or ends */
     struct map created;     /* container id -> struct docker_seen */
     uint64_t list_round;
+    struct runtime_stats stats; /* without the connections */
 };
 
 struct docker_seen {
