@@ -134,11 +134,14 @@ static void take(void *ctx, const struct audit_record *r)
 {
     struct audit *a = ctx;
     CHECK_MAGIC(a, AUDIT_MAGIC);
-    log_record(r);
+    bool refused = strcmp(r->result, "refused") == 0;
+    if (!refused) /* the front end logs refusals, and not each of a flood */
+        log_record(r);
     if (!a->on)
         return;
     uv_mutex_lock(&a->lock);
-    if (audit_line(&a->queue, r) != 0) {
+    /* A flood of refusals leaves room for what was changed. */
+    if ((refused && a->queue.len > AUDIT_QUEUE_MAX / 2) || audit_line(&a->queue, r) != 0) {
         a->lost++;
         a->lost_unsaid++;
     }

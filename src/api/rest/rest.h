@@ -32,7 +32,6 @@ struct rest_options {
     size_t ws_queue;    /* bytes waiting for one WebSocket; 0: 1 MiB */
     size_t ws_message;  /* of one message of a WebSocket client; 0: 64 KiB */
     size_t max_viewers; /* log viewers at a time; 0: 10,000. More get 503 */
-    const struct audit_sink *audit;          /* NULL: nothing is recorded */
     const struct audit_source *audit_source; /* NULL: nothing can be read */
     uint64_t slow_ms;                        /* requests that take longer are logged; 0: none */
 };

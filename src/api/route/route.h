@@ -109,8 +109,8 @@ struct api_options {
     bool (*upgrade)(void *app, struct exchange *x, struct slice decoded_path);
     size_t max_body;
     const struct api_guard *guard; /* NULL: everybody may do everything (the agent) */
-    /* Hears of every answer of a row whose verb is not RIGHT_READ, and of every refusal (401, 403,
-     * 421, 429). NULL: nobody does. */
+    /* Hears of every answer of a row whose verb is not RIGHT_READ and whose method is not GET, and of
+     * every refusal (401, 403, 421, 429). NULL: nobody does. */
     const struct audit_sink *audit;
     const struct clock *clock;      /* NULL: the system's */
     uint64_t slow_ns;               /* calls that take longer are logged; 0: none */

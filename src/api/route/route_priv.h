@@ -146,7 +146,9 @@ void call_audit(struct call *k, int status);
 /* True if this call is told whatever its answer is. */
 static inline bool call_is_change(const struct call *k)
 {
-    return k->verb != RIGHT_NONE && k->verb != RIGHT_READ;
+    /* Reading what only an administrator may read changes nothing. */
+    return k->verb != RIGHT_NONE && k->verb != RIGHT_READ &&
+           (k->c.route == NULL || k->c.route->method != HTTP_METHOD_GET);
 }
 
 /* reply.c. The framework's own shape: {"detail":"..."}. */
