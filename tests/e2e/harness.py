@@ -223,6 +223,7 @@ class Stack:
         self.agent = self.gantryd = None
         self.extra_config = ""
         self.docker_socket = str(self.sockets / "no-docker.sock")
+        self.audit_file = self.root / "audit.log"
         self.listeners = []
         self.env = dict(os.environ, NO_COLOR="1")
         self.env.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:exitcode=99")
@@ -251,6 +252,8 @@ containers:
     socket_path: "{self.sockets}/nobody.sock"
 docker:
   socket: "{self.docker_socket}"
+audit:
+  file: "{self.audit_file}"
 http:
   listeners:
     - address: "127.0.0.1:{self.port}"
