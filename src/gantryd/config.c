@@ -305,6 +305,7 @@ static const struct schema_field log_fields[] = {
 static const struct schema log_schema = SCHEMA(config_log, log_fields, .name = "Log");
 static const struct schema_field audit_fields[] = {
     FIELD("file", SCHEMA_STR, config_audit, file, .check = check_audit_file,
+          .example = "/var/log/gantry/audit.log",
           .doc = "Absolute path; none: records go to the log only. Default: "
                  "/var/log/gantry/audit.log for root, else $XDG_STATE_HOME/gantry/audit.log"),
     FIELD("max_size", SCHEMA_SIZE, config_audit, max_size, .min = AUDIT_SIZE_MIN, .max = GIB,
