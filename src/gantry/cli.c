@@ -171,6 +171,8 @@ static int finish_output(struct cli *c, int code)
 static int run_words(struct cli *c, int argc, char **argv)
 {
     struct err e = {0};
+    if (argc > 1 && strcmp(argv[1], "__complete") == 0)
+        return cli_complete(c, argc - 2, argv + 2);
     int rc = args_parse(&c->args, cli_verbs, cli_n_verbs, argc, argv, &e);
     if (rc == ERR_NO_MEMORY)
         return cli_fail(c, EXIT_NO, NULL, "out of memory");

@@ -145,6 +145,9 @@ int cli_pause(struct cli *c, uint64_t ms);
 /* Runs the verb again and again (--watch). Exit code. */
 int cli_watch(struct cli *c);
 
+/* The hidden verb of the completion scripts: prints what may stand for the last word. */
+int cli_complete(struct cli *c, int argc, char **argv);
+
 /* The commands. */
 int cmd_containers(struct cli *c);
 int cmd_services(struct cli *c);
@@ -160,6 +163,7 @@ int cmd_docker_status(struct cli *c);
 int cmd_help(struct cli *c);
 int cmd_version(struct cli *c);
 int cmd_api(struct cli *c);
+int cmd_completion(struct cli *c);
 int cmd_context_list(struct cli *c);
 int cmd_context_show(struct cli *c);
 int cmd_context_use(struct cli *c);

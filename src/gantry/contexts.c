@@ -139,6 +139,8 @@ static int check_whole(struct contexts *c, struct err *e)
 {
     struct context *x = c->list.items;
     for (size_t i = 0; i < c->list.count; i++) {
+        if (check_name(&x[i].name, e) != 0) /* the table checks values, not keys */
+            return err_wrap(e, "%s", c->path);
         char **files[] = {&x[i].cacert, &x[i].cert, &x[i].key, &x[i].token_file};
         for (size_t k = 0; k < ARRAY_LEN(files); k++)
             if (resolve(c, files[k]) != 0)

@@ -50,6 +50,11 @@ const struct verb cli_verbs[] = {
      "  --host says where it is; --cacert, --cert, --key and --token-file are kept with it.\n",
      cmd_context_add, true},
     {"context", "remove", "CONTEXT", 1, 1, 0, "forget a machine", NULL, cmd_context_remove, true},
+    {NULL, "completion", "SHELL", 1, 1, 0, "the script for bash, zsh or fish",
+     "  bash: source <(gantry completion bash)\n"
+     "  zsh:  gantry completion zsh >\"${fpath[1]}/_gantry\"\n"
+     "  fish: gantry completion fish >~/.config/fish/completions/gantry.fish\n",
+     cmd_completion, true},
     {NULL, "version", "", 0, 0, 0, "the versions of gantry and of gantryd", NULL, cmd_version},
     {NULL, "help", "[COMMAND]", 0, 2, 0, "help for everything, or for one command", NULL, cmd_help,
      true},
