@@ -157,7 +157,7 @@ static void offer_argument(struct completion *k, const struct verb *v)
         offer_list(k, "GET HEAD POST PUT PATCH DELETE OPTIONS");
     else if (slice_eqs(kind, "SHELL"))
         offer_list(k, "bash zsh fish");
-    else if (slice_eqs(kind, "COMMAND"))
+    else if (v->run == cmd_help && a->n_words < 2)
         offer_verbs(k, a->n_words > 0 ? a->words[0] : NULL);
     else if (slice_eqs(kind, "FILE"))
         buf_addlit(&k->c->out, ":files\n");

@@ -80,7 +80,8 @@ static size_t add_wide(struct buf *out, const char *p, size_t n, bool line)
         return 1;
     }
     uint32_t c = text_decode(p, len);
-    if ((c >= 0x80 && c < 0xa0) || (line && (text_changes_direction(c) || c == 0x2028 || c == 0x2029)))
+    if ((c >= 0x80 && c < 0xa0) ||
+        (line && (text_changes_direction(c) || c == 0x2028 || c == 0x2029)))
         buf_addf(out, "\\u%04x", c);
     else
         buf_add(out, p, (size_t)len);

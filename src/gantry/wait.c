@@ -119,11 +119,13 @@ static int give_up(struct wait *w, const struct look *l, int rc)
         return cli_fail(c, rc, NULL, "%s: not known to be %s after %llu.%llu s", shown, wanted,
                         (unsigned long long)(ms / 1000), (unsigned long long)(ms / 100 % 10));
     }
-    return cli_fail(
-        c, EXIT_NO,
-        w->docker ? "see: gantry docker logs NAME" : "see: gantry logs CONTAINER SERVICE",
-        "%s is not %s after %llu.%llu s, it is %s", shown, wanted, (unsigned long long)(ms / 1000),
-        (unsigned long long)(ms / 100 % 10), l->text.len > 0 ? l->text.data : "unknown");
+    _cleanup_(buf_done) struct buf hint = BUF_INIT(4096);
+    buf_addf(&hint, "see: gantry %s%s%s%s", w->docker ? "docker logs " : "logs ", w->words[0],
+             w->docker ? "" : " ", w->docker ? "" : w->words[1]);
+    return cli_fail(c, EXIT_NO, hint.err == 0 ? hint.data : NULL,
+                    "%s is not %s after %llu.%llu s, it is %s", shown, wanted,
+                    (unsigned long long)(ms / 1000), (unsigned long long)(ms / 100 % 10),
+                    l->text.len > 0 ? l->text.data : "unknown");
 }
 
 int wait_finish(struct wait *w)

@@ -53,6 +53,18 @@ static const struct canned answers[] = {
     {"GET", SERVICES "/a%20b%C3%A4%3F/status", 200,
      "{\"service\":\"a b\",\"is_up\":false,\"raw\":\"\",\"pid\":null,\"uptime_seconds\":null}"},
     {"POST", SERVICES "/web", 200, "{\"service\":\"web\",\"action\":\"up\",\"result\":\"ok\"}"},
+    {"GET", SERVICES "/web/status", 200,
+     "{\"service\":\"web\",\"is_up\":true,\"raw\":\"up (pid 7) 192 seconds\",\"pid\":7,"
+     "\"uptime_seconds\":192}"},
+    {"POST", SERVICES "/stuck", 200, "{\"service\":\"stuck\",\"result\":\"ok\"}"},
+    {"GET", SERVICES "/stuck/status", 200,
+     "{\"service\":\"stuck\",\"is_up\":false,\"raw\":\"down (exitcode 3) 0 seconds, want up\","
+     "\"pid\":null,\"uptime_seconds\":null}"},
+    {"GET", "/", 200, "{\"message\":\"Gantry API\",\"version\":\"9.9\"}"},
+    {"PATCH", "/any?x=1", 200, "[1]"},
+    {"GET", "/teapot", 400, "{\"error\":\"no\"}"},
+    {"GET", "/secret", 403, "{\"error\":\"no\"}"},
+    {"GET", "/docker/containers/gone/status", 404, "{\"error\":\"no such\"}"},
     {"POST", SERVICES "/locked", 403, "{\"error\":\"not\\nyours\",\"detail\":null}"},
     {"POST", SERVICES "/odd", 422,
      "{\"detail\":[{\"type\":\"missing\",\"loc\":[\"body\"],\"msg\":\"Field required\"}]}"},
@@ -127,6 +139,29 @@ static void with_body(void *ctx, struct exchange *x, int err, struct slice body)
         slice_of(a->body));
 }
 
+/* Tells what came with the request. */
+static void echo(struct exchange *x, const struct http_request *r)
+{
+    static const struct http_header headers[] = {{SLICE_LIT("x-request-id"), SLICE_LIT("id-1")},
+                                                 {SLICE_LIT("etag"), SLICE_LIT("\"tag\"")}};
+    const struct http_header *a = http_find(r->headers, r->n_headers, "authorization");
+    const struct http_header *m = http_find(r->headers, r->n_headers, "x-more");
+    struct buf b = BUF_INIT(1024);
+    buf_addlit(&b, "{\"authorization\":\"");
+    if (a != NULL)
+        buf_add(&b, a->value.p, a->value.len);
+    buf_addlit(&b, "\",\"more\":\"");
+    if (m != NULL)
+        buf_add(&b, m->value.p, m->value.len);
+    buf_addlit(&b, "\"}");
+    exchange_respond(
+        x,
+        &(struct http_response){
+            .status = 200, .content_type = "application/json", .headers = headers, .n_headers = 2},
+        (struct slice){b.data, b.len});
+    buf_done(&b);
+}
+
 static void serve(void *ctx, struct exchange *x)
 {
     static const struct exchange_user user = {.closed = on_closed};
@@ -141,6 +176,14 @@ static void serve(void *ctx, struct exchange *x)
     if (slice_eqs(r->path, SERVICES "/web/logs") && slice_starts(r->query, "follow=true")) {
         exchange_set_user(x, &user, NULL);
         follow(x, r->query);
+        return;
+    }
+    if (slice_eqs(r->path, "/echo")) {
+        echo(x, r);
+        return;
+    }
+    if (slice_eqs(r->path, "/slow")) { /* never an answer */
+        exchange_set_user(x, &user, NULL);
         return;
     }
     if (slice_eqs(r->path, SERVICES "/dead/status")) {
@@ -407,6 +450,208 @@ static void exit_codes(void **state)
     assert_int_equal(o.code, EXIT_DONE);
 }
 
+static void formats(void **state)
+{
+    (void)state;
+    struct outcome o;
+    RUN(&o, "-o", "yaml", "services", "robot");
+    assert_string_equal(o.out, "container: robot\nservices:\n  - id: web\n    label: Web page\n");
+    RUN(&o, "-o", "yaml", "restart", "robot", "web", "web");
+    assert_string_equal(o.out, "service: web\naction: up\nresult: ok\n---\n"
+                               "service: web\naction: up\nresult: ok\n");
+    RUN(&o, "services", "robot", "--no-headers");
+    assert_string_equal(o.out, "web  Web page\n");
+    RUN(&o, "docker", "ps", "-a", "-o", "wide");
+    assert_non_null(strstr(o.out, "0123456789abcdef  zenoh"));
+    assert_non_null(strstr(o.out, "2026-11-21T03:52:00.5Z"));
+    RUN(&o, "status", "robot", "-o", "wide");
+    assert_non_null(strstr(o.out, "  SECONDS  S6\n"));
+    assert_non_null(strstr(o.out, "  192      up (pid 7) 192 seconds, ready 1 seconds\n"));
+    RUN(&o, "status", "robot", "--colour=always");
+    assert_non_null(strstr(o.out, "\033[32mup\033[0m"));
+    RUN(&o, "status", "robot", "--colour=never");
+    assert_null(strstr(o.out, "\033"));
+}
+
+static void raw_calls(void **state)
+{
+    (void)state;
+    struct outcome o;
+    char body[512];
+    RUN(&o, "api", "GET", "/containers");
+    assert_int_equal(o.code, EXIT_DONE);
+    assert_string_equal(o.err, "");
+    assert_non_null(strstr(o.out, "{\"containers\":[{\"name\":\"robot\""));
+    RUN(&o, "api", "patch", "/any?x=1", "-d", "{\"a\":1}");
+    assert_int_equal(o.code, EXIT_USAGE); /* methods are capital letters (RFC 9110, 9.1) */
+    RUN(&o, "api", "PATCH", "/any?x=1", "-d", "{\"a\":1}");
+    assert_string_equal(o.out, "[1]");
+    seen_body(body, sizeof body);
+    assert_string_equal(body, "{\"a\":1}");
+    run(&o, "from stdin", (char *[]){"api", "PATCH", "/any?x=1", "-d", "-", NULL});
+    seen_body(body, sizeof body);
+    assert_string_equal(body, "from stdin");
+    RUN(&o, "api", "PATCH", "/any?x=1", "-d", "@/nonexistent/file");
+    assert_int_equal(o.code, EXIT_NO);
+    RUN(&o, "api", "GET", "/teapot");
+    assert_int_equal(o.code, EXIT_NO);
+    assert_string_equal(o.out, "{\"error\":\"no\"}");
+    assert_string_equal(o.err, "gantry: 400 Bad Request\n");
+    RUN(&o, "api", "GET", "/secret");
+    assert_int_equal(o.code, EXIT_NOT_ALLOWED);
+    RUN(&o, "api", "GET", "/echo", "-H", "X-More: some text", "-i");
+    assert_non_null(strstr(o.out, "200 OK\n"));
+    assert_non_null(strstr(o.out, "etag: \"tag\"\n"));
+    assert_non_null(strstr(o.out, "\"more\":\"some text\""));
+    RUN(&o, "-o", "yaml", "api", "GET", "/echo");
+    assert_string_equal(o.out, "authorization: \"\"\nmore: \"\"\n");
+    RUN(&o, "api", "GET", "echo");
+    assert_int_equal(o.code, EXIT_USAGE);
+    RUN(&o, "api", "GET", "/echo", "-H", "no colon");
+    assert_int_equal(o.code, EXIT_USAGE);
+    RUN(&o, "api", "GET", "/echo", "-H", "a b: c");
+    assert_int_equal(o.code, EXIT_USAGE);
+}
+
+static void calls_are_traced_without_secrets(void **state)
+{
+    (void)state;
+    struct outcome o;
+    setenv("GANTRY_TOKEN", "very-secret", 1);
+    RUN(&o, "--trace", "api", "GET", "/echo");
+    unsetenv("GANTRY_TOKEN");
+    assert_non_null(strstr(o.out, "\"authorization\":\"Bearer very-secret\""));
+    assert_null(strstr(o.err, "very-secret"));
+    assert_non_null(strstr(o.err, "gantry: GET /echo: 200, "));
+    assert_non_null(strstr(o.err, " bytes, request id-1\n"));
+    RUN(&o, "--trace", "--host", "unix:/nonexistent/x", "containers");
+    assert_non_null(strstr(o.err, "gantry: GET /containers: failed, "));
+}
+
+static void calls_are_bounded(void **state)
+{
+    (void)state;
+    struct outcome o;
+    RUN(&o, "--timeout", "200ms", "api", "GET", "/slow");
+    assert_int_equal(o.code, EXIT_UNREACHABLE);
+    assert_non_null(strstr(o.err, "200 ms"));
+    RUN(&o, "--timeout", "0", "containers");
+    assert_int_equal(o.code, EXIT_USAGE);
+    RUN(&o, "--timeout", "soon", "containers");
+    assert_int_equal(o.code, EXIT_USAGE);
+}
+
+static void waiting(void **state)
+{
+    (void)state;
+    struct outcome o;
+    RUN(&o, "up", "--wait", "robot", "web");
+    assert_int_equal(o.code, EXIT_DONE);
+    assert_string_equal(o.out, "web: up: ok\n");
+    RUN(&o, "up", "--wait", "--timeout", "600ms", "robot", "stuck");
+    assert_int_equal(o.code, EXIT_NO);
+    assert_string_equal(o.err, "gantry: robot/stuck is not up after 0.6 s, it is down, exitcode 3, "
+                               "want up (see: gantry logs robot stuck)\n");
+    RUN(&o, "restart", "--wait", "--timeout", "400ms", "robot", "web"); /* the same process */
+    assert_int_equal(o.code, EXIT_NO);
+    assert_non_null(strstr(o.err, "robot/web is not up again after 0.4 s, it is up"));
+    RUN(&o, "docker", "stop", "--wait", "zenoh");
+    assert_int_equal(o.code, EXIT_DONE);
+    RUN(&o, "docker", "start", "--wait", "--timeout", "300ms", "zenoh");
+    assert_int_equal(o.code, EXIT_NO);
+    assert_non_null(strstr(o.err, "zenoh is not running after 0.3 s, it is exited, exit code 137"));
+    RUN(&o, "docker", "restart", "--wait", "gone");
+    assert_int_equal(o.code, EXIT_NO);
+    RUN(&o, "status", "--wait", "robot");
+    assert_int_equal(o.code, EXIT_USAGE);
+}
+
+static void versions(void **state)
+{
+    (void)state;
+    struct outcome o;
+    RUN(&o, "version");
+    assert_non_null(strstr(o.out, "gantry   " GANTRY_VERSION "\n"));
+    assert_non_null(strstr(o.out, "gantryd  9.9  at unix:"));
+    RUN(&o, "version", "-o", "json");
+    assert_non_null(strstr(o.out, "\"gantryd\":\"9.9\""));
+    RUN(&o, "--host", "/nonexistent/x", "version");
+    assert_int_equal(o.code, EXIT_UNREACHABLE);
+    assert_non_null(strstr(o.out, GANTRY_VERSION)); /* its own it knows anyway */
+}
+
+/* The scripts' question; words as typed, the last one unfinished. */
+static void completed(struct outcome *o, char **words)
+{
+    char *argv[16] = {"gantry", "__complete", "--host", host};
+    int n = 4;
+    while (words[n - 4] != NULL && n < 15) {
+        argv[n] = words[n - 4];
+        n++;
+    }
+    int out = scratch(), err = scratch();
+    *o = (struct outcome){0};
+    o->code = cli_main(n, argv, &(struct cli_io){0, out, err}, &o->sig);
+    read_back(out, o->out, sizeof o->out);
+    read_back(err, o->err, sizeof o->err);
+    assert_int_equal(o->code, EXIT_DONE);
+    assert_string_equal(o->err, "");
+}
+#define COMPLETED(o, ...) completed((o), (char *[]){__VA_ARGS__, NULL})
+
+static void completions(void **state)
+{
+    (void)state;
+    struct outcome o;
+    COMPLETED(&o, "sta");
+    assert_string_equal(o.out, "status\tstate of all services, or of one\n");
+    COMPLETED(&o, "docker", "sta");
+    assert_string_equal(o.out,
+                        "status\tstate of a Docker container\nstart\tstart Docker containers\n");
+    COMPLETED(&o, "status", "");
+    assert_string_equal(o.out, "robot\t/agents/robot.sock\n\xe6\x97\xa5\t\n");
+    COMPLETED(&o, "status", "robot", "w");
+    assert_string_equal(o.out, "web\tWeb page\n");
+    COMPLETED(&o, "up", "robot", "web", ""); /* given already */
+    assert_string_equal(o.out, "");
+    COMPLETED(&o, "status", "robot", "web", "");
+    assert_string_equal(o.out, "");
+    COMPLETED(&o, "docker", "stop", "-t", "3", "z");
+    assert_string_equal(o.out, "zenoh\trunning\n");
+    COMPLETED(&o, "logs", "--fo");
+    assert_non_null(strstr(o.out, "--follow\t"));
+    COMPLETED(&o, "status", "--fo");
+    assert_string_equal(o.out, "");
+    COMPLETED(&o, "-o", "j");
+    assert_string_equal(o.out, "json\t\n");
+    COMPLETED(&o, "--output=y");
+    assert_string_equal(o.out, "--output=yaml\t\n");
+    COMPLETED(&o, "--cacert", "");
+    assert_string_equal(o.out, ":files\n");
+    COMPLETED(&o, "run-script", "--set", "/e");
+    assert_string_equal(o.out, ":files\n");
+    COMPLETED(&o, "help", "contai");
+    assert_non_null(strstr(o.out, "containers\t"));
+    COMPLETED(&o, "help", "docker", "p");
+    assert_non_null(strstr(o.out, "ps\t"));
+    COMPLETED(&o, "nonsense", "x");
+    assert_string_equal(o.out, "");
+    COMPLETED(&o, "--host", "unix:/nonexistent/s", "status", "");
+    assert_string_equal(o.out, "");
+    COMPLETED(&o, "--host", "nonsense", "status", "");
+    assert_string_equal(o.out, "");
+    COMPLETED(&o, "status", "a/b", "");
+    assert_string_equal(o.out, "");
+    static char *const shells[] = {"bash", "zsh", "fish"};
+    for (size_t i = 0; i < ARRAY_LEN(shells); i++) {
+        RUN(&o, "completion", shells[i]);
+        assert_int_equal(o.code, EXIT_DONE);
+        assert_non_null(strstr(o.out, "__complete"));
+    }
+    RUN(&o, "completion", "csh");
+    assert_int_equal(o.code, EXIT_USAGE);
+}
+
 /* --- as a program of its own ---------------------------------------------------------------- */
 
 static pid_t spawn(int out, int err, char *const argv[])
@@ -459,6 +704,34 @@ static void follow_resumes_and_ends_by_signal(void **state)
     assert_null(strstr(away + 1, "agent away")); /* told once */
     assert_non_null(strstr(told, "connected again"));
     assert_non_null(strstr(told, "some lines are missing"));
+}
+
+static void watches_until_a_signal(void **state)
+{
+    (void)state;
+    struct outcome o;
+    int p[2], status, err = scratch();
+    char text[4096] = "", told[1024];
+    assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+    pid_t pid = spawn(p[1], err, (char *[]){"gantry", "--watch=100ms", "services", "robot", NULL});
+    close(p[1]);
+    /* Two blocks, each with its time, parted by an empty line. */
+    assert_true(read_until(p[0], text, sizeof text, "Web page\n\n# "));
+    assert_int_equal(strncmp(text, "# 20", 4), 0);
+    assert_non_null(strstr(text, "\nNAME  LABEL\nweb   Web page\n\n# 20"));
+    kill(pid, SIGINT);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT);
+    close(p[0]);
+    read_back(err, told, sizeof told);
+    assert_string_equal(told, "");
+    RUN(&o, "--watch", "status", "robot", "nope"); /* what fails at first ends it */
+    assert_int_equal(o.code, EXIT_NO);
+    assert_non_null(strstr(o.err, "not found"));
+    RUN(&o, "--watch=x", "containers");
+    assert_int_equal(o.code, EXIT_USAGE);
+    RUN(&o, "--watch=1ms", "containers");
+    assert_int_equal(o.code, EXIT_USAGE);
 }
 
 static void full_disk_is_a_failure(void **state)
@@ -537,6 +810,10 @@ static void each_allocation_fails_once(void **state)
     (void)state;
     memory_runs_out((char *[]){"services", "robot", NULL}, "NAME  LABEL\nweb   Web page\n");
     memory_runs_out((char *[]){"up", "robot", "web", NULL}, "web: up: ok\n");
+    memory_runs_out((char *[]){"-o", "yaml", "services", "robot", NULL},
+                    "container: robot\nservices:\n  - id: web\n    label: Web page\n");
+    memory_runs_out((char *[]){"api", "PATCH", "/any?x=1", "-d", "x", NULL}, "[1]");
+    memory_runs_out((char *[]){"up", "--wait", "--trace", "robot", "web", NULL}, "web: up: ok\n");
     memory_runs_out((char *[]){"logs", "-n2", "robot", "web", NULL}, "one\033[31m\ntwo\n");
 }
 
@@ -550,6 +827,14 @@ int main(int argc, char **argv)
         cmocka_unit_test(run_scripts),
         cmocka_unit_test(docker),
         cmocka_unit_test(exit_codes),
+        cmocka_unit_test(formats),
+        cmocka_unit_test(raw_calls),
+        cmocka_unit_test(calls_are_traced_without_secrets),
+        cmocka_unit_test(calls_are_bounded),
+        cmocka_unit_test(waiting),
+        cmocka_unit_test(versions),
+        cmocka_unit_test(completions),
+        cmocka_unit_test(watches_until_a_signal),
         cmocka_unit_test(follow_resumes_and_ends_by_signal),
         cmocka_unit_test(full_disk_is_a_failure),
         cmocka_unit_test(reader_that_left_is_no_news),
