@@ -32,6 +32,19 @@ typedef void (*runtime_inspect_fn)(void *ctx, const struct err *e, const struct 
 typedef void (*runtime_done_fn)(void *ctx, const struct err *e);
 /* text: the merged, stamped lines; valid UTF-8 (bad bytes are U+FFFD). */
 typedef void (*runtime_logs_fn)(void *ctx, const struct err *e, struct slice text);
+/* e->code beyond the above: ERR_LIMIT (it wrote more than was asked for), ERR_TIMEOUT (not over after
+ * RUNTIME_EXEC_LIMIT_MS; it goes on by itself). Else exit_code, and what it wrote to its standard
+ * output; any bytes. */
+typedef void (*runtime_exec_fn)(void *ctx, const struct err *e, int64_t exit_code, struct slice output);
+
+enum { RUNTIME_EXEC_LIMIT_MS = 60000 };
+
+/* A file to be put into a container: `dir` is absolute and exists there, `name` has no '/'. */
+struct runtime_file {
+    const char *dir, *name;
+    unsigned mode; /* owner and group are root */
+    struct slice content;
+};
 
 struct runtime_stats {
     uint64_t ok, error, unreachable, timeout, failed; /* calls by how they ended, as agent_outcome */
@@ -52,6 +65,14 @@ struct runtime_ops {
     bool (*reachable)(void *self);
     /* For /metrics; may be NULL. */
     void (*stats)(void *self, struct runtime_stats *ret);
+    /* Runs a program in a running container, without a shell, without input, as the container's user.
+     * argv ends with NULL and is copied. max_output: bytes. ERR_INVALID: argv is no UTF-8 text. */
+    int (*exec)(void *self, struct slice name, const char *const *argv, size_t max_output,
+                runtime_exec_fn fn, void *ctx);
+    /* Puts one file into a container that may be stopped; an older one of that name is replaced as a
+     * whole, a folder of that name is an error. ERR_NOT_FOUND also: no such `dir`. Copied.
+     * ERR_INVALID: a name or mode that cannot be. */
+    int (*put_file)(void *self, struct slice name, const struct runtime_file *f, runtime_done_fn fn, void *ctx);
 };
 
 struct runtime {

@@ -10,6 +10,7 @@
 
 static const char usage[] =
     "usage: gantry-agent serve [--socket PATH] [--scandir DIR] [--log-dir DIR] [--source-dir DIR]\n"
+    "                          [--run-dir DIR]\n"
     "                          [--socket-mode MODE] [--socket-group GROUP] [--log-level LEVEL]\n"
     "                          [--log-format FORMAT]\n"
     "\n"
@@ -21,6 +22,7 @@ static const char usage[] =
     "  --scandir DIR         where s6-svscan runs: /run/service\n"
     "  --log-dir DIR         NAME/current below it is the log of service NAME: /var/log\n"
     "  --source-dir DIR      NAME/run below it is its run script: /etc/s6-overlay/s6-rc.d\n"
+    "  --run-dir DIR         robot_type and launch_args/NAME are written there: /run\n"
     "  --socket-mode MODE    octal: 0660\n"
     "  --socket-group GROUP  name or number; else the group of this process\n"
     "  --log-level LEVEL     error, warn, info, debug or trace: info\n"
@@ -113,14 +115,15 @@ static const char **path_flag(struct flags *f, const char *name)
            : strcmp(name, "--scandir") == 0    ? &f->scandir
            : strcmp(name, "--log-dir") == 0    ? &f->log_dir
            : strcmp(name, "--source-dir") == 0 ? &f->source_dir
+           : strcmp(name, "--run-dir") == 0    ? &f->run_dir
                                                : NULL;
 }
 
 static bool known_flag(const char *name)
 {
     static const char *const names[] = {"--socket",     "--scandir",     "--log-dir",
-                                        "--source-dir", "--socket-mode", "--socket-group",
-                                        "--log-level",  "--log-format"};
+                                        "--source-dir", "--run-dir",     "--socket-mode",
+                                        "--socket-group", "--log-level", "--log-format"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (strcmp(name, names[i]) == 0)
             return true;
@@ -171,6 +174,7 @@ int flags_parse(struct flags *f, int argc, char **argv)
                         .scandir = "/run/service",
                         .log_dir = "/var/log",
                         .source_dir = "/etc/s6-overlay/s6-rc.d",
+                        .run_dir = "/run",
                         .mode = 0660,
                         .group = (gid_t)-1,
                         .level = LOG_INFO,

@@ -193,6 +193,26 @@ static const struct schema_field label_fields[] = {
 };
 static const struct schema label_schema = SCHEMA(config_label, label_fields, .name = "Label");
 
+static int check_xml_path(const void *member, struct err *e)
+{
+    const char *const *text = member;
+    if (*text == NULL || (*text)[0] == '/')
+        return 0;
+    return err_set(e, ERR_INVALID, "package_xml_path \"%s\" does not begin with '/'", *text);
+}
+
+static const struct schema_field repo_version_fields[] = {
+    FIELD("package_xml_path", SCHEMA_STR, config_repo_version, package_xml_path,
+          .check = check_xml_path,
+          .doc = "package.xml in the container whose <version> GET /docker/ai_worker/version tells; "
+                 "default /root/ros2_ws/src/ai_worker/ffw/package.xml"),
+    FIELD("github_releases_api", SCHEMA_ANY, config_repo_version, github_releases_api,
+          .flags = SCHEMA_NOT_SERVED | SCHEMA_NULLABLE,
+          .doc = "Accepted; no update server is asked"),
+};
+static const struct schema repo_version_schema =
+    SCHEMA(config_repo_version, repo_version_fields, .name = "RepoVersion");
+
 static const struct schema_field container_fields[] = {
     FIELD("name", SCHEMA_STR, config_container, name, .doc = "Name of the container"),
     FIELD("socket_path", SCHEMA_STR, config_container, socket_path, .flags = SCHEMA_REQUIRED,
@@ -201,8 +221,9 @@ static const struct schema_field container_fields[] = {
           .doc = "Labels of services"),
     FIELD("ros2", SCHEMA_ANY, config_container, ros2, .flags = SCHEMA_NOT_SERVED | SCHEMA_NULLABLE,
           .doc = "ROS 2 topics; accepted, not served"),
-    FIELD("repo_version", SCHEMA_ANY, config_container, repo_version,
-          .flags = SCHEMA_NOT_SERVED | SCHEMA_NULLABLE, .doc = "Accepted, not served"),
+    FIELD("repo_version", SCHEMA_STRUCT, config_container, repo_version,
+          .flags = SCHEMA_NULLABLE, .sub = &repo_version_schema,
+          .doc = "Where the version of the container's software is"),
 };
 static const struct schema container_schema =
     SCHEMA(config_container, container_fields, .name = "Container", .key = "name");

@@ -1,6 +1,6 @@
 /* config.h: gantryd's configuration file: one struct, one table.
  *
- * Talos contract, 4.1, with `ros2` and `repo_version` accepted and reported as not served, and
+ * Talos contract, 4.1, with `ros2` and `repo_version.github_releases_api` accepted and reported as not served, and
  * unknown keys refused. The rest is Gantry's own; docs and the --check-config faults come from the
  * table.
  */
@@ -14,11 +14,16 @@
 struct config_label {
     char *id, *label;
 };
+struct config_repo_version {
+    char *package_xml_path; /* NULL: cyclo_manager's own */
+    bool github_releases_api; /* given, not served */
+};
 struct config_container {
     char *name;
     char *socket_path;
     struct schema_list services; /* struct config_label */
-    bool ros2, repo_version;     /* given, not served */
+    struct config_repo_version repo_version;
+    bool ros2; /* given, not served */
 };
 struct config_tls {
     char *cert, *key, *client_ca;

@@ -73,7 +73,11 @@ static int add_agent(struct daemon *d, const struct config_container *k, struct 
     for (size_t i = 0; i < n; i++)
         labels[i] = (struct agent_label){from[i].id, from[i].label};
     struct agent_options o = {
-        .name = k->name, .socket_path = k->socket_path, .labels = labels, .n_labels = n};
+        .name = k->name,
+        .socket_path = k->socket_path,
+        .labels = labels,
+        .n_labels = n,
+        .package_xml = k->repo_version.package_xml_path};
     int rc = agent_set_add(d->agents, &o, e);
     mem_free(labels);
     return rc;

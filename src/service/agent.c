@@ -31,7 +31,7 @@ struct tally {
 struct agent {
     uint32_t magic;
     struct agent_set *set; /* weak: the set owns the agent */
-    char *name, *socket_path;
+    char *name, *socket_path, *package_xml;
     struct label *labels;
     size_t n_labels;
     struct client_pool *calls;
@@ -54,6 +54,7 @@ struct call {
     agent_fn fn;           /* or: */
     agent_text_fn text_fn;
     void *ctx;
+    bool own_words;
     uint64_t limit_ms;
     struct buf target;
     struct tally *tally; /* a reference */
@@ -112,6 +113,7 @@ static void agent_free(struct agent *a)
     mem_free(a->labels);
     mem_free(a->name);
     mem_free(a->socket_path);
+    mem_free(a->package_xml);
     a->magic = 0;
     mem_free(a);
 }
@@ -182,7 +184,10 @@ int agent_set_add(struct agent_set *s, const struct agent_options *o, struct err
     a->name = mem_strdup(o->name);
     a->socket_path = mem_strdup(o->socket_path);
     a->tally = mem_zalloc(sizeof(*a->tally));
+    if (o->package_xml != NULL)
+        a->package_xml = mem_strdup(o->package_xml);
     int rc = a->name == NULL || a->socket_path == NULL || a->tally == NULL ||
+                     (a->package_xml == NULL) != (o->package_xml == NULL) ||
                      labels_copy(a, o) != 0 || set_grow(s) != 0
                  ? ERR_NO_MEMORY
                  : 0;
@@ -231,6 +236,11 @@ const char *agent_name(const struct agent *a)
 const char *agent_socket(const struct agent *a)
 {
     return a->socket_path;
+}
+
+const char *agent_package_xml(const struct agent *a)
+{
+    return a->package_xml;
 }
 
 struct slice agent_label_last(const struct agent *a, struct slice id)
@@ -323,6 +333,8 @@ static void call_done(void *ctx, const struct err *e, int status, const struct c
         const struct http_header *to = http_find(r->headers, r->n_headers, "location");
         agent_text_status(&out, status, r->reason, (struct slice){c->target.data, c->target.len},
                           to != NULL ? to->value : (struct slice){NULL, 0}, body);
+        if (c->own_words)
+            agent_text_own(&out, body);
     }
     call_tell(c, &out, status, body);
     call_free(c);
@@ -337,6 +349,8 @@ static void call_refused(void *ctx)
     agent_text_status(&out, 404, (struct slice){NULL, 0},
                       (struct slice){c->target.data, c->target.len}, (struct slice){NULL, 0},
                       SLICE_LIT(body));
+    if (c->own_words)
+        agent_text_own(&out, SLICE_LIT(body));
     call_tell(c, &out, 404, (struct slice){NULL, 0});
     call_free(c);
 }
@@ -387,6 +401,7 @@ static int call_start(struct agent *a, const struct agent_request *r, agent_fn f
     c->fn = fn;
     c->text_fn = text_fn;
     c->ctx = ctx;
+    c->own_words = r->own_words;
     c->limit_ms = r->control ? a->set->o.control_ms : a->set->o.answer_ms;
     buf_init(&c->target, AGENT_TARGET_MAX);
     c->tally = a->tally;

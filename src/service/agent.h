@@ -37,6 +37,7 @@ struct agent_options {
     const char *socket_path;
     const struct agent_label *labels; /* in the order of the file; copied */
     size_t n_labels;
+    const char *package_xml; /* in the container: where the version of its software is; NULL: not told */
 };
 struct agent_set_options {
     uint64_t answer_ms;  /* one answer; default 5000. Control actions get control_ms */
@@ -57,6 +58,7 @@ struct agent *agent_set_find(const struct agent_set *s, struct slice name); /* N
 
 const char *agent_name(const struct agent *a);
 const char *agent_socket(const struct agent *a);
+const char *agent_package_xml(const struct agent *a); /* NULL: not told */
 /* Label of a service. The contract is odd here and kept: the list takes the last entry of an id,
  * the status the first. Without an entry: the id itself. */
 struct slice agent_label_last(const struct agent *a, struct slice id);
@@ -72,6 +74,7 @@ struct agent_request {
     bool control;         /* an action: waits control_ms */
     /* Headers that say on whose behalf; may be empty. Borrowed for the call. */
     struct slice request_id, traceparent, tracestate;
+    bool own_words;       /* e->msg of an answer of 300 or more is what the agent itself says */
 };
 /* Called once from the loop. e->code 0: `answer` is the parsed JSON of a 2xx (borrowed).
  * Otherwise e->msg is the text after "Failed to communicate with agent: ", as 1.8 words it where it

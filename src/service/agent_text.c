@@ -7,7 +7,7 @@
 
 #define STATUS_LINK "https://httpstatuses.com/"
 
-enum { URL_SHOWN = 200, OWN_WORDS_MAX = 160, REASON_MAX = 48 };
+enum { URL_SHOWN = 200, OWN_WORDS_MAX = 160, OWN_ALONE_MAX = 400, REASON_MAX = 48 };
 
 /* A run of bytes as printf takes it, cut to max without halving a character. */
 #define SHOW(s) (int)(s).len, (s).p != NULL ? (s).p : ""
@@ -65,12 +65,12 @@ int agent_text_transport(struct err *out, const struct err *e, uint64_t limit_ms
 }
 
 /* What the agent itself says about it; empty if nothing can be made of its answer. */
-static struct slice own_words(const json_t *root)
+static struct slice own_words(const json_t *root, size_t max)
 {
     const char *text = json_get_str(root, "error");
     if (text == NULL)
         text = json_get_str(root, "detail");
-    return cut(slice_of(text), OWN_WORDS_MAX);
+    return cut(slice_of(text), max);
 }
 
 static int status_code(int status)
@@ -98,7 +98,7 @@ int agent_text_status(struct err *out, int status, struct slice reason, struct s
                       struct slice location, struct slice body)
 {
     _cleanup_(json_decrefp) json_t *root = json_parse(body, NULL, NULL);
-    struct slice words = own_words(root), url = cut(target, URL_SHOWN),
+    struct slice words = own_words(root, OWN_WORDS_MAX), url = cut(target, URL_SHOWN),
                  to = cut(location, URL_SHOWN / 2);
     if (reason.len == 0)
         reason = slice_of(http_status_text(status));
@@ -115,6 +115,17 @@ int agent_text_status(struct err *out, int status, struct slice reason, struct s
         "%d%s%.*s",
         status >= 500 ? "Server" : "Client", status, SHOW(reason), SHOW(url), status,
         words.len > 0 ? "\n" : "", SHOW(words));
+}
+
+int agent_text_own(struct err *out, struct slice body)
+{
+    _cleanup_(json_decrefp) json_t *root = json_parse(body, NULL, NULL);
+    struct slice words = own_words(root, OWN_ALONE_MAX);
+    if (words.len == 0)
+        words = cut(slice_trim(body), OWN_ALONE_MAX);
+    if (words.len > 0)
+        err_set(out, out->code, "%.*s", SHOW(words));
+    return out->code;
 }
 
 /* Where a character offset lies, as Python counts: lines from 1, columns from 1. */

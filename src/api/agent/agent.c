@@ -24,12 +24,20 @@ static void agent_root(struct api_call *c)
 
 static const char *const action_names[] = {"up", "down", "restart", NULL};
 
-static const struct api_param action_body[] = {
-    {.name = "action",
-     .type = API_ENUM,
-     .required = true,
-     .names = action_names,
-     .doc = "what the service is to do"},
+static const struct api_param action_body[ACTION_PARAMS] = {
+    [ACTION_ACTION] = {.name = "action",
+                       .type = API_ENUM,
+                       .required = true,
+                       .names = action_names,
+                       .doc = "what the service is to do"},
+    [ACTION_LAUNCH_ARGS] = {.name = "launch_args",
+                            .type = API_STR_MAP,
+                            .nullable = true,
+                            .doc = "arguments of ros2 launch, for up and restart"},
+    [ACTION_ROBOT_TYPE] = {.name = "robot_type",
+                           .type = API_STR,
+                           .nullable = true,
+                           .doc = "for up and restart of ai_worker_bringup"},
 };
 static const struct api_param logs_query[LOGS_PARAMS] = {
     [LOGS_TAIL] = {.name = "tail", .type = API_INT, .def = 100, .doc = "this many last lines"},
@@ -139,7 +147,8 @@ int agent_new(struct agent **ret, struct loop *l, const struct agent_options *o,
     a->scandir = mem_strdup(o->scandir);
     a->log_dir = mem_strdup(o->log_dir);
     a->source_dir = mem_strdup(o->source_dir);
-    int rc = a->scandir != NULL && a->log_dir != NULL && a->source_dir != NULL
+    a->run_dir = mem_strdup(o->run_dir ? o->run_dir : "/run");
+    int rc = a->scandir != NULL && a->log_dir != NULL && a->source_dir != NULL && a->run_dir != NULL
                  ? make_parts(a, o, e)
                  : err_set(e, ERR_NO_MEMORY, "out of memory");
     if (rc != 0) {
@@ -176,6 +185,7 @@ void agent_free(struct agent *a)
     mem_free(a->scandir);
     mem_free(a->log_dir);
     mem_free(a->source_dir);
+    mem_free(a->run_dir);
     a->magic = 0;
     loop_timer_close(&a->tick, on_tick_closed);
 }

@@ -21,7 +21,7 @@
 struct agent {
     uint32_t magic;
     struct loop *loop;
-    char *scandir, *log_dir, *source_dir;
+    char *scandir, *log_dir, *source_dir, *run_dir;
     bool strict_talos;
     bool draining;
     struct api *api;
@@ -58,11 +58,16 @@ void agent_run_get(struct api_call *c);
 void agent_run_put(struct api_call *c);
 void agent_events(struct api_call *c);
 
+/* launch.c: what cyclo_manager's clients give beside an action, checked and written down for the
+ * service's run script. False: it has been answered. */
+bool agent_launch(struct api_call *c, struct slice name, enum s6_action action);
+
 /* stream.c: from the handler of logs with follow=true. */
 void agent_follow(struct api_call *c, struct slice name, const struct s6_follow_from *from,
                   bool strip_ansi);
 void agent_streams_tick(void *ctx);
 
+enum { ACTION_ACTION, ACTION_LAUNCH_ARGS, ACTION_ROBOT_TYPE, ACTION_PARAMS };
 enum { LOGS_TAIL, LOGS_STRIP_ANSI, LOGS_CURSOR, LOGS_FOLLOW, LOGS_PARAMS };
 
 #endif

@@ -164,7 +164,8 @@ void agent_action(struct api_call *c)
     struct agent *a = c->app;
     struct slice name;
     struct err e = {0};
-    if (!agent_name(c, &name))
+    if (!agent_name(c, &name) ||
+        !agent_launch(c, name, (enum s6_action)c->body_values[ACTION_ACTION].i))
         return;
     struct pending *p = mem_alloc(sizeof(*p) + name.len);
     if (p == NULL) {
@@ -173,7 +174,7 @@ void agent_action(struct api_call *c)
         return;
     }
     p->agent = a;
-    p->action = (enum s6_action)c->body_values[0].i; /* in the order of action_names */
+    p->action = (enum s6_action)c->body_values[ACTION_ACTION].i; /* in the order of action_names */
     p->name_len = name.len;
     memcpy(p->name, name.p, name.len);
     if (api_call_hold(c, on_client_gone, p, &p->call) != 0) {

@@ -179,6 +179,30 @@ static const struct answer_field validation_error[] = {
     FIELD("ctx", ANSWER_STR_MAP, "More about it", .flags = ANSWER_OPTIONAL,
           .example = "{}"),
 };
+#define LATEST                                                                                     \
+    STR("latest", "Always unknown: no update server is asked", "unknown"),                         \
+        BOOL("update_available", "Always false", false)
+static const struct answer_field version_response[] = {
+    STR("current", "Version of gantryd", GANTRY_VERSION),
+    LATEST,
+};
+static const struct answer_field docker_version[] = {
+    STR("container", "The container", "ai_worker"),
+    STR("current", "Version of its software; unknown if it cannot be read", "1.0.0"),
+    LATEST,
+};
+static const struct answer_field bashrc_response[] = {
+    STR("container", "The container", "web"),
+    STR("path", "The file in the container", "/root/.bashrc"),
+    STR("content", "The file; empty if there is none", "export PS1='web> '\\n"),
+};
+static const struct answer_field topic_info[] = {
+    STR("topic", "Name of the topic", "/joint_states"),
+    STR("info", "Its publishers and subscribers, for people", "Publisher count: 1\\n"),
+};
+static const struct answer_field topic_subscribe[] = {
+    BOOL("ok", "It was done", true),
+};
 
 static const char *const audit_results[] = {"done", "refused", "failed", "lost", NULL};
 static const struct answer_field audit_record[] = {
@@ -240,6 +264,11 @@ static const struct answer_schema schemas[] = {
     SCHEMA("Detail", "A request that leads to no call", detail),
     SCHEMA("OpenApiDocument", "An OpenAPI 3.1 document", openapi),
     SCHEMA("RootDocs", "Paths of the documentation", root_docs),
+    SCHEMA("ContainerBashrcResponse", "The .bashrc of a container's root", bashrc_response),
+    SCHEMA("DockerContainerVersionResponse", "Version of a container's software", docker_version),
+    SCHEMA("ROS2TopicInfoResponse", "About a topic", topic_info),
+    SCHEMA("ROS2TopicSubscribeResponse", "A subscription", topic_subscribe),
+    SCHEMA("VersionResponse", "Version of gantryd", version_response),
     SCHEMA("RootResponse", "Name, version and documentation", root),
 };
 
@@ -268,6 +297,8 @@ static const struct answer_tag tags[] = {
     {"docker", "Containers of the machine's container engine."},
     {"audit", "The record of changes and refusals."},
     {"health", "For supervisors, load balancers and Prometheus."},
+    {"container", "A file of a container of the machine's container engine."},
+    {"version", "Versions. No update server is asked."},
     {"ros2", "Paths of ROS 2 topics. They are kept for clients that ask; no topic is served."},
 };
 
@@ -279,6 +310,7 @@ const struct answer_tag *answer_tags(size_t *n)
 
 static const struct answer_path_param path_params[] = {
     {"container", NULL, "A container of the configuration", "robot", 0},
+    {"container", "docker-container", "Name or id of a container of the engine", "web", 0},
     {"service", NULL, "A service of the container", "talker", REST_SERVICE_NAME_MAX},
     {"name", "docker-container", "Name or id of a container of the engine", "web", 0},
     {"topic", NULL, "Name of a topic; its slashes may be percent-encoded", "joint_states", 0},
@@ -333,14 +365,23 @@ static const struct answer_status statuses[] = {
      "HTTPValidationError", NULL, NULL, NULL, NULL},
     {429, "TooManyRequests", "Too many failed attempts from this peer", "ErrorResponse", NULL,
      ERROR_EXAMPLE("Too many failed attempts; try again in 30 s"), "Retry-After", "Seconds"},
-    {501, "NotImplemented", "Not served by this installation", "ErrorResponse", NULL,
+    {500, "InternalServerError", "The agent or the engine failed at it", "ErrorResponse", NULL,
+     ERROR_EXAMPLE("Agent error for container 'robot': Failed to control service: no such tool"), NULL,
+     NULL},
+    {501, "NotImplemented", "Not served by this installation, or the agent lacks the tool for it",
+     "ErrorResponse", NULL,
      ERROR_EXAMPLE("audit records are not kept: audit.file is \\\"none\\\""), NULL, NULL},
+    {502, "BadGateway", "The agent's answer is a redirect, or says so itself", "ErrorResponse", NULL,
+     ERROR_EXAMPLE("Agent error for container 'robot': Redirect response '307 Temporary Redirect'"),
+     NULL, NULL},
     {503, "ServiceUnavailable",
      "The agent, the engine or the memory for it is not there now; trying again later may help. "
      "Of /readyz: not ready",
      "ErrorResponse", "Readiness",
      ERROR_EXAMPLE("Failed to communicate with agent: cannot connect: connection refused"), NULL,
      NULL},
+    {504, "GatewayTimeout", "A program in the container did not end in time", "ErrorResponse", NULL,
+     ERROR_EXAMPLE("the program did not end within 60 s"), NULL, NULL},
 };
 
 const struct answer_status *answer_statuses(size_t *n)
@@ -358,18 +399,26 @@ const struct answer_status *answer_status_find(int status)
     return NULL;
 }
 
+#define LOG_FRAME                                                                                  \
+    "{\"type\":\"object\",\"required\":[\"type\",\"data\"],\"properties\":{\"type\":{\"enum\":["           \
+    "\"logs\",\"error\"]},\"data\":{\"type\":\"string\"}}}"
+#define ERROR_FRAME                                                                                \
+    "{\"type\":\"object\",\"required\":[\"type\",\"data\"],\"properties\":{\"type\":{\"const\":"          \
+    "\"error\"},\"data\":{\"type\":\"string\"}}}"
+#define ABOUT_LOG                                                                                  \
+    "The server sends one text frame a change: first the last 100 lines, then what is written. "   \
+    "After a frame of type error the connection is closed. What a client sends is ignored."
+#define ABOUT_TOPIC                                                                                \
+    "Answers with one frame of type error and closes. The path is kept for clients that ask."
 static const struct answer_websocket websockets[] = {
     {"/ws/containers/{container}/services/{service}/logs", "read service",
-     "The log of a service, live",
-     "The server sends one text frame a change: first the last 100 lines, then what is written. "
-     "After a frame of type error the connection is closed. What a client sends is ignored.",
-     "{\"type\":\"object\",\"required\":[\"type\",\"data\"],\"properties\":{\"type\":{\"enum\":["
-     "\"logs\",\"error\"]},\"data\":{\"type\":\"string\"}}}"},
+     "The log of a service, live", ABOUT_LOG, LOG_FRAME},
     {"/ws/containers/{container}/ros2/topics/{topic}", "read topic",
-     "Messages of a ROS 2 topic (not served)",
-     "Answers with one frame of type error and closes. The path is kept for clients that ask.",
-     "{\"type\":\"object\",\"required\":[\"type\",\"data\"],\"properties\":{\"type\":{\"const\":"
-     "\"error\"},\"data\":{\"type\":\"string\"}}}"},
+     "Messages of a ROS 2 topic (not served)", ABOUT_TOPIC, ERROR_FRAME},
+    {"/ws/{container}/services/{service}/logs", "read service",
+     "The log of a service, live: the path of cyclo_manager", ABOUT_LOG, LOG_FRAME},
+    {"/ws/{container}/ros2/topics/{topic}", "read topic",
+     "Messages of a ROS 2 topic (not served): the path of cyclo_manager", ABOUT_TOPIC, ERROR_FRAME},
 };
 
 const struct answer_websocket *answer_websockets(size_t *n)

@@ -193,7 +193,8 @@ static const char *param_type(const struct api_param *p)
     static const char *const types[] = {[API_STR] = "string",
                                         [API_INT] = "integer",
                                         [API_BOOL] = "boolean",
-                                        [API_ENUM] = "string"};
+                                        [API_ENUM] = "string",
+                                        [API_STR_MAP] = "object"};
     return types[p->type];
 }
 
@@ -203,6 +204,10 @@ static void put_param_schema(struct json_out *j, const struct api_param *p, bool
     put_type(j, param_type(p), p->nullable);
     if (p->type == API_ENUM)
         put_names(j, p->names, p->nullable);
+    if (p->type == API_STR_MAP) {
+        json_key(j, "additionalProperties");
+        json_raw(j, SLICE_LIT("{\"type\":\"string\"}"));
+    }
     if (p->type == API_INT && !p->required)
         json_kint(j, "default", p->def);
     else if (p->type == API_BOOL && !p->required)
@@ -222,6 +227,8 @@ static void put_param_example(struct json_out *j, const struct api_param *p)
         json_bool(j, p->def != 0);
     else if (p->type == API_INT)
         json_int(j, p->def);
+    else if (p->type == API_STR_MAP)
+        json_raw(j, SLICE_LIT("{}"));
     else
         json_cstr(j, "");
 }

@@ -7,6 +7,17 @@
 #include <string.h>
 
 #define CS "/containers/{container}/services"
+/* The paths of cyclo_manager (talos contract 1.10). */
+#define C2 "/{container}/services"
+#define CT "/{container}/ros2/topics"
+#define CYCLO .yields = true, .variant = REST_CYCLO
+#define CYCLO_SERVICE                                                                              \
+    CYCLO, .tag = "services", .precondition = rest_container_known,                                \
+           .description = "An error of the agent keeps its status.", .statuses = {400, 500, 501, 502}
+#define CYCLO_BASHRC                                                                               \
+    CYCLO, .tag = "container", .precondition = rest_docker_ready, .statuses = {500, 504}
+#define CYCLO_TOPIC CYCLO, .tag = "ros2", .precondition = rest_container_known, .handler = rest_topics
+#define CYCLO_DOCKER CYCLO, .tag = "docker", .precondition = rest_docker_ready
 #define QUERY(q) .query = (q), .n_query = ARRAY_LEN(q)
 #define BODY(b, schema) .body = (b), .n_body = ARRAY_LEN(b), .body_schema = (schema)
 
@@ -28,12 +39,38 @@ static const struct api_param action_body[] = {
      .doc = "up starts it, down stops it, restart ends it so that it starts anew",
      .example = "\"restart\""},
 };
+static const struct api_param launch_body[] = {
+    {.name = "action",
+     .type = API_ENUM,
+     .required = true,
+     .names = rest_service_actions,
+     .doc = "up starts it, down stops it, restart ends it so that it starts anew",
+     .example = "\"restart\""},
+    {.name = "launch_args",
+     .type = API_STR_MAP,
+     .nullable = true,
+     .doc = "Arguments of ros2 launch, for up and restart; they stay until others come, an empty "
+            "object removes them",
+     .example = "{\"use_sim\":\"true\"}"},
+    {.name = "robot_type",
+     .type = API_STR,
+     .nullable = true,
+     .doc = "sg2, bg2, sh5 or bh5; needed for up and restart of ai_worker_bringup, else ignored",
+     .example = "\"sg2\""},
+};
 static const struct api_param content_body[] = {
     {.name = "content",
      .type = API_STR,
      .required = true,
      .doc = "The whole script; not empty",
      .example = "\"#!/bin/sh\\nexec ros2 run demo_nodes_cpp talker\\n\""},
+};
+static const struct api_param bashrc_body[] = {
+    {.name = "content",
+     .type = API_STR,
+     .required = true,
+     .doc = "The whole file; not empty",
+     .example = "\"export PS1='web> '\\n\""},
 };
 static const struct api_param docker_all_query[] = {
     {.name = "all", .type = API_BOOL, .doc = "Also those that are not running"},
@@ -191,6 +228,91 @@ static const struct api_route routes[] = {
           .summary = "Newest message of a ROS 2 topic (not served: 503)",
           .operation_id = "get_ros2_topic_data_containers__container__ros2_topics__topic__get",
           .answer_schema = "ROS2TopicDataResponse", .handler = rest_topics),
+
+    /* cyclo_manager's, in its own order: which row a container called "docker" meets depends on it. */
+    ROUTE(GET, "/{container}/bashrc", RIGHT_READ, "docker-container", CYCLO_BASHRC,
+          .summary = "/root/.bashrc of a container of the engine",
+          .operation_id = "get_container_bashrc__container__bashrc_get",
+          .answer_schema = "ContainerBashrcResponse", .handler = rest_bashrc_get),
+    ROUTE(PUT, "/{container}/bashrc", RIGHT_WRITE, "docker-container",
+          BODY(bashrc_body, "ContainerBashrcUpdateRequest"), CYCLO_BASHRC,
+          .summary = "Replace /root/.bashrc of a container of the engine",
+          .operation_id = "update_container_bashrc__container__bashrc_put",
+          .answer_schema = "ContainerBashrcResponse", .handler = rest_bashrc_put),
+    ROUTE(GET, C2, RIGHT_READ, "service", CYCLO_SERVICE, .summary = "Services of a container",
+          .operation_id = "list_services__container__services_get",
+          .answer_schema = "ServiceListResponse", .handler = rest_service_list),
+    ROUTE(GET, C2 "/status", RIGHT_READ, "service", CYCLO_SERVICE,
+          .summary = "Status of every service of a container",
+          .operation_id = "get_all_services_status__container__services_status_get",
+          .answer_schema = "ServiceStatusListResponse", .handler = rest_service_status_all),
+    ROUTE(GET, C2 "/{service}/status", RIGHT_READ, "service", CYCLO_SERVICE,
+          .summary = "Status of a service",
+          .operation_id = "get_service_status__container__services__service__status_get",
+          .answer_schema = "ServiceStatusResponse", .handler = rest_service_status),
+    ROUTE(POST, C2 "/{service}", RIGHT_CONTROL, "service", BODY(launch_body, "ServiceLaunchRequest"),
+          CYCLO_SERVICE, .summary = "Bring a service up or down, or restart it",
+          .operation_id = "control_service__container__services__service__post",
+          .answer_schema = "ServiceControlResponse", .handler = rest_service_act),
+    ROUTE(GET, C2 "/{service}/logs", RIGHT_READ, "service", QUERY(logs_query), CYCLO_SERVICE,
+          .events = true,
+          .summary = "Last lines of a service's log",
+          .operation_id = "get_service_logs__container__services__service__logs_get",
+          .answer_schema = "ServiceLogsResponse", .handler = rest_service_logs),
+    ROUTE(DELETE, C2 "/{service}/logs", RIGHT_DELETE, "service", CYCLO_SERVICE,
+          .summary = "Empty a service's log",
+          .operation_id = "clear_service_logs__container__services__service__logs_delete",
+          .answer_schema = "ServiceLogsClearResponse", .handler = rest_service_logs_clear),
+    ROUTE(GET, C2 "/{service}/run", RIGHT_READ, "service", CYCLO_SERVICE,
+          .summary = "Run script of a service",
+          .operation_id = "get_service_run_script__container__services__service__run_get",
+          .answer_schema = "ServiceRunScriptResponse", .handler = rest_service_run_get),
+    ROUTE(PUT, C2 "/{service}/run", RIGHT_WRITE, "service",
+          BODY(content_body, "ServiceRunScriptUpdateRequest"), CYCLO_SERVICE,
+          .summary = "Replace the run script of a service",
+          .operation_id = "update_service_run_script__container__services__service__run_put",
+          .answer_schema = "ServiceRunScriptResponse", .handler = rest_service_run_put),
+    ROUTE(GET, "/version", RIGHT_READ, "api", CYCLO, .tag = "version",
+          .summary = "Version of this program; no update server is asked",
+          .operation_id = "get_version_version_get", .answer_schema = "VersionResponse",
+          .handler = rest_version),
+    ROUTE(GET, "/docker/{name}/status", RIGHT_READ, "docker-container", CYCLO_DOCKER,
+          .summary = "Status of a container",
+          .operation_id = "get_docker_container_status_docker__name__status_get",
+          .answer_schema = "DockerContainerStatus", .handler = rest_docker_status),
+    ROUTE(POST, "/docker/{name}", RIGHT_CONTROL, "docker-container",
+          BODY(docker_body, "DockerContainerActionRequest"), CYCLO_DOCKER,
+          .summary = "Start, stop or restart a container",
+          .operation_id = "control_docker_container_docker__name__post",
+          .answer_schema = "DockerContainerActionResponse", .handler = rest_docker_act),
+    ROUTE(GET, "/docker/{name}/logs", RIGHT_READ, "docker-container", QUERY(docker_logs_query),
+          CYCLO_DOCKER, .summary = "Log of a container",
+          .operation_id = "get_docker_container_logs_docker__name__logs_get",
+          .answer_schema = "DockerContainerLogsResponse", .handler = rest_docker_logs),
+    ROUTE(GET, "/docker/{name}/version", RIGHT_READ, "docker-container", CYCLO_DOCKER,
+          .summary = "Version of the software in the container ai_worker",
+          .operation_id = "get_docker_container_version_docker__name__version_get",
+          .answer_schema = "DockerContainerVersionResponse", .handler = rest_docker_version),
+    ROUTE(GET, CT, RIGHT_READ, "topic", CYCLO_TOPIC,
+          .summary = "ROS 2 topics of a container (not served: 503)",
+          .operation_id = "list_ros2_topics__container__ros2_topics_get",
+          .answer_schema = "ROS2TopicsListResponse"),
+    ROUTE(GET, CT "/{topic:path}/info", RIGHT_READ, "topic", CYCLO_TOPIC,
+          .summary = "About a ROS 2 topic (not served: 503)",
+          .operation_id = "get_ros2_topic_info__container__ros2_topics__topic__info_get",
+          .answer_schema = "ROS2TopicInfoResponse"),
+    ROUTE(POST, CT "/{topic:path}/subscribe", RIGHT_CONTROL, "topic", CYCLO_TOPIC,
+          .summary = "Subscribe to a ROS 2 topic (not served: 503)",
+          .operation_id = "subscribe_ros2_topic__container__ros2_topics__topic__subscribe_post",
+          .answer_schema = "ROS2TopicSubscribeResponse"),
+    ROUTE(POST, CT "/{topic:path}/unsubscribe", RIGHT_CONTROL, "topic", CYCLO_TOPIC,
+          .summary = "End the subscription of a ROS 2 topic (not served: 503)",
+          .operation_id = "unsubscribe_ros2_topic__container__ros2_topics__topic__unsubscribe_post",
+          .answer_schema = "ROS2TopicSubscribeResponse"),
+    ROUTE(GET, CT "/{topic:path}", RIGHT_READ, "topic", CYCLO_TOPIC,
+          .summary = "Newest message of a ROS 2 topic (not served: 503)",
+          .operation_id = "get_ros2_topic_data__container__ros2_topics__topic__get",
+          .answer_schema = "ROS2TopicDataResponse"),
 };
 
 const struct api_route *rest_routes(size_t *n)

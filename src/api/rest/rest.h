@@ -3,7 +3,8 @@
  *
  * Wire: talos contract 1.4 to 1.9 and 2.1. Beyond it: server-sent events at
  * CS/{service}/logs?follow=true (event "logs", data {"logs","cursor"}; resumable with `cursor` or
- * Last-Event-ID). ROS 2 topics are not served: their paths answer 404 or 503 as without a plugin.
+ * Last-Event-ID). The paths of cyclo_manager (1.10) are served beside those of Talos, which win where
+ * both fit. ROS 2 topics are not served: their paths answer 404 or 503 as without a plugin.
  */
 #ifndef GANTRY_API_REST_H
 #define GANTRY_API_REST_H

@@ -15,6 +15,10 @@
 #define REST_SERVICE_NAME_MAX 255
 #define REST_LOG_TAIL 100
 
+/* api_route.variant: the paths of Talos, and those of its successor cyclo_manager (talos contract
+ * 1.10). */
+enum { REST_TALOS, REST_CYCLO };
+
 #define REST_MAGIC 0x52455354u
 struct rest {
     uint32_t magic;
@@ -65,6 +69,10 @@ extern const char *const rest_service_actions[];
 #define REST_NO_ROS2_BEFORE "ROS2 plugin for container '"
 #define REST_NO_ROS2_AFTER                                                                         \
     "' is not available. Check if ROS2 configuration exists in config.yml and zenoh connection."
+#define REST_NO_NODE_BEFORE "ROS2 node for container '"
+#define REST_NO_NODE_AFTER "' is not available."
+/* A precondition: cyclo_manager says 404 before it looks at values. */
+bool rest_container_known(struct api_call *c);
 
 /* containers.c: the container runtime */
 bool rest_docker_ready(struct api_call *c);
@@ -88,6 +96,12 @@ struct rest_trace {
     char traceparent[TRACE_TEXT_SIZE];
 };
 void rest_trace(struct api_call *c, struct agent_request *rq, struct rest_trace *t);
+/* bashrc.c: a file of a container */
+void rest_bashrc_get(struct api_call *c);
+void rest_bashrc_put(struct api_call *c);
+/* version.c */
+void rest_version(struct api_call *c);
+void rest_docker_version(struct api_call *c);
 
 /* viewers.c: live logs */
 void rest_follow(struct api_call *c, struct agent *a);

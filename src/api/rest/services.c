@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #define AGENT_FAILED "Failed to communicate with agent: "
+#define CYCLO_FAILED "Internal error while processing service request: "
 
 const char *const rest_service_actions[] = {"up", "down", "restart", NULL};
 
@@ -40,10 +41,24 @@ void rest_write_containers(struct buf *b, const struct rest *r, const struct api
     json_end_obj(&j);
 }
 
+static bool is_cyclo(const struct api_call *c)
+{
+    return c->route->variant == REST_CYCLO;
+}
+
 void rest_topics(struct api_call *c)
 {
-    if (rest_agent(c) != NULL)
+    if (rest_agent(c) == NULL)
+        return;
+    if (is_cyclo(c))
+        rest_reply_named(c, 503, REST_NO_NODE_BEFORE, c->path[0], REST_NO_NODE_AFTER);
+    else
         rest_reply_named(c, 503, REST_NO_ROS2_BEFORE, c->path[0], REST_NO_ROS2_AFTER);
+}
+
+bool rest_container_known(struct api_call *c)
+{
+    return rest_agent(c) != NULL;
 }
 
 /* The service's name can be one; else that has been answered. */
@@ -51,7 +66,13 @@ static bool one_name(struct api_call *c)
 {
     if (name_is_safe(c->path[1], REST_SERVICE_NAME_MAX))
         return true;
-    rest_reply_named(c, 503, AGENT_FAILED "'", c->path[1], "' is not a service name");
+    if (!is_cyclo(c)) {
+        rest_reply_named(c, 503, AGENT_FAILED "'", c->path[1], "' is not a service name");
+        return false;
+    }
+    struct slice parts[] = {SLICE_LIT("Agent error for container '"), c->path[0],
+                            SLICE_LIT("': Service '"), c->path[1], SLICE_LIT("' not found")};
+    api_reply_error_parts(c, 404, parts, ARRAY_LEN(parts));
     return false;
 }
 
@@ -69,20 +90,44 @@ static void ask(struct api_call *c, struct agent *a, struct agent_request rq, bo
     if (one)
         rq.service = held->path[1];
     rest_trace(held, &rq, &trace);
+    rq.own_words = is_cyclo(held);
     if (agent_call(a, &rq, fn, held, &e) != 0)
         api_reply_error(held, 503, AGENT_FAILED "%s", e.msg);
 }
 
 static void reply_bad_answer(struct api_call *c, const char *what)
 {
-    api_reply_error(c, 503, AGENT_FAILED "unexpected answer: %s", what);
+    if (is_cyclo(c))
+        api_reply_error(c, 500, CYCLO_FAILED "unexpected answer: %s", what);
+    else
+        api_reply_error(c, 503, AGENT_FAILED "unexpected answer: %s", what);
 }
 
-/* True if there is an object to read; else the failure has been answered. */
-static bool usable(struct api_call *c, const struct err *e, const json_t *answer)
+/* A failure as cyclo_manager tells it (talos contract 1.8, column C): the agent's own status and
+ * words. A redirect, or a status that is none, has no meaning for our client: 502. */
+static void reply_cyclo_failure(struct api_call *c, const struct err *e, int status)
+{
+    if (status < 300) {
+        bool answered = status != 0; /* but no JSON */
+        if (answered && e->code != ERR_NO_MEMORY)
+            api_reply_error(c, 500, CYCLO_FAILED "%s", e->msg);
+        else
+            api_reply_error(c, 503, AGENT_FAILED "%s", e->msg);
+        return;
+    }
+    struct slice parts[] = {SLICE_LIT("Agent error for container '"), c->path[0], SLICE_LIT("': "),
+                            slice_of(e->msg)};
+    api_reply_error_parts(c, status >= 400 && status < 600 ? status : 502, parts, ARRAY_LEN(parts));
+}
+
+/* True if there is an object to read; else the failure has been answered. status 0: no answer. */
+static bool usable(struct api_call *c, const struct err *e, int status, const json_t *answer)
 {
     if (e->code != 0) {
-        api_reply_error(c, 503, AGENT_FAILED "%s", e->msg);
+        if (is_cyclo(c))
+            reply_cyclo_failure(c, e, status);
+        else
+            api_reply_error(c, 503, AGENT_FAILED "%s", e->msg);
         return false;
     }
     if (!json_is_object(answer)) {
@@ -183,16 +228,18 @@ static void write_status(struct json_out *j, struct reader *rd, const struct age
     json_end_obj(j);
 }
 
-static const struct agent *agent_of(struct api_call *c)
+/* Where the labels are; cyclo_manager has none. */
+static const struct agent *labels_of(struct api_call *c)
 {
+    if (is_cyclo(c))
+        return NULL;
     return agent_set_find(((struct rest *)c->app)->o.agents, c->path[0]);
 }
 
 static void got_list(void *ctx, const struct err *e, int status, json_t *answer)
 {
-    (void)status;
     struct api_call *c = ctx;
-    if (!usable(c, e, answer))
+    if (!usable(c, e, status, answer))
         return;
     struct reader rd = {.o = answer};
     struct json_out j;
@@ -202,7 +249,7 @@ static void got_list(void *ctx, const struct err *e, int status, json_t *answer)
     begin(c, &j, false);
     json_key(&j, "services");
     json_arr(&j);
-    const struct agent *a = agent_of(c);
+    const struct agent *a = labels_of(c);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *v = json_array_get(list, i);
         if (!json_is_string(v)) {
@@ -231,9 +278,8 @@ void rest_service_list(struct api_call *c)
 
 static void got_status_all(void *ctx, const struct err *e, int status, json_t *answer)
 {
-    (void)status;
     struct api_call *c = ctx;
-    if (!usable(c, e, answer))
+    if (!usable(c, e, status, answer))
         return;
     struct reader all = {.o = answer};
     struct json_out j;
@@ -243,7 +289,7 @@ static void got_status_all(void *ctx, const struct err *e, int status, json_t *a
     begin(c, &j, false);
     json_key(&j, "statuses");
     json_arr(&j);
-    const struct agent *a = agent_of(c);
+    const struct agent *a = labels_of(c);
     for (size_t i = 0; i < json_array_size(list) && all.bad == NULL; i++) {
         struct reader rd = {.o = json_array_get(list, i)};
         struct slice name = read_text(&rd, "name", SLICE_LIT(""), false);
@@ -268,14 +314,14 @@ void rest_service_status_all(struct api_call *c)
         ask(c, a, rq, false, got_status_all);
 }
 
-static void got_status(struct api_call *c, const struct err *e, const json_t *answer)
+static void got_status(struct api_call *c, const struct err *e, int status, const json_t *answer)
 {
-    if (!usable(c, e, answer))
+    if (!usable(c, e, status, answer))
         return;
     struct reader rd = {.o = answer};
     struct json_out j;
     json_begin(&j, rest_out(c->app));
-    write_status(&j, &rd, agent_of(c), c->path[0], c->path[1], c->path[1]);
+    write_status(&j, &rd, labels_of(c), c->path[0], c->path[1], c->path[1]);
     finish(c, &rd);
 }
 
@@ -333,7 +379,7 @@ static bool relay_status(struct api_call *c, struct slice answer)
         return false;
     struct json_out j;
     begin(c, &j, true);
-    json_kslice(&j, "service_label", label_first(agent_of(c), c->path[1]));
+    json_kslice(&j, "service_label", label_first(labels_of(c), c->path[1]));
     json_kslice(&j, "name", s.name);
     json_kslice(&j, "raw", s.raw);
     json_kbool(&j, "is_up", s.is_up);
@@ -348,11 +394,10 @@ static void got_status_text(void *ctx, const struct err *e, int status, struct s
 {
     struct api_call *c = ctx;
     struct err fault = {0};
-    (void)status;
     if (e->code == 0 && c->x != NULL && relay_status(c, answer))
         return;
     json_t *tree = e->code == 0 ? agent_json(answer, &fault) : NULL;
-    got_status(c, e->code != 0 ? e : &fault, tree);
+    got_status(c, e->code != 0 ? e : &fault, status, tree);
     json_decref(tree);
 }
 
@@ -367,15 +412,15 @@ void rest_service_status(struct api_call *c)
         return;
     rq.service = held->path[1];
     rest_trace(held, &rq, &trace);
+    rq.own_words = is_cyclo(held);
     if (agent_call_text(a, &rq, got_status_text, held, &e) != 0)
         api_reply_error(held, 503, AGENT_FAILED "%s", e.msg);
 }
 
 static void got_act(void *ctx, const struct err *e, int status, json_t *answer)
 {
-    (void)status;
     struct api_call *c = ctx;
-    if (!usable(c, e, answer))
+    if (!usable(c, e, status, answer))
         return;
     struct reader rd = {.o = answer};
     struct json_out j;
@@ -386,24 +431,50 @@ static void got_act(void *ctx, const struct err *e, int status, json_t *answer)
     finish(c, &rd);
 }
 
+/* What goes to the agent: the action, and what cyclo_manager's clients say beside it; null is left
+ * out (talos contract 1.7). */
+static void write_action(struct json_out *j, const struct api_call *c)
+{
+    const char *key;
+    json_t *value;
+    json_obj(j);
+    json_kstr(j, "action", rest_service_actions[c->body_values[0].i]);
+    if (c->body_values[1].set) {
+        json_key(j, "launch_args");
+        json_obj(j);
+        json_object_foreach(json_object_get(c->body, "launch_args"), key, value)
+        {
+            json_kslice(j, key, (struct slice){json_string_value(value), json_string_length(value)});
+        }
+        json_end_obj(j);
+    }
+    if (c->body_values[2].set)
+        json_kslice(j, "robot_type", c->body_values[2].s);
+    json_end_obj(j);
+}
+
 void rest_service_act(struct api_call *c)
 {
     struct agent *a = rest_agent(c);
     if (a == NULL)
         return;
-    char body[64];
-    int n = snprintf(body, sizeof(body), "{\"action\":\"%s\"}",
-                     rest_service_actions[c->body_values[0].i]);
+    struct buf *b = rest_out(c->app);
+    struct json_out j;
+    json_begin(&j, b);
+    write_action(&j, c);
+    if (b->err != 0) {
+        api_reply_json(c, 200, b); /* tells why there is no body to send */
+        return;
+    }
     struct agent_request rq = {
-        .method = HTTP_METHOD_POST, .tail = "", .body = {body, (size_t)n}, .control = true};
+        .method = HTTP_METHOD_POST, .tail = "", .body = {b->data, b->len}, .control = true};
     ask(c, a, rq, true, got_act);
 }
 
 static void got_logs(void *ctx, const struct err *e, int status, json_t *answer)
 {
-    (void)status;
     struct api_call *c = ctx;
-    if (!usable(c, e, answer))
+    if (!usable(c, e, status, answer))
         return;
     struct reader rd = {.o = answer};
     struct json_out j;
@@ -433,9 +504,8 @@ void rest_service_logs(struct api_call *c)
 
 static void got_logs_clear(void *ctx, const struct err *e, int status, json_t *answer)
 {
-    (void)status;
     struct api_call *c = ctx;
-    if (!usable(c, e, answer))
+    if (!usable(c, e, status, answer))
         return;
     struct reader rd = {.o = answer};
     struct json_out j;
@@ -456,9 +526,8 @@ void rest_service_logs_clear(struct api_call *c)
 
 static void got_run(void *ctx, const struct err *e, int status, json_t *answer)
 {
-    (void)status;
     struct api_call *c = ctx;
-    if (!usable(c, e, answer))
+    if (!usable(c, e, status, answer))
         return;
     struct reader rd = {.o = answer};
     struct json_out j;

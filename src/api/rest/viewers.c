@@ -210,8 +210,30 @@ static void ws_end(struct viewer *v, struct buf *text)
     buf_done(&b);
 }
 
-/* Accepted: what the path asks for begins. parts: container, then service or topic. */
-static void ws_begin(struct viewer *v, bool logs, const struct slice parts[2])
+/* The paths: those of Talos first, then cyclo_manager's (talos contract 2). */
+static const struct ws_path {
+    const char *pattern;
+    bool logs;
+    const char *before, *after; /* of the text about absent topics */
+} ws_paths[] = {
+    {"/ws/containers/{container}/services/{service}/logs", true, NULL, NULL},
+    {"/ws/containers/{container}/ros2/topics/{topic:path}", false, REST_NO_ROS2_BEFORE,
+     REST_NO_ROS2_AFTER},
+    {"/ws/{container}/services/{service}/logs", true, NULL, NULL},
+    {"/ws/{container}/ros2/topics/{topic:path}", false, REST_NO_NODE_BEFORE, REST_NO_NODE_AFTER},
+};
+
+/* NULL: none. parts: container, then service or topic. */
+static const struct ws_path *ws_path_find(struct slice path, struct slice parts[2])
+{
+    for (size_t i = 0; i < ARRAY_LEN(ws_paths); i++)
+        if (api_path_match(ws_paths[i].pattern, path, parts, 2))
+            return &ws_paths[i];
+    return NULL;
+}
+
+/* Accepted: what the path asks for begins. */
+static void ws_begin(struct viewer *v, const struct ws_path *path, const struct slice parts[2])
 {
     struct buf text = BUF_INIT(16 * 1024);
     struct agent *a = agent_set_find(v->r->o.agents, parts[0]);
@@ -222,10 +244,10 @@ static void ws_begin(struct viewer *v, bool logs, const struct slice parts[2])
         ws_end(v, &text);
         return;
     }
-    if (!logs) {
-        buf_adds(&text, REST_NO_ROS2_BEFORE);
+    if (!path->logs) {
+        buf_adds(&text, path->before);
         buf_add(&text, parts[0].p, parts[0].len);
-        buf_adds(&text, REST_NO_ROS2_AFTER);
+        buf_adds(&text, path->after);
         ws_end(v, &text);
         return;
     }
@@ -253,10 +275,8 @@ bool rest_upgrade(void *app, struct exchange *x, struct slice path)
 {
     struct rest *r = app;
     struct slice parts[2] = {{0}};
-    bool logs =
-        api_path_match("/ws/containers/{container}/services/{service}/logs", path, parts, 2);
-    if (!logs &&
-        !api_path_match("/ws/containers/{container}/ros2/topics/{topic:path}", path, parts, 2)) {
+    const struct ws_path *what = ws_path_find(path, parts);
+    if (what == NULL) {
         refuse(r, x, 403, SLICE_LIT("{\"error\":\"No WebSocket is served here\",\"detail\":null}"));
         return true;
     }
@@ -275,7 +295,7 @@ bool rest_upgrade(void *app, struct exchange *x, struct slice path)
     bool ok = ws_accept(x, &o, &ws_viewer, v, &v->ws) == 0;
     api_count_upgrade(r->api, ok ? 101 : 400);
     if (ok)
-        ws_begin(v, logs, parts);
+        ws_begin(v, what, parts);
     else
         viewer_free(v); /* it has been answered */
     return true;

@@ -20,7 +20,9 @@
 #define API_MAX_PATH_PARAMS 3
 #define API_MAX_QUERY_PARAMS 6
 
-enum api_type { API_STR, API_INT, API_BOOL, API_ENUM };
+/* API_STR_MAP (body only): an object of texts; i is its number of members, and the handler reads them
+ * from api_call.body. */
+enum api_type { API_STR, API_INT, API_BOOL, API_ENUM, API_STR_MAP };
 
 /* One query parameter or body member. */
 struct api_param {
@@ -52,6 +54,10 @@ struct api_route {
     size_t n_body;
     bool body_any_object; /* agent PUT run: any JSON object, given as call->body, members unchecked
                            */
+    /* Gives way to any row of this path above it that has not this mark, whatever that one's method:
+     * so rows of a newer generation change nothing for clients of an older one. */
+    bool yields;
+    int variant;          /* for handlers that serve several rows */
     bool also_head;       /* HEAD allowed too; 405 then lists "GET, HEAD" */
     bool open;            /* needs no identity and no right (health probes) */
     /* The answer is a list below the names of the path ("robot" gives services "robot/..."): whoever
@@ -187,8 +193,9 @@ bool api_may_see(const struct api_call *c, struct slice parent, struct slice nam
 /* True if api_may_see would say yes to everything. */
 bool api_may_see_all(const struct api_call *c);
 
-/* Matches one pattern ("/ws/{container}/logs", "/topics/{topic:path}") against a decoded path;
- * fills at most `max` parameters, borrowed from path. */
+/* Matches one pattern ("/ws/{container}/logs", "/topics/{topic:path}", "/topics/{topic:path}/info")
+ * against a decoded path; fills at most `max` parameters, borrowed from path. After a :path at most
+ * one literal may follow. */
 bool api_path_match(const char *pattern, struct slice path, struct slice *params, size_t max);
 
 /* Counts a request for a WebSocket, which has no row: 101, or the refusal's status. */

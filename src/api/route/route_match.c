@@ -15,11 +15,13 @@ static int pattern_compile(const char *pattern, struct seg segs[API_MAX_SEGMENTS
     while (slice_split(&rest, '/', &part)) {
         if (n == API_MAX_SEGMENTS)
             return err_set(e, ERR_INVALID, "path \"%s\" has too many segments", pattern);
-        if (n > 0 && segs[n - 1].kind == SEG_REST)
+        bool after_rest = n > 0 && segs[n - 1].kind == SEG_REST;
+        bool literal = part.len < 2 || part.p[0] != '{';
+        if ((after_rest && !literal) || (n > 1 && segs[n - 2].kind == SEG_REST))
             return err_set(e, ERR_INVALID, "path \"%s\" goes on after :path", pattern);
         struct seg *s = &segs[n++];
         *s = (struct seg){part.p, part.len, SEG_LITERAL};
-        if (part.len < 2 || part.p[0] != '{')
+        if (literal)
             continue;
         if (part.p[part.len - 1] != '}' || ++params > API_MAX_PATH_PARAMS)
             return err_set(e, ERR_INVALID, "path \"%s\" has a bad parameter", pattern);
@@ -47,13 +49,25 @@ void path_split(struct path_segs *s, struct slice path)
     }
 }
 
+/* Cuts "/literal" off the end of *rest. */
+static bool cut_literal(struct slice *rest, const struct seg *literal)
+{
+    if (rest->len <= literal->len || rest->p[rest->len - literal->len - 1] != '/' ||
+        memcmp(rest->p + rest->len - literal->len, literal->p, literal->len) != 0)
+        return false;
+    rest->len -= literal->len + 1;
+    return true;
+}
+
 static bool segs_match(const struct seg *segs, size_t n, const struct path_segs *s,
                        struct slice *params, size_t max)
 {
-    bool tail = segs[n - 1].kind == SEG_REST;
+    const struct seg *end = n > 1 && segs[n - 2].kind == SEG_REST ? &segs[n - 1] : NULL;
+    bool tail = end != NULL || segs[n - 1].kind == SEG_REST;
     if (tail ? s->count < n : s->count != n)
         return false;
     size_t np = 0;
+    n -= end != NULL;
     for (size_t i = 0; i < n; i++) {
         struct slice at = s->at[i];
         if (segs[i].kind == SEG_LITERAL) {
@@ -61,10 +75,13 @@ static bool segs_match(const struct seg *segs, size_t n, const struct path_segs 
                 return false;
             continue;
         }
-        if (segs[i].kind == SEG_REST)
+        if (segs[i].kind == SEG_REST) {
             at.len = (size_t)(s->path.p + s->path.len - at.p);
-        else if (at.len == 0)
+            if (end != NULL && !cut_literal(&at, end))
+                return false;
+        } else if (at.len == 0) {
             return false;
+        }
         if (np < max)
             params[np++] = at;
     }
@@ -107,6 +124,8 @@ void route_find(const struct api *a, enum http_method method, const struct path_
     const struct bucket *b = bucket_of(a, s->at[0]);
     for (size_t i = 0; i < b->n; i++) {
         const struct compiled_route *r = &a->routes[a->order[b->from + i]];
+        if (r->row->yields && m->partial != NULL && !m->partial->row->yields)
+            continue;
         if (!segs_match(r->segs, r->n_segs, s, m->params, API_MAX_PATH_PARAMS))
             continue;
         if (method_fits(r->row, method)) {

@@ -17,6 +17,7 @@ struct faults {
 /* Where the bad value is, and what it was. */
 struct place {
     const char *part, *name; /* "query"/"body"; name NULL: the body itself */
+    const char *member;      /* of a map, or NULL */
     const json_t *json;      /* input; NULL: text */
     struct slice text;       /* p NULL: null */
 };
@@ -52,6 +53,8 @@ static void add_fault(struct faults *f, const struct place *at, const char *type
     json_cstr(&f->j, at->part);
     if (at->name != NULL)
         json_cstr(&f->j, at->name);
+    if (at->member != NULL)
+        json_cstr(&f->j, at->member);
     json_end_arr(&f->j);
     json_kstr(&f->j, "msg", msg);
     add_input(f, at);
@@ -186,6 +189,10 @@ static bool value_from_text(const struct api_param *p, struct slice s, struct ap
         if (!ok)
             add_enum_fault(f, at, p->names);
         break;
+    case API_STR_MAP:
+        ok = false;
+        add_fault(f, at, "dict_type", "Input should be a valid dictionary", NULL);
+        break;
     }
     if (ok) {
         v->set = true;
@@ -316,8 +323,27 @@ static void add_type_fault(struct faults *f, const struct place *at, const struc
         add_fault(f, at, "bool_type", "Input should be a valid boolean", NULL);
     else if (p->type == API_STR)
         add_fault(f, at, "string_type", "Input should be a valid string", NULL);
+    else if (p->type == API_STR_MAP)
+        add_fault(f, at, "dict_type", "Input should be a valid dictionary", NULL);
     else
         add_enum_fault(f, at, p->names);
+}
+
+static void validate_map(struct place at, struct api_value *v, struct faults *f)
+{
+    const json_t *map = at.json;
+    json_t *item;
+    size_t before = f->n;
+    json_object_foreach((json_t *)(uintptr_t)map, at.member, item)
+    {
+        at.json = item;
+        if (!json_is_string(item))
+            add_fault(f, &at, "string_type", "Input should be a valid string", NULL);
+    }
+    if (f->n > before)
+        return;
+    v->set = true;
+    v->i = (int64_t)json_object_size(map);
 }
 
 static int validate_member(struct call *k, const struct api_param *p, struct api_value *v,
@@ -339,8 +365,12 @@ static int validate_member(struct call *k, const struct api_param *p, struct api
         value_from_text(p, s, v, f, &at);
         return 0;
     }
+    if (p->type == API_STR_MAP && json_is_object(j)) {
+        validate_map(at, v, f);
+        return 0;
+    }
     bool number = json_is_number(j) || json_is_boolean(j);
-    if (!number || p->type == API_ENUM) {
+    if (!number || p->type == API_ENUM || p->type == API_STR_MAP) {
         add_type_fault(f, &at, p);
         return 0;
     }

@@ -156,6 +156,8 @@ static const struct runtime_ops docker_ops = {
     .logs = docker_logs,
     .reachable = docker_reachable,
     .stats = docker_stats,
+    .exec = docker_exec,
+    .put_file = docker_put_file,
 };
 
 void docker_runtime(struct docker *d, struct runtime *out)

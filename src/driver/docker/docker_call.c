@@ -45,7 +45,7 @@ static int answer_read(struct docker_call *c, const struct err *e, int status,
 {
     if (e->code != 0)
         return docker_text_transport(out, e, c->limit_ms);
-    if (status >= 400 || (c->json && status != 200))
+    if (status >= 400 || (c->json && status != 200 && status != 201))
         return docker_text_status(out, status, r->reason, c->version, c->path, body);
     if (!c->json)
         return 0;
@@ -115,6 +115,8 @@ int docker_call_send(struct docker *d, const struct docker_ask *a, docker_call_f
     struct client_request r = {
         .method = a->method,
         .target = slice_of(target),
+        .body = a->body,
+        .content_type = a->type,
         .first_byte_ms = a->limit_ms,
         .idle_ms = d->o.answer_ms,
         .max_body = d->o.max_answer,

@@ -82,6 +82,8 @@ struct docker_ask {
     bool skim;         /* it is the list of containers: only what is wanted of it is read */
     uint64_t limit_ms; /* until the answer's head */
     const char *path;  /* without the version; copied */
+    struct slice body; /* copied; p NULL: none */
+    const char *type;  /* of the body; NULL: JSON */
 };
 /* e->code 0: root is the answer (NULL unless json was asked for), borrowed. status 0 without an
  * answer. */
@@ -92,12 +94,17 @@ void docker_call_cancel(struct docker_call *c); /* no callback comes; NULL is fi
 /* The target of a request: "/v1.41" and the path. ERR_LIMIT. */
 int docker_target(const struct docker *d, const char *path, char *out, size_t size);
 
-/* docker_list.c, docker_one.c (inspect, act), docker_logs.c: struct runtime_ops */
+/* docker_list.c, docker_one.c (inspect, act), docker_logs.c, docker_exec.c, docker_put.c:
+ * struct runtime_ops */
 int docker_list(void *self, bool all, runtime_list_fn fn, void *ctx);
 int docker_inspect(void *self, struct slice name, runtime_inspect_fn fn, void *ctx);
 int docker_act(void *self, struct slice name, enum runtime_action a, int64_t timeout_s,
                runtime_done_fn fn, void *ctx);
 int docker_logs(void *self, struct slice name, int64_t tail, runtime_logs_fn fn, void *ctx);
+int docker_exec(void *self, struct slice name, const char *const *argv, size_t max_output,
+                runtime_exec_fn fn, void *ctx);
+int docker_put_file(void *self, struct slice name, const struct runtime_file *f, runtime_done_fn fn,
+                    void *ctx);
 
 /* docker.c: remembers when a container was made. Nothing happens when out of memory. */
 void docker_created_note(struct docker *d, const char *id, const char *created);

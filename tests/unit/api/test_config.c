@@ -61,7 +61,7 @@ static void everything(void **state)
                           "    socket_path: /x\n"
                           "    services: [{id: one, label: One}, {id: one, label: Two}]\n"
                           "    ros2: {domain_id: 30, topics: {/x: a/b}}\n"
-                          "    repo_version: {package_xml_path: /p}\n"
+                          "    repo_version: {package_xml_path: /p, github_releases_api: x}\n"
                           "http:\n"
                           "  hosts: [robot.local]\n"
                           "  listeners:\n"
@@ -78,14 +78,16 @@ static void everything(void **state)
                           &c, &r),
                      0);
     assert_int_equal(r.errors, 0);
-    assert_int_equal(r.count, 2); /* ros2, repo_version */
+    assert_int_equal(r.count, 2); /* ros2, github_releases_api */
     assert_non_null(strstr(r.faults[0].msg, "ros2"));
     assert_int_equal(r.faults[0].line, 8);
     const struct config_container *k = c.containers.items;
     assert_string_equal(k[0].name, "b");
     assert_string_equal(k[0].socket_path, "");
     assert_string_equal(k[1].name, "a");
-    assert_true(k[1].ros2 && k[1].repo_version && !k[0].ros2);
+    assert_true(k[1].ros2 && !k[0].ros2);
+    assert_string_equal(k[1].repo_version.package_xml_path, "/p");
+    assert_null(k[0].repo_version.package_xml_path);
     assert_string_equal(((struct config_label *)k[1].services.items)[1].label, "Two");
     const struct config_listener *l = c.http.listeners.items;
     assert_int_equal(c.http.listeners.count, 3);
@@ -116,6 +118,8 @@ static void faults(void **state)
         {"containers:\n  a:\n    sockets: x\n", 3, "sockets"},
         {"containers:\n  a: {socket_path: 7}\n", 2, "7"},
         {"containers:\n  a: {services: []}\n", 2, "socket_path"},
+        {"containers:\n  a:\n    socket_path: x\n    repo_version: {package_xml_path: rel}\n", 4,
+         "rel"},
         {"containers:\n  a: {socket_path: x, services: [{id: x}]}\n", 2, "label"},
         {"http:\n  limits:\n    max_body: -3\n", 3, "-3"},
         {"http:\n  limits:\n    idle: soon\n", 3, "soon"},
