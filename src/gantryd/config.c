@@ -204,8 +204,9 @@ static int check_xml_path(const void *member, struct err *e)
 static const struct schema_field repo_version_fields[] = {
     FIELD("package_xml_path", SCHEMA_STR, config_repo_version, package_xml_path,
           .check = check_xml_path,
-          .doc = "package.xml in the container whose <version> GET /docker/ai_worker/version tells; "
-                 "default /root/ros2_ws/src/ai_worker/ffw/package.xml"),
+          .doc = "package.xml in the container, whose version GET /docker/ai_worker/version tells; "
+                 "default /root/ros2_ws/src/ai_worker/ffw/package.xml",
+          .example = "/root/ros2_ws/src/ai_worker/ffw/package.xml"),
     FIELD("github_releases_api", SCHEMA_ANY, config_repo_version, github_releases_api,
           .flags = SCHEMA_NOT_SERVED | SCHEMA_NULLABLE,
           .doc = "Accepted; no update server is asked"),

@@ -31,7 +31,7 @@ static void put_file(const char *rest, const char *text)
 static int setup(void **state)
 {
     uint8_t b[43];
-    static const char *const dirs[] = {"scan", "log", "log/svc", "src", "src/svc", "scan/rc"};
+    static const char *const dirs[] = {"scan", "log", "log/svc", "src", "src/svc", "scan/rc", "run"};
     if (rig_setup(state) != 0)
         return 1;
     for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
@@ -66,6 +66,7 @@ static void serve(void)
     a.scandir = rig_path("scan");
     a.log_dir = rig_path("log");
     a.source_dir = rig_path("src");
+    a.run_dir = rig_path("run");
     s.limits.max_queue = 16u << 20;
     assert_int_equal(loop_new(&rig.loop, &clock_system, NULL), 0);
     assert_int_equal(agent_new(&rig.agent, rig.loop, &a, NULL), 0);
@@ -161,6 +162,8 @@ static const struct call {
     {"POST /services/svc" BODY("{\"action\":\"up\"}", 15), NULL, "\"result\":\"ok\""},
     {"POST /services/rc" BODY("{\"action\":\"up\"}", 15), NULL, "\"result\":\"ok\""},
     {"POST /services/svc" BODY("{\"action\":\"xx\"}", 15), NULL, "422 "},
+    {"POST /services/svc" BODY("{\"action\":\"up\",\"launch_args\":{\"a\":\"b c\"}}", 41), NULL,
+     "\"result\":\"ok\""},
     {"GET /services/svc/logs?tail=5" HEAD "\r\n", NULL, "one\\ntwo\\n"},
     {"GET /services/svc/logs?cursor=4&strip_ansi=1" HEAD "\r\n", NULL, "\"logs\":\"two\\n"},
     {"GET /services/svc/logs?cursor=x" HEAD "\r\n", NULL, "422 "},

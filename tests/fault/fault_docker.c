@@ -39,6 +39,14 @@ static void answer(struct fake_http *f, struct exchange *x, const char *line)
         fake_http_reply(x, 404, JSON, "{\"message\":\"no such image\"}");
     else if (strstr(line, "/logs?") != NULL)
         fake_http_reply_n(x, 200, "application/octet-stream", frames, sizeof(frames) - 1);
+    else if (strstr(line, "/exec/e1/start") != NULL)
+        fake_http_reply_n(x, 200, "application/octet-stream", frames, sizeof(frames) - 1);
+    else if (strstr(line, "/exec/e1/json") != NULL)
+        fake_http_reply(x, 200, JSON, "{\"Running\":false,\"ExitCode\":3}");
+    else if (strstr(line, "/exec") != NULL)
+        fake_http_reply(x, 201, JSON, "{\"Id\":\"e1\"}");
+    else if (strncmp(line, "PUT ", 4) == 0)
+        fake_http_reply(x, 200, NULL, "");
     else if (strncmp(line, "POST ", 5) == 0)
         fake_http_reply(x, 204, NULL, "");
     else
@@ -49,7 +57,7 @@ static void answer(struct fake_http *f, struct exchange *x, const char *line)
             "\"Config\":{\"Tty\":false},\"State\":{\"Status\":\"running\",\"ExitCode\":0}}");
 }
 
-enum { LIST, INSPECT, ACT, LOGS, REFUSED, CALLS };
+enum { LIST, INSPECT, ACT, LOGS, EXEC, PUT, REFUSED, CALLS };
 
 struct world {
     struct loop *l;
@@ -97,6 +105,15 @@ static void on_logs(void *ctx, const struct err *e, struct slice text)
     ended(ctx, e);
 }
 
+static void on_exec(void *ctx, const struct err *e, int64_t exit_code, struct slice text)
+{
+    if (e->code == 0) {
+        assert_int_equal(exit_code, 3);
+        assert_true(slice_eqs(text, "out \xff\n"));
+    }
+    ended(ctx, e);
+}
+
 static bool all_ended(void *ctx)
 {
     struct world *w = ctx;
@@ -119,6 +136,12 @@ static void begin(struct world *w, struct slot *s)
                        ops->act(w->rt.self, SLICE_LIT("c0"), RUNTIME_STOP, 1, ended, &s[ACT])) == 0;
     w->due[LOGS] =
         (w->code[LOGS] = ops->logs(w->rt.self, SLICE_LIT("c0"), 10, on_logs, &s[LOGS])) == 0;
+    static const char *const argv[] = {"cat", "/x", NULL};
+    static const struct runtime_file file = {"/root", "f", 0644, {"x", 1}};
+    w->code[EXEC] = ops->exec(w->rt.self, SLICE_LIT("c0"), argv, 100, on_exec, &s[EXEC]);
+    w->due[EXEC] = w->code[EXEC] == 0;
+    w->code[PUT] = ops->put_file(w->rt.self, SLICE_LIT("c0"), &file, ended, &s[PUT]);
+    w->due[PUT] = w->code[PUT] == 0;
     w->due[REFUSED] = (w->code[REFUSED] =
                            ops->inspect(w->rt.self, SLICE_LIT(".."), on_inspect, &s[REFUSED])) == 0;
 }
@@ -145,7 +168,8 @@ static bool one_round(struct world *w, uint64_t n, bool sticky)
     for (int tries = 0; tries < 20; tries++) {
         begin(w, s);
         assert_true(test_run(w->l, all_ended, w, 10000));
-        if (w->code[LIST] == 0 && w->code[INSPECT] == 0 && w->code[ACT] == 0 && w->code[LOGS] == 0)
+        if (w->code[LIST] == 0 && w->code[INSPECT] == 0 && w->code[ACT] == 0 &&
+            w->code[LOGS] == 0 && w->code[EXEC] == 0 && w->code[PUT] == 0)
             break;
         assert_true(tries < 19);
         test_pass(w->l, 20);

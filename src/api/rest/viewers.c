@@ -281,7 +281,8 @@ bool rest_upgrade(void *app, struct exchange *x, struct slice path)
         return true;
     }
     const struct identity *who;
-    if (!api_upgrade_allowed(r->api, x, RIGHT_READ, logs ? "service" : "topic", parts, 2, &who))
+    const char *kind = what->logs ? "service" : "topic";
+    if (!api_upgrade_allowed(r->api, x, RIGHT_READ, kind, parts, 2, &who))
         return true;
     struct viewer *v = viewer_new(r, who);
     identity_unref(who);

@@ -57,6 +57,9 @@ static const struct {
     {"PUT", "/services/a/run", "{\"path\":\"/r\",\"content\":\"new\"}", 200},
     {"GET", "/services/none/status", "{\"error\":\"Service 'none' not found\",\"detail\":null}",
      404},
+    {"GET", "/services/teapot/status", "{\"detail\":\"short\"}", 418},
+    {"GET", "/services/moved/status", "", 307},
+    {"GET", "/services/text/status", "x", 200},
 };
 
 static void agent_handle(void *ctx, struct exchange *x)
@@ -78,7 +81,7 @@ static void agent_handle(void *ctx, struct exchange *x)
 /* --- the runtime --- */
 
 struct job {
-    enum { JOB_LIST, JOB_INSPECT, JOB_ACT, JOB_LOGS } kind;
+    enum { JOB_LIST, JOB_INSPECT, JOB_ACT, JOB_LOGS, JOB_EXEC } kind;
     struct err e;
     void (*fn)(void);
     void *ctx;
@@ -86,6 +89,9 @@ struct job {
 static bool runtime_up;
 static int64_t seen_timeout, seen_tail;
 static bool seen_all;
+static int64_t exec_exit;
+static const char *exec_text = "";
+static char seen_exec[128], seen_file[256];
 
 static const struct runtime_container one = {.id = "1234",
                                              .name = "web",
@@ -113,6 +119,9 @@ static void job_run(void *ctx)
         break;
     case JOB_LOGS:
         ((runtime_logs_fn)j->fn)(j->ctx, &j->e, SLICE_LIT("line\n"));
+        break;
+    case JOB_EXEC:
+        ((runtime_exec_fn)j->fn)(j->ctx, &j->e, exec_exit, ok ? slice_of(exec_text) : SLICE_LIT(""));
         break;
     }
     mem_free(j);
@@ -161,13 +170,36 @@ static int rt_logs(void *self, struct slice name, int64_t tail, runtime_logs_fn 
     seen_tail = tail;
     return job(JOB_LOGS, name, (void (*)(void))fn, ctx);
 }
+static int rt_exec(void *self, struct slice name, const char *const *argv, size_t max_output,
+                   runtime_exec_fn fn, void *ctx)
+{
+    (void)self;
+    assert_int_equal(max_output, 1 << 20);
+    assert_null(argv[2]);
+    snprintf(seen_exec, sizeof(seen_exec), "%s %s", argv[0], argv[1]);
+    return slice_eqs(name, "busy") ? ERR_BUSY : job(JOB_EXEC, name, (void (*)(void))fn, ctx);
+}
+static int rt_put_file(void *self, struct slice name, const struct runtime_file *f,
+                       runtime_done_fn fn, void *ctx)
+{
+    (void)self;
+    snprintf(seen_file, sizeof(seen_file), "%s/%s %o %.*s", f->dir, f->name, f->mode,
+             (int)f->content.len, f->content.p);
+    return slice_eqs(name, "busy") ? ERR_BUSY : job(JOB_ACT, name, (void (*)(void))fn, ctx);
+}
 static bool rt_reachable(void *self)
 {
     (void)self;
     return runtime_up;
 }
-static const struct runtime_ops rt_ops = {"fake", rt_list, rt_inspect,
-                                          rt_act, rt_logs, rt_reachable};
+static const struct runtime_ops rt_ops = {.name = "fake",
+                                          .list = rt_list,
+                                          .inspect = rt_inspect,
+                                          .act = rt_act,
+                                          .logs = rt_logs,
+                                          .reachable = rt_reachable,
+                                          .exec = rt_exec,
+                                          .put_file = rt_put_file};
 
 /* --- the rig --- */
 
@@ -198,9 +230,11 @@ static int setup(void **state)
     assert_int_equal(server_listen(rig.agent, &lo, &li, &e), 0);
     assert_int_equal(agent_set_new(&rig.agents, rig.loop, &(struct agent_set_options){0}, &e), 0);
     struct agent_label labels[] = {{"a", "First"}, {"a", "Last"}};
-    struct agent_options ao = {"robot", rig.agent_path, labels, 2};
+    struct agent_options ao = {"robot", rig.agent_path, labels, 2, NULL};
     assert_int_equal(agent_set_add(rig.agents, &ao, &e), 0);
-    ao = (struct agent_options){"away", "/nonexistent/a.sock", NULL, 0};
+    ao = (struct agent_options){"away", "/nonexistent/a.sock", NULL, 0, NULL};
+    assert_int_equal(agent_set_add(rig.agents, &ao, &e), 0);
+    ao = (struct agent_options){"ai-worker", "/nonexistent/b.sock", NULL, 0, "/x/package.xml"};
     assert_int_equal(agent_set_add(rig.agents, &ao, &e), 0);
     assert_int_equal(log_hub_new(&rig.hub, rig.loop, &e), 0);
     rig.runtime = (struct runtime){&rt_ops, NULL};
@@ -371,6 +405,58 @@ static const struct {
      "{\"container\":\"web\",\"logs\":\"line\\n\",\"tail\":-1}"},
     {HTTP_METHOD_GET, "/ws/containers/robot/services/a/logs", NULL, 404,
      "{\"detail\":\"Not Found\"}"},
+
+    /* cyclo_manager's */
+    {HTTP_METHOD_GET, "/robot/services", NULL, 200,
+     "{\"container\":\"robot\",\"services\":[{\"id\":\"a\",\"label\":\"a\"},{\"id\":\"b\",\"label\":\"b\"}]}"},
+    {HTTP_METHOD_GET, "/robot/services/a/status", NULL, 200,
+     "{\"container\":\"robot\",\"service\":\"a\",\"service_label\":\"a\",\"name\":\"a\",\"raw\":\"r\","
+     "\"is_up\":true,\"pid\":7,\"uptime_seconds\":null}"},
+    {HTTP_METHOD_GET, "/robot/services/none/status", NULL, 404,
+     "{\"error\":\"Agent error for container 'robot': Service 'none' not found\",\"detail\":null}"},
+    {HTTP_METHOD_GET, "/robot/services/teapot/status", NULL, 418,
+     "{\"error\":\"Agent error for container 'robot': short\",\"detail\":null}"},
+    {HTTP_METHOD_GET, "/robot/services/text/status", NULL, 500,
+     "{\"error\":\"Internal error while processing service request: Expecting value: line 1 column 1 "
+     "(char 0)\",\"detail\":null}"},
+    {HTTP_METHOD_GET, "/robot/services/list/status", NULL, 500,
+     "{\"error\":\"Internal error while processing service request: unexpected answer: not an "
+     "object\",\"detail\":null}"},
+    {HTTP_METHOD_GET, "/away/services", NULL, 503,
+     "{\"error\":\"Failed to communicate with agent: [Errno 2] No such file or directory\","
+     "\"detail\":null}"},
+    {HTTP_METHOD_POST, "/x/services/a", "{\"action\":\"bogus\"}", 404,
+     "{\"error\":\"Container 'x' not found\",\"detail\":null}"},
+    {HTTP_METHOD_POST, "/robot/services/a",
+     "{\"action\":\"up\",\"launch_args\":{\"a\":\"b\"},\"robot_type\":\"sg2\"}", 200,
+     "{\"container\":\"robot\",\"service\":\"a\",\"action\":\"up\",\"result\":\"ok\"}"},
+    {HTTP_METHOD_POST, "/robot/ros2/topics/%2Fa/subscribe", NULL, 503,
+     "{\"error\":\"ROS2 node for container 'robot' is not available.\",\"detail\":null}"},
+    {HTTP_METHOD_GET, "/docker/web/logs?tail=-1", NULL, 200,
+     "{\"container\":\"web\",\"logs\":\"line\\n\",\"tail\":-1}"},
+    {HTTP_METHOD_POST, "/docker/web", "{\"action\":\"stop\"}", 200,
+     "{\"name\":\"web\",\"action\":\"stop\",\"result\":\"ok\"}"},
+    {HTTP_METHOD_POST, "/docker/containers", "{\"action\":\"stop\"}", 405,
+     "{\"detail\":\"Method Not Allowed\"}"},
+    {HTTP_METHOD_GET, "/web/bashrc", NULL, 200,
+     "{\"container\":\"web\",\"path\":\"/root/.bashrc\",\"content\":\"\"}"},
+    {HTTP_METHOD_GET, "/none/bashrc", NULL, 404,
+     "{\"error\":\"Docker container 'none' not found\",\"detail\":null}"},
+    {HTTP_METHOD_GET, "/bad/bashrc", NULL, 500, "{\"error\":\"409 Client Error\",\"detail\":null}"},
+    {HTTP_METHOD_GET, "/busy/bashrc", NULL, 503, "{\"error\":\"too busy\",\"detail\":null}"},
+    {HTTP_METHOD_PUT, "/web/bashrc", "{\"content\":\"a\\n\"}", 200,
+     "{\"container\":\"web\",\"path\":\"/root/.bashrc\",\"content\":\"a\\n\"}"},
+    {HTTP_METHOD_PUT, "/web/bashrc", "{\"content\":\" \\n\"}", 400,
+     "{\"error\":\"Content must not be empty\",\"detail\":null}"},
+    {HTTP_METHOD_PUT, "/busy/bashrc", "{\"content\":\"a\"}", 503,
+     "{\"error\":\"too busy\",\"detail\":null}"},
+    {HTTP_METHOD_GET, "/version", NULL, 200,
+     "{\"current\":\"" GANTRY_VERSION "\",\"latest\":\"unknown\",\"update_available\":false}"},
+    {HTTP_METHOD_GET, "/docker/ai-worker/version", NULL, 200,
+     "{\"container\":\"ai-worker\",\"current\":\"unknown\",\"latest\":\"unknown\",\"update_available\":"
+     "false}"},
+    {HTTP_METHOD_GET, "/docker/web/version", NULL, 404,
+     "{\"error\":\"Version check is only supported for ai_worker, got: web\",\"detail\":null}"},
 };
 
 static void calls(void **state)
@@ -384,6 +470,48 @@ static void calls(void **state)
     }
     assert_int_equal(seen_tail, -1);
     assert_true(seen_all);
+}
+
+/* What the runtime was asked to do, and what is made of what a program wrote. */
+static void files_and_versions(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *xml, *version;
+    } rows_[] = {
+        {"<package><version>1.2.3</version></package>", "1.2.3"},
+        {"<p>\n <version a=\"b>c\">", NULL},
+        {"<version compatibility=\"1\">\n 2.0 \n</version ><version>3</version>", "2.0"},
+        {"<version></version>", NULL},
+        {"<version>", NULL},
+        {"<version", NULL},
+        {"", NULL},
+    };
+    char want[160];
+    for (size_t i = 0; i < ARRAY_LEN(rows_); i++) {
+        exec_text = rows_[i].xml;
+        assert_true(ask_pool(rig.pool, HTTP_METHOD_GET, "/docker/ai_worker/version", NULL));
+        snprintf(want, sizeof(want), "\"current\":\"%s\"", rows_[i].version ? rows_[i].version : "unknown");
+        if (strstr(rig.text, want) == NULL)
+            fail_msg("%s: %s", rows_[i].xml, rig.text);
+        assert_string_equal(seen_exec, "cat /x/package.xml");
+    }
+    exec_text = rows_[0].xml;
+    exec_exit = 1;
+    assert_true(ask_pool(rig.pool, HTTP_METHOD_GET, "/docker/ai_worker/version", NULL));
+    assert_non_null(strstr(rig.text, "unknown"));
+    assert_true(ask_pool(rig.pool, HTTP_METHOD_GET, "/web/bashrc", NULL));
+    assert_non_null(strstr(rig.text, "\"content\":\"\""));
+    exec_exit = 0;
+    exec_text = "a \xff\n";
+    assert_true(ask_pool(rig.pool, HTTP_METHOD_GET, "/web/bashrc", NULL));
+    assert_non_null(strstr(rig.text, "\"content\":\"a \xef\xbf\xbd\\n\""));
+    assert_string_equal(seen_exec, "cat /root/.bashrc");
+    exec_text = "";
+    assert_true(ask_pool(rig.pool, HTTP_METHOD_PUT, "/web/bashrc", "{\"content\":\"x y\"}"));
+    assert_string_equal(seen_file, "/root/.bashrc 644 x y");
+    assert_true(ask_pool(rig.pool, HTTP_METHOD_GET, "/robot/services/moved/status", NULL));
+    assert_int_equal(rig.status, 502);
 }
 
 static void timeouts(void **state)
@@ -508,7 +636,7 @@ int main(void)
     json_in_init();
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(calls),      TEST(timeouts), TEST(agent_texts), TEST(engine_comes_and_goes),
+        TEST(calls),      TEST(files_and_versions), TEST(timeouts), TEST(agent_texts), TEST(engine_comes_and_goes),
         TEST(host_names), TEST(openapi),  TEST(no_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,6 +61,10 @@ static void h_wild(struct api_call *c)
 {
     note(c, "wild");
 }
+static void h_newer(struct api_call *c)
+{
+    note(c, "newer");
+}
 
 #define MORE(h) .summary = "s", .handler = (h)
 static const struct api_route table[] = {
@@ -74,6 +78,14 @@ static const struct api_route table[] = {
     ROUTE(GET, "/c/{c}/t/{t:path}", RIGHT_READ, "t", MORE(h_topic)),
     ROUTE(GET, "/silent", RIGHT_READ, "s", MORE(h_silent)),
     ROUTE(PUT, "/{c}/bashrc", RIGHT_WRITE, "s", MORE(h_wild)),
+    /* A newer generation of paths, beside the older one. */
+    ROUTE(GET, "/{c}/s", RIGHT_READ, "s", .yields = true, MORE(h_newer)),
+    ROUTE(POST, "/{c}/s", RIGHT_READ, "s", .yields = true, MORE(h_newer)),
+    ROUTE(POST, "/c/{x}", RIGHT_CONTROL, "s", .yields = true, MORE(h_newer)),
+    ROUTE(GET, "/{c}/{x}/s/status", RIGHT_READ, "s", .yields = true, MORE(h_newer)),
+    ROUTE(DELETE, "/{c}/{x}/s/status", RIGHT_READ, "s", .yields = true, MORE(h_newer)),
+    ROUTE(GET, "/{c}/t/{t:path}/info", RIGHT_READ, "t", .yields = true, MORE(h_newer)),
+    ROUTE(GET, "/{c}/t/{t:path}", RIGHT_READ, "t", .yields = true, MORE(h_topic)),
 };
 
 static struct api *make(const struct api_cors *cors, bool (*host)(void *, struct exchange *))
@@ -138,6 +150,22 @@ static const struct {
     {"PUT", "/c/bashrc", 200, "wild|c"},
     {"PUT", "/zz/bashrc", 200, "wild|zz"},
     {"GET", "/zz/bashrc", 405, "allow: PUT\n"},
+    {"GET", "/zz/s", 200, "newer|zz"},
+    {"POST", "/zz/s", 200, "newer|zz"}, /* it yields to older rows, not to those of its own */
+    {"PUT", "/zz/s", 405, "allow: GET\n"},
+    {"POST", "/zz/bashrc", 405, "allow: PUT\n"},
+    {"POST", "/c/x", 200, "newer|x"},
+    {"DELETE", "/c/x/s/status", 405, "allow: GET\n"},
+    {"DELETE", "/d/x/s/status", 200, "newer|d|x"},
+    {"GET", "/zz/s/", 307, "location: http://127.0.0.1:8081/zz/s\n"},
+    {"GET", "/zz/t/a/info", 200, "newer|zz|a"},
+    {"GET", "/zz/t//a/b/info", 200, "newer|zz|/a/b"},
+    {"GET", "/zz/t/%2Fa%2Fb/info", 200, "newer|zz|/a/b"},
+    {"GET", "/zz/t//info", 200, "newer|zz|"},
+    {"GET", "/zz/t/info", 200, "topic|zz|info"},
+    {"GET", "/zz/t/xinfo", 200, "topic|zz|xinfo"},
+    {"GET", "/zz/t/a/info/", 200, "topic|zz|a/info/"},
+    {"GET", "/zz/t/a/b/c/d/e/f/g/h/i/j/k/info", 200, "newer|zz|a/b/c/d/e/f/g/h/i/j/k"},
     {"GET", "http://127.0.0.1:8081/c", 200, "list"},
     {"GET", "http://127.0.0.1:8081", 200, "root"},
     {"OPTIONS", "*", 404, "{\"detail\":\"Not Found\"}"},
@@ -174,6 +202,10 @@ static void path_match(void **state)
     assert_false(api_path_match("/ws/{c}/logs", SLICE_LIT("/ws/a/logs/"), p, 2));
     assert_true(api_path_match("/t/{c:path}", SLICE_LIT("/t//x/y"), p, 2));
     assert_true(slice_eqs(p[0], "/x/y"));
+    assert_true(api_path_match("/t/{c:path}/end", SLICE_LIT("/t/x/y/end"), p, 2));
+    assert_true(slice_eqs(p[0], "x/y"));
+    assert_false(api_path_match("/t/{c:path}/end", SLICE_LIT("/t/x/y/ends"), p, 2));
+    assert_false(api_path_match("/t/{c:path}/end", SLICE_LIT("/t/end"), p, 2));
     assert_false(api_path_match("t", SLICE_LIT("/t"), p, 2));
 }
 
@@ -187,7 +219,8 @@ static void bad_tables(void **state)
         ROUTE(GET, "/x", RIGHT_READ, "k", .handler = h_root),
         ROUTE(GET, "x", RIGHT_READ, "k", MORE(h_root)),
         ROUTE(GET, NULL, RIGHT_READ, "k", MORE(h_root)),
-        ROUTE(GET, "/{x:path}/y", RIGHT_READ, "k", MORE(h_root)),
+        ROUTE(GET, "/{x:path}/y/z", RIGHT_READ, "k", MORE(h_root)),
+        ROUTE(GET, "/{x:path}/{y}", RIGHT_READ, "k", MORE(h_root)),
         ROUTE(GET, "/{a}/{b}/{c}/{d}", RIGHT_READ, "k", MORE(h_root)),
         ROUTE(GET, "/{a", RIGHT_READ, "k", MORE(h_root)),
         ROUTE(GET, "/1/2/3/4/5/6/7/8/9/10/11", RIGHT_READ, "k", MORE(h_root)),

@@ -23,6 +23,8 @@ static const struct api_param body[] = {
     {.name = "flag", .type = API_BOOL},
 };
 
+static const struct api_param args[] = {{.name = "args", .type = API_STR_MAP, .nullable = true}};
+
 static void put(struct buf *b, const struct api_param *p, size_t n, const struct api_value *v)
 {
     for (size_t i = 0; i < n; i++) {
@@ -58,6 +60,7 @@ static const struct api_route table[] = {
     ROUTE(POST, "/b", RIGHT_READ, "k", MORE, .body = body, .n_body = 4),
     ROUTE(POST, "/both", RIGHT_READ, "k", MORE, .query = must, .n_query = 1, .body = body,
           .n_body = 1),
+    ROUTE(POST, "/map", RIGHT_READ, "k", MORE, .body = args, .n_body = 1),
     ROUTE(PUT, "/any", RIGHT_READ, "k", MORE, .body_any_object = true),
     ROUTE(POST, "/never", RIGHT_READ, "k", MORE, .body = body, .n_body = 1, .precondition = never),
 };
@@ -99,6 +102,9 @@ static void check(const struct row *r)
 #define MODEL(v)                                                                                   \
     D(E("model_attributes_type", "\"body\"",                                                       \
         "Input should be a valid dictionary or object to extract fields from", v) "}")
+#define DICT(v) E("dict_type", "\"body\",\"args\"", "Input should be a valid dictionary", v) "}"
+#define NO_TEXT(k, v)                                                                              \
+    E("string_type", "\"body\",\"args\",\"" k "\"", "Input should be a valid string", v) "}"
 #define Q(t, a, n, k) "tail=" t " all=" a " name=" n " kind=" k
 
 static const struct row rows[] = {
@@ -216,6 +222,17 @@ static const struct row rows[] = {
        "error\",\"input\":{},\"ctx\":{\"error\":\"Expecting value\"}}")},
     {"POST", "/b", NULL, "{\"action\":\"\xff\"}", 400,
      "{\"detail\":\"There was an error parsing the body\"}"},
+
+    {"POST", "/map", NULL, "{}", 200, "args=0-"},
+    {"POST", "/map", NULL, "{\"args\":null}", 200, "args=0-"},
+    {"POST", "/map", NULL, "{\"args\":{}}", 200, "args=0"},
+    {"POST", "/map", NULL, "{\"args\":{\"a\":\"1\",\"b\":\"\"}}", 200, "args=2"},
+    {"POST", "/map", NULL, "{\"args\":\"x\"}", 422, D(DICT("\"x\""))},
+    {"POST", "/map", NULL, "{\"args\":5}", 422, D(DICT("5"))},
+    {"POST", "/map", NULL, "{\"args\":true}", 422, D(DICT("true"))},
+    {"POST", "/map", NULL, "{\"args\":[]}", 422, D(DICT("[]"))},
+    {"POST", "/map", NULL, "{\"args\":{\"a\":1,\"b\":\"\",\"c\":null}}", 422,
+     D(NO_TEXT("a", "1") "," NO_TEXT("c", "null"))},
 
     {"PUT", "/any", NULL, "{\"x\":1}", 200, "object"},
     {"PUT", "/any", NULL, "[]", 422,

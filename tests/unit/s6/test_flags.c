@@ -21,6 +21,7 @@ static void test_defaults(void **state)
     assert_string_equal(f.scandir, "/run/service");
     assert_string_equal(f.log_dir, "/var/log");
     assert_string_equal(f.source_dir, "/etc/s6-overlay/s6-rc.d");
+    assert_string_equal(f.run_dir, "/run");
     assert_int_equal(f.mode, 0660);
     assert_true(f.group == (gid_t)-1);
 }

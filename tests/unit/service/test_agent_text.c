@@ -93,6 +93,27 @@ static void status_texts(void **state BASE_UNUSED)
     assert_non_null(strstr(e.msg, "/503\nno s6"));
 }
 
+static void own_texts(void **state BASE_UNUSED)
+{
+    static const struct {
+        const char *body, *want;
+    } rows[] = {
+        {"{\"error\":\"no\",\"detail\":null}", "no"},
+        {"{\"detail\":\"Not Found\"}", "Not Found"},
+        {"{\"detail\":[1]}", "{\"detail\":[1]}"},
+        {" plain\n", "plain"},
+        {"ok \xff bad", "ok "},
+        {"{\"error\":\"\"}", "{\"error\":\"\"}"},
+        {"", "long"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct err e;
+        err_set(&e, ERR_NOT_FOUND, "long");
+        assert_int_equal(agent_text_own(&e, slice_of(rows[i].body)), ERR_NOT_FOUND);
+        assert_string_equal(e.msg, rows[i].want);
+    }
+}
+
 static void json_faults(void **state BASE_UNUSED)
 {
     struct err e;
@@ -209,6 +230,7 @@ int main(void)
         cmocka_unit_test(targets),
         cmocka_unit_test(transport_texts),
         cmocka_unit_test(status_texts),
+        cmocka_unit_test(own_texts),
         cmocka_unit_test(json_faults),
         cmocka_unit_test(history_lines),
         cmocka_unit_test(history_limits),
