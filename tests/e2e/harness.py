@@ -10,6 +10,8 @@ import subprocess
 import time
 import urllib.parse
 
+import openapi
+
 SANITIZED = bool(os.environ.get("GANTRY_SANITIZED"))
 
 
@@ -108,7 +110,10 @@ def ask(conn, method, path, body=None, headers=None):
     try:
         conn.request(method, path, body=body, headers=h)
         r = conn.getresponse()
-        return Answer(r.status, r.getheaders(), r.read())
+        a = Answer(r.status, r.getheaders(), r.read())
+        if a.headers.get("server") == "gantry":
+            openapi.check(method, path, a.status, a.headers, a.body)
+        return a
     finally:
         conn.close()
 
