@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "core/rights.h"
 #include "store/audit.h"
 
 #include <arpa/inet.h>
@@ -25,6 +26,7 @@
 #define DAY_MS INT64_C(86400000)
 
 const char *const config_compat_names[] = {"none", "talos-0.1.2", NULL};
+static const char *const config_auth_names[] = {"auto", "none", "required", NULL};
 static const char *const level_names[] = {"error", "warn", "info", "debug", "trace", NULL};
 static const char *const format_names[] = {"auto", "logfmt", "json", NULL};
 
@@ -149,13 +151,18 @@ static int check_listener(const struct config_listener *li, struct err *e)
     struct listen_address a;
     if (li->address == NULL || listen_parse(li->address, &a, NULL) != 0)
         return 0; /* told at its own place */
-    if (!a.local && !li->insecure)
+    if (!a.local && li->auth == LISTENER_AUTH_NONE && !li->insecure)
         return err_set(
             e, ERR_INVALID,
-            "listener \"%s\" can be reached from other machines, and anybody there could "
-            "control this one; use a loopback or Unix address, or say \"insecure: true\" "
-            "for this listener to accept that",
+            "listener \"%s\" can be reached from other machines, and with \"auth: none\" anybody "
+            "there could control this one; say \"auth: required\", or \"insecure: true\" for this "
+            "listener to accept that",
             li->address);
+    if (li->auth == LISTENER_AUTH_REQUIRED && li->insecure)
+        return err_set(e, ERR_INVALID,
+                       "listener \"%s\": \"insecure: true\" says that nobody is asked who he is, "
+                       "\"auth: required\" that everybody is; say one of them",
+                       li->address);
     if ((li->tls.cert == NULL) != (li->tls.key == NULL))
         return err_set(e, ERR_INVALID, "listener \"%s\": tls needs both cert and key", li->address);
     if (li->tls.cert == NULL && (li->tls.client_ca != NULL || li->tls.require_client_cert))
@@ -229,6 +236,103 @@ static const struct schema_field container_fields[] = {
 static const struct schema container_schema =
     SCHEMA(config_container, container_fields, .name = "Container", .key = "name");
 
+static int check_role(const void *member, struct err *e)
+{
+    const char *const *role = member;
+    if (*role == NULL || right_is_role(slice_of(*role)))
+        return 0;
+    return err_set(e, ERR_INVALID, "role \"%.100s\" is none of viewer, operator, admin", *role);
+}
+
+static int check_rights(const void *member, struct err *e)
+{
+    const struct schema_list *l = member;
+    struct right r;
+    int rc = 0;
+    for (size_t i = 0; i < l->count && rc == 0; i++)
+        rc = right_parse(&r, slice_of(((char **)l->items)[i]), e);
+    return rc;
+}
+
+/* What may go into one identity: a role, or rights. */
+static int check_grant(const char *what, const char *role, const struct schema_list *rights,
+                       struct err *e)
+{
+    if ((role == NULL) != (rights->count == 0))
+        return 0;
+    return err_set(e, ERR_INVALID, "%s needs either a role or a list of rights", what);
+}
+
+static int check_peers(const void *member, struct err *e)
+{
+    const struct schema_list *l = member;
+    const struct config_auth_peer *items = l->items;
+    int rc = 0;
+    for (size_t i = 0; i < l->count && rc == 0; i++) {
+        int given = (items[i].uid >= 0) + (items[i].user != NULL) + (items[i].group != NULL);
+        if (given != 1)
+            return err_set(e, ERR_INVALID, "a peer has one of uid, user and group");
+        rc = check_grant("a peer", items[i].role, &items[i].rights, e);
+    }
+    return rc;
+}
+
+static int check_certificates(const void *member, struct err *e)
+{
+    const struct schema_list *l = member;
+    const struct config_auth_certificate *items = l->items;
+    int rc = 0;
+    for (size_t i = 0; i < l->count && rc == 0; i++)
+        rc = check_grant("a certificate", items[i].role, &items[i].rights, e);
+    return rc;
+}
+
+static int check_path(const void *member, struct err *e)
+{
+    const char *const *path = member;
+    if (*path == NULL || (*path)[0] == '/')
+        return 0;
+    return err_set(e, ERR_INVALID, "path \"%.200s\" does not begin with '/'", *path);
+}
+
+#define GRANT(struct_)                                                                             \
+    FIELD("role", SCHEMA_STR, struct_, role, .check = check_role,                                  \
+          .doc = "viewer, operator or admin"),                                                     \
+        FIELD("rights", SCHEMA_STR_LIST, struct_, rights, .max = RIGHTS_MAX,                       \
+              .check = check_rights, .doc = "Or rights of their own: \"read service robot/*\"")
+static const struct schema_field auth_peer_fields[] = {
+    FIELD("uid", SCHEMA_INT, config_auth_peer, uid, .min = -1, .max = UINT32_MAX - 1, .def = "-1",
+          .doc = "Number of a user"),
+    FIELD("user", SCHEMA_STR, config_auth_peer, user, .doc = "Or name of a user"),
+    FIELD("group", SCHEMA_STR, config_auth_peer, group,
+          .doc = "Or name or number of a group; supplementary ones count"),
+    GRANT(config_auth_peer),
+};
+static const struct schema auth_peer_schema =
+    SCHEMA(config_auth_peer, auth_peer_fields, .name = "AuthPeer");
+static const struct schema_field auth_certificate_fields[] = {
+    FIELD("name", SCHEMA_STR, config_auth_certificate, name, .flags = SCHEMA_REQUIRED,
+          .doc = "Common name of client certificates; '*' for any run of characters"),
+    GRANT(config_auth_certificate),
+};
+static const struct schema auth_certificate_schema =
+    SCHEMA(config_auth_certificate, auth_certificate_fields, .name = "AuthCertificate");
+static const struct schema_field auth_fields[] = {
+    FIELD("required", SCHEMA_BOOL, config_auth, required, .def = "false",
+          .doc = "Ask on loopback and Unix listeners too who it is"),
+    FIELD("tokens", SCHEMA_STR, config_auth, tokens, .check = check_path,
+          .doc = "File of the tokens; default /var/lib/gantry/tokens.json, for other users than "
+                 "root $XDG_STATE_HOME/gantry/tokens.json"),
+    FIELD("peers", SCHEMA_LIST, config_auth, peers, .sub = &auth_peer_schema, .max = 64,
+          .check = check_peers,
+          .doc = "Who may do what over Unix sockets, the first that fits; none: everybody who can "
+                 "open the socket may do everything"),
+    FIELD("certificates", SCHEMA_LIST, config_auth, certificates, .sub = &auth_certificate_schema,
+          .max = 64, .check = check_certificates,
+          .doc = "Who may do what with a client certificate, the first that fits"),
+};
+static const struct schema auth_schema = SCHEMA(config_auth, auth_fields, .name = "Auth");
+
 static const struct schema_field tls_fields[] = {
     FIELD("cert", SCHEMA_STR, config_tls, cert, .doc = "Certificate chain, PEM",
           .example = "/etc/gantry/cert.pem"),
@@ -246,7 +350,10 @@ static const struct schema_field listener_fields[] = {
           .check = check_address, .doc = "127.0.0.1:8081, [::1]:8081 or unix:/path",
           .example = "\"127.0.0.1:8081\""),
     FIELD("insecure", SCHEMA_BOOL, config_listener, insecure, .def = "false",
-          .doc = "Listen beyond this machine without authentication"),
+          .doc = "Listen beyond this machine without asking who it is"),
+    FIELD("auth", SCHEMA_ENUM, config_listener, auth, .names = config_auth_names, .def = "auto",
+          .doc = "required: everybody must show who he is; none: nobody must; auto: as auth.required "
+                 "and auth.peers say, and beyond this machine required"),
     FIELD("tls", SCHEMA_STRUCT, config_listener, tls, .sub = &tls_schema, .doc = "TLS files"),
     FIELD("mode", SCHEMA_STR, config_listener, mode, .def = "\"0660\"", .check = check_mode,
           .doc = "Mode of a Unix socket, octal in quotes"),
@@ -349,6 +456,8 @@ static const struct schema_field config_fields[] = {
     FIELD("compat", SCHEMA_ENUM, config, compat, .names = config_compat_names, .def = "none",
           .flags = SCHEMA_RELOAD,
           .doc = "talos-0.1.2: also its faulty answers about Docker containers"),
+    FIELD("auth", SCHEMA_STRUCT, config, auth, .sub = &auth_schema,
+          .doc = "Who may do what; tokens are made with gantry token create"),
     FIELD("cors", SCHEMA_STRUCT, config, cors, .sub = &cors_schema, .doc = "Web pages"),
     FIELD("http", SCHEMA_STRUCT, config, http, .sub = &http_schema, .doc = "HTTP server"),
     FIELD("docker", SCHEMA_STRUCT, config, docker, .sub = &docker_schema, .doc = "Docker Engine"),

@@ -34,7 +34,9 @@ struct config_listener {
     bool insecure;
     struct config_tls tls;
     char *mode, *group; /* of a Unix socket */
+    int auth;           /* enum config_listener_auth */
 };
+enum config_listener_auth { LISTENER_AUTH_AUTO, LISTENER_AUTH_NONE, LISTENER_AUTH_REQUIRED };
 struct config_limits {
     int64_t max_head, max_headers, max_target, max_body, max_queue, max_streams, max_pipelined;
     int64_t first_byte, head, body, idle, write; /* ms */
@@ -45,6 +47,22 @@ struct config_http {
     struct schema_list listeners; /* struct config_listener; none: the default ones */
     char *docs_root;              /* NULL: where the installation has them */
     struct config_limits limits;
+};
+struct config_auth_peer {
+    int64_t uid; /* -1: not given */
+    char *user, *group;
+    char *role;
+    struct schema_list rights; /* char * */
+};
+struct config_auth_certificate {
+    char *name; /* pattern */
+    char *role;
+    struct schema_list rights;
+};
+struct config_auth {
+    bool required;
+    char *tokens; /* NULL: the default path */
+    struct schema_list peers, certificates;
 };
 struct config_cors {
     struct schema_list allow_origins; /* char * */
@@ -68,6 +86,7 @@ enum config_compat { COMPAT_NONE, COMPAT_TALOS_0_1_2 };
 struct config {
     struct schema_list containers; /* struct config_container */
     int compat;                    /* enum config_compat */
+    struct config_auth auth;
     struct config_cors cors;
     struct config_http http;
     struct config_docker docker;

@@ -137,6 +137,11 @@ const struct peer *exchange_peer(const struct exchange *x)
     return stream_peer(x->conn->stream);
 }
 
+bool exchange_peer_in_group(const struct exchange *x, gid_t gid)
+{
+    return stream_peer_in_group(x->conn->stream, gid);
+}
+
 struct loop *exchange_loop(struct exchange *x)
 {
     return stream_loop(x->conn->stream);

@@ -48,6 +48,7 @@ const struct http_request *exchange_request(const struct exchange *x);
 struct slice exchange_header(const struct exchange *x, const char *name); /* {NULL,0} if absent */
 const struct http_header *exchange_trailers(const struct exchange *x, size_t *n);
 const struct peer *exchange_peer(const struct exchange *x);
+bool exchange_peer_in_group(const struct exchange *x, gid_t gid); /* stream_peer_in_group */
 struct loop *exchange_loop(struct exchange *x);
 #define EXCHANGE_ID_MAX 64
 /* The request's id, for logs and for the answer's x-request-id: the client's own x-request-id if it

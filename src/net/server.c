@@ -408,6 +408,11 @@ const char *listener_address(const struct listener *li)
     return li->socket.address;
 }
 
+unsigned listener_mark(const struct listener *li)
+{
+    return li->o.mark;
+}
+
 uint16_t listener_port(const struct listener *li)
 {
     return li->socket.port;

@@ -35,6 +35,7 @@ struct listener_options {
     /* Called for each request head; ctx is the listener's. */
     void (*handler)(void *ctx, struct exchange *x);
     void *ctx;
+    unsigned mark; /* the program's own, see listener_mark */
 };
 
 /* What the server counts, for /metrics and tests. */
@@ -51,6 +52,7 @@ int server_listen(struct server *s, const struct listener_options *o, struct lis
                   struct err *e);
 /* "http://127.0.0.1:8081", "https://[::1]:8443", "unix:/run/gantry/gantryd.sock". */
 const char *listener_address(const struct listener *li);
+unsigned listener_mark(const struct listener *li);
 /* Port of a TCP listener, 0 for Unix. */
 uint16_t listener_port(const struct listener *li);
 const struct server_stats *server_stats(const struct server *s);

@@ -42,6 +42,8 @@ struct peer {
     uid_t uid;         /* PEER_UNIX: credentials of the connecting process */
     gid_t gid;
     pid_t pid;
+    uint8_t address[16]; /* PEER_TCP: network order; the first 4 bytes for IPv4 */
+    uint8_t address_len; /* 4 or 16; 0 for Unix */
     bool tls;
     const char *cert_subject; /* verified client certificate's common name, or NULL; lives as the stream */
 };
@@ -91,6 +93,9 @@ void stream_close(struct stream *s);
 bool stream_closing(const struct stream *s);
 
 const struct peer *stream_peer(const struct stream *s);
+/* True if the process that connected over a Unix socket had that group, as its own or as a supplementary
+ * one, when it connected (SO_PEERGROUPS). Asks the kernel. False when it cannot be told. */
+bool stream_peer_in_group(const struct stream *s, gid_t gid);
 /* ALPN agreed on ("h2"), or an empty slice. */
 struct slice stream_alpn(const struct stream *s);
 struct loop *stream_loop(struct stream *s);

@@ -1,8 +1,12 @@
 /* stream_peer.c: who is at the other end of a stream. */
 #include "net/stream_priv.h"
 
+#include "base/mem.h"
+
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 static void peer_text(struct stream *s)
 {
@@ -31,6 +35,18 @@ static bool addr_is_loopback(const struct stream *s)
     return (ntohl(s->addr.v4.sin_addr.s_addr) >> 24) == 127;
 }
 
+static void peer_address(struct stream *s)
+{
+    struct peer *p = &s->peer;
+    if (s->addr.any.sa_family == AF_INET6) {
+        p->address_len = 16;
+        memcpy(p->address, &s->addr.v6.sin6_addr, 16);
+    } else {
+        p->address_len = 4;
+        memcpy(p->address, &s->addr.v4.sin_addr, 4);
+    }
+}
+
 const struct peer *stream_peer(const struct stream *cs)
 {
     /* Filled on first use: the hot path never asks. */
@@ -54,6 +70,7 @@ const struct peer *stream_peer(const struct stream *cs)
             }
         } else {
             p->loopback = addr_is_loopback(s);
+            peer_address(s);
         }
         peer_text(s);
     }
@@ -61,4 +78,32 @@ const struct peer *stream_peer(const struct stream *cs)
     if (s->tls != NULL && s->tls->ready)
         p->cert_subject = s->tls->ops->subject(s->tls->session);
     return p;
+}
+
+static bool has_gid(const gid_t *groups, socklen_t bytes, gid_t gid)
+{
+    for (size_t i = 0; i < bytes / sizeof(gid_t); i++) {
+        if (groups[i] == gid)
+            return true;
+    }
+    return false;
+}
+
+bool stream_peer_in_group(const struct stream *s, gid_t gid)
+{
+    gid_t few[64];
+    socklen_t len = sizeof(few);
+    if (!s->is_unix || s->fd < 0)
+        return false;
+    if (stream_peer(s)->gid == gid)
+        return true;
+    if (getsockopt(s->fd, SOL_SOCKET, SO_PEERGROUPS, few, &len) == 0)
+        return has_gid(few, len, gid);
+    if (errno != ERANGE) /* len now says how much room they need */
+        return false;
+    gid_t *many = mem_alloc(len);
+    bool found = many != NULL && getsockopt(s->fd, SOL_SOCKET, SO_PEERGROUPS, many, &len) == 0 &&
+                 has_gid(many, len, gid);
+    mem_free(many);
+    return found;
 }
