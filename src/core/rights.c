@@ -136,7 +136,7 @@ int rights_add(struct rights *r, struct slice text, struct err *e)
 
 /* '*' is any run of bytes. One place to go back to is enough: an earlier star never helps once a later one has been
  * reached. Time is at most pattern times name. */
-static bool glob(const char *pattern, struct slice name)
+bool pattern_match(const char *pattern, struct slice name)
 {
     const char *p = pattern, *star = NULL;
     size_t i = 0, again = 0;
@@ -186,7 +186,7 @@ bool rights_allow(const struct rights *r, enum right_verb v, const char *kind, s
 {
     for (size_t i = 0; i < r->n; i++) {
         const struct right *one = &r->items[i];
-        if (is_about(one, v, kind) && (any_name(one) || glob(one->pattern, name)))
+        if (is_about(one, v, kind) && (any_name(one) || pattern_match(one->pattern, name)))
             return true;
     }
     return false;
@@ -233,7 +233,7 @@ static bool covers(const struct right *r, const struct right *part)
         return false;
     if (strcmp(r->kind, "*") == 0 && r->verb != RIGHT_NONE && is_guarded(part->kind))
         return false;
-    return glob(r->pattern, slice_of(part->pattern));
+    return pattern_match(r->pattern, slice_of(part->pattern));
 }
 
 bool rights_cover(const struct rights *r, const struct rights *part)

@@ -44,6 +44,8 @@ int rights_add(struct rights *r, struct slice text, struct err *e);
 /* True for "viewer", "operator" and "admin". */
 bool right_is_role(struct slice word);
 
+/* '*' in the pattern is any run of bytes, everything else is itself. */
+bool pattern_match(const char *pattern, struct slice name);
 /* `name` is compared as bytes: it may hold NUL and any length, and nothing in it is special. */
 bool rights_allow(const struct rights *r, enum right_verb v, const char *kind, struct slice name);
 /* For lists: true if some name that begins with `prefix` ("robot/", or "" for all) could be allowed. What is shown is

@@ -13,6 +13,7 @@
 #include "base/str.h"
 #include "driver/docker/docker.h"
 #include "gantryd/audit_place.h"
+#include "gantryd/guard.h"
 #include "gantryd/listeners.h"
 #include "gantryd/share.h"
 #include "net/server.h"
@@ -39,6 +40,7 @@ struct daemon {
     struct audit_sink audit_sink;
     struct audit_source audit_source;
     struct api_cors cors;
+    struct guard *guard;
     struct rest *rest;
     char docs_root[PATH_MAX];
     struct server *server;
@@ -123,6 +125,8 @@ static int make_rest(struct daemon *d, struct err *e)
                              .hub = d->hub,
                              .runtime = &d->runtime,
                              .cors = &d->cors,
+                             .guard = guard_api(d->guard),
+                             .tokens = guard_tokens(d->guard),
                              .hosts = c->http.hosts.items,
                              .n_hosts = c->http.hosts.count,
                              .docs_root = share_docs(d->docs_root, c->http.docs_root),
@@ -187,6 +191,7 @@ static void free_parts(struct daemon *d)
     listeners_done(&d->listeners);
     agent_set_free(d->agents);
     docker_free(d->docker);
+    guard_free(d->guard);
     loop_hold_signals();
     for (size_t i = 0; i < d->n_signals; i++)
         uv_close((uv_handle_t *)&d->signals[i], NULL);
@@ -292,6 +297,8 @@ int daemon_new(struct daemon **ret, struct settings *s, const struct settings_so
     if (rc == 0)
         rc = make_audit(d, e);
     if (rc == 0)
+        rc = guard_new(&d->guard, d->loop, &clock_system, &c->auth, e);
+    if (rc == 0)
         rc = make_rest(d, e);
     if (rc == 0)
         rc = make_server(d, e);
@@ -302,7 +309,8 @@ int daemon_new(struct daemon **ret, struct settings *s, const struct settings_so
     if (rc == 0)
         rc = make_signals(d, e);
     if (rc == 0)
-        rc = listeners_open(&d->listeners, d->loop, d->server, &c->http, rest_handle, d->rest, e);
+        rc = listeners_open(&d->listeners, d->loop, d->server, c, d->guard, rest_handle, d->rest,
+                            e);
     if (rc != 0) {
         daemon_free(d);
         return rc;

@@ -77,6 +77,19 @@ static int listen_on(struct server *s, const struct listener_options *o, struct 
     return 0;
 }
 
+/* Who can read along on the way has the token too. */
+static void warn_plain(const struct config_listener *c, const struct listen_address *a,
+                       unsigned mark)
+{
+    if (mark == GUARD_REQUIRED && !a->local && c->tls.cert == NULL)
+        LOG(WARN, "gantryd", "plain-tokens",
+            "tokens will cross the network unencrypted; give this listener tls.cert and tls.key",
+            LF_STR("address", c->address));
+    if (mark == GUARD_OPEN && !a->local)
+        LOG(WARN, "gantryd", "insecure", "everybody who can reach this listener may do everything",
+            LF_STR("address", c->address));
+}
+
 static int open_one(struct listeners *l, struct loop *loop, struct server *s,
                     const struct config_listener *c, struct listener_options *o, struct err *e)
 {
@@ -94,6 +107,7 @@ static int open_one(struct listeners *l, struct loop *loop, struct server *s,
         o->unix_mode = mode;
         o->host = a.unix_path ? NULL : a.host;
         o->port = a.port;
+        warn_plain(c, &a, o->mark);
         rc = listen_on(s, o, e);
     }
     if (rc != 0)
@@ -124,8 +138,9 @@ static bool default_unix_path(char *out, size_t size, struct err *e)
 }
 
 static int open_default(struct listeners *l, struct server *s, struct listener_options *o,
-                        struct err *e)
+                        const struct config_auth *auth, struct err *e)
 {
+    o->mark = guard_default_mark(auth, false);
     o->host = DEFAULT_HOST;
     o->port = DEFAULT_PORT;
     int rc = listen_on(s, o, e);
@@ -138,6 +153,7 @@ static int open_default(struct listeners *l, struct server *s, struct listener_o
     o->host = NULL;
     o->unix_path = l->default_unix;
     o->unix_mode = DEFAULT_MODE;
+    o->mark = guard_default_mark(auth, true);
     if (!ok || listen_on(s, o, &ue) != 0)
         LOG(WARN, "gantryd", "no-unix-socket", "going on without the default Unix socket",
             LF_ERR(&ue));
@@ -145,18 +161,21 @@ static int open_default(struct listeners *l, struct server *s, struct listener_o
 }
 
 int listeners_open(struct listeners *l, struct loop *loop, struct server *s,
-                   const struct config_http *c, void (*handler)(void *ctx, struct exchange *x),
-                   void *ctx, struct err *e)
+                   const struct config *c, const struct guard *g,
+                   void (*handler)(void *ctx, struct exchange *x), void *ctx, struct err *e)
 {
     struct listener_options base = {
         .unix_gid = (gid_t)-1, .protocols = protocols, .handler = handler, .ctx = ctx};
-    if (c->listeners.count == 0)
-        return open_default(l, s, &base, e);
-    const struct config_listener *items = c->listeners.items;
+    const struct schema_list *list = &c->http.listeners;
+    if (list->count == 0)
+        return open_default(l, s, &base, &c->auth, e);
+    const struct config_listener *items = list->items;
     int rc = 0;
-    for (size_t i = 0; i < c->listeners.count && i < LISTENERS_MAX && rc == 0; i++) {
+    for (size_t i = 0; i < list->count && i < LISTENERS_MAX && rc == 0; i++) {
         struct listener_options o = base;
-        rc = open_one(l, loop, s, &items[i], &o, e);
+        rc = guard_listener(g, &c->auth, &items[i], &o.mark, e);
+        if (rc == 0)
+            rc = open_one(l, loop, s, &items[i], &o, e);
     }
     return rc;
 }

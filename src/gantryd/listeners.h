@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "gantryd/config.h"
+#include "gantryd/guard.h"
 #include "net/server.h"
 
 #define LISTENERS_MAX 64
@@ -15,11 +16,12 @@ struct listeners {
 };
 
 /* Opens all of the configuration, or the default ones: 127.0.0.1:8081 and a Unix socket (a warning
- * if that cannot be made). ERR_EXISTS when somebody listens there already, and what the system
+ * if that cannot be made). Each asks who it is as the guard says. ERR_INVALID when nobody could show
+ * it (guard_listener), ERR_EXISTS when somebody listens there already, and what the system
  * says. */
 int listeners_open(struct listeners *l, struct loop *loop, struct server *s,
-                   const struct config_http *c, void (*handler)(void *ctx, struct exchange *x),
-                   void *ctx, struct err *e);
+                   const struct config *c, const struct guard *g,
+                   void (*handler)(void *ctx, struct exchange *x), void *ctx, struct err *e);
 /* Reads all TLS files again, and logs how that went. */
 void listeners_reload(struct listeners *l);
 void listeners_done(struct listeners *l);

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "gantryd/daemon.h"
 #include "gantryd/flags.h"
+#include "gantryd/guard.h"
 #include "gantryd/logging.h"
 #include "gantryd/print.h"
 #include "gantryd/settings.h"
@@ -50,7 +51,10 @@ static int with_settings(const struct flags *f, struct settings *s,
     }
     if (f->check_config) {
         print_faults(s);
-        return EXIT_FINE;
+        rc = guard_check(&s->c, &e);
+        if (rc != 0)
+            fprintf(stderr, "gantryd: %s\n", e.msg);
+        return rc != 0 ? EXIT_NEGATIVE : EXIT_FINE;
     }
     if (f->print != PRINT_NOTHING)
         return print_config(f->print, s);

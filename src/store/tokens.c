@@ -288,21 +288,28 @@ static void change_done(struct tokens *t, const struct err *e)
     change_free(c);
 }
 
+/* Makes the folders above a file that are missing. */
+static int make_folders(char *path, struct err *e)
+{
+    for (char *p = strchr(path + 1, '/'); p != NULL; p = strchr(p + 1, '/')) {
+        *p = '\0';
+        int rc = mkdir(path, FOLDER_MODE) == 0 || errno == EEXIST
+                     ? 0
+                     : err_sys(e, errno, "cannot make folder \"%s\"", path);
+        *p = '/';
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
 /* In a thread of the pool. */
 static void write_file(uv_work_t *work)
 {
     struct write_job *j = CONTAINER_OF(work, struct write_job, work);
     struct slice text = {j->content.data, j->content.len};
     int rc = file_replace(AT_FDCWD, j->path, text, FILE_MODE, (uid_t)-1, (gid_t)-1, &j->e);
-    char *slash = strrchr(j->path, '/');
-    if (rc != ERR_NOT_FOUND || slash == NULL || slash == j->path)
-        return;
-    *slash = '\0';
-    bool made = mkdir(j->path, FOLDER_MODE) == 0;
-    if (!made)
-        err_sys(&j->e, errno, "cannot make folder \"%s\"", j->path);
-    *slash = '/';
-    if (!made)
+    if (rc != ERR_NOT_FOUND || make_folders(j->path, &j->e) != 0)
         return;
     j->e = (struct err){0};
     (void)file_replace(AT_FDCWD, j->path, text, FILE_MODE, (uid_t)-1, (gid_t)-1, &j->e);

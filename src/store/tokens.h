@@ -17,9 +17,9 @@
 
 struct tokens;
 
-/* Reads the file if it is there; its folder need not be there before the first token is made (one level of it is made
- * then, mode 0700). `path` is copied. ERR_INVALID (damaged, or names what is wrong), ERR_DENIED (open to others, or not
- * ours), what the system says, ERR_NO_MEMORY. */
+/* Reads the file if it is there; file and folders need not be there before the first token is made (folders get mode
+ * 0700). `path` is copied. ERR_INVALID (damaged, or names what is wrong), ERR_DENIED (open to others, or not
+ * ours), what the system says, ERR_NO_MEMORY. `l` may be NULL if nothing is to be changed. */
 int tokens_new(struct tokens **ret, struct loop *l, const struct clock *clock, const char *path,
                struct err *e);
 /* Changes that wait are given up: their callbacks come with ERR_CANCELLED, in this call. One that is being written is

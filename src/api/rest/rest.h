@@ -11,6 +11,7 @@
 
 #include "api/route/route.h"
 #include "core/runtime.h"
+#include "core/token_admin.h"
 #include "service/agent.h"
 #include "service/log_hub.h"
 
@@ -25,6 +26,7 @@ struct rest_options {
     const struct runtime *runtime; /* NULL: no container runtime, always 503 */
     const struct api_cors *cors;
     const struct api_guard *guard;  /* NULL: everybody may do everything */
+    const struct token_admin *tokens; /* NULL: there is no place to keep them; 503 */
     const struct audit_sink *audit; /* NULL: nothing is recorded */
     const char *const *hosts; /* further Host names that are served; "*": every one */
     size_t n_hosts;

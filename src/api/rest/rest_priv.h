@@ -109,6 +109,13 @@ bool rest_upgrade(void *app, struct exchange *x, struct slice path);
 void rest_viewers_drain(struct rest *r);
 void rest_ping(void *ctx);
 
+/* tokens.c */
+bool rest_tokens_ready(struct api_call *c);
+void rest_token_list(struct api_call *c);
+void rest_token_create(struct api_call *c);
+void rest_token_revoke(struct api_call *c);
+void rest_whoami(struct api_call *c);
+
 /* docs.c, openapi.c */
 void rest_docs(struct api_call *c);
 void rest_docs_file(struct api_call *c);

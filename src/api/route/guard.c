@@ -9,6 +9,8 @@
 #define REFUSAL_PERIOD_MS 10000u
 #define REFUSALS_TOLD 10u
 #define MAX_NAME 16384u /* of an object: three parameters of a path */
+/* What everybody whom we know may ask about himself. */
+#define RIGHT_KIND_SELF "self"
 #define WS_BEARER "gantry.bearer."
 
 void guard_init(struct call *k, struct api *a, struct exchange *x)
@@ -228,7 +230,7 @@ static void refuse_right(struct call *k, struct slice name)
 static bool has_right(struct call *k, const struct slice *names, size_t n, bool list)
 {
     const struct rights *r = &k->c.who->rights;
-    if (rights_allow_all(r, k->verb, k->kind))
+    if (rights_allow_all(r, k->verb, k->kind) || strcmp(k->kind, RIGHT_KIND_SELF) == 0)
         return true;
     struct buf b = BUF_INIT(MAX_NAME);
     (void)join_names(&b, names, n);
@@ -252,7 +254,7 @@ bool guard_right(struct call *k)
 
 bool api_may_see_all(const struct api_call *c)
 {
-    return rights_allow_all(&c->who->rights, RIGHT_READ, c->route->kind);
+    return rights_allow_all(&c->who->rights, c->route->verb, c->route->kind);
 }
 
 bool api_may_see(const struct api_call *c, struct slice parent, struct slice name)
@@ -260,11 +262,11 @@ bool api_may_see(const struct api_call *c, struct slice parent, struct slice nam
     if (api_may_see_all(c))
         return true;
     if (parent.p == NULL)
-        return rights_allow(&c->who->rights, RIGHT_READ, c->route->kind, name);
+        return rights_allow(&c->who->rights, c->route->verb, c->route->kind, name);
     struct buf b = BUF_INIT(MAX_NAME);
     struct slice names[] = {parent, name};
     bool ok = join_names(&b, names, 2) == 0 &&
-              rights_allow(&c->who->rights, RIGHT_READ, c->route->kind,
+              rights_allow(&c->who->rights, c->route->verb, c->route->kind,
                            (struct slice){b.data, b.len});
     buf_done(&b);
     return ok;

@@ -47,7 +47,8 @@ struct api_route {
     enum http_method method;
     const char *path;              /* "/services/{name}/logs" */
     enum right_verb verb;            /* right: what is done ... */
-    const char *kind;              /* ... to what: "service", "docker-container", "api" */
+    const char *kind;              /* ... to what: "service", "docker-container", "api"; "self": the
+                                    * caller himself, for everybody who is known */
     const struct api_param *query; /* n_query */
     size_t n_query;
     const struct api_param *body; /* members of a JSON object body; n_body; NULL: no body is read */
@@ -187,8 +188,8 @@ bool api_origin_allowed(const struct api *a, const struct exchange *x);
 bool api_upgrade_allowed(struct api *a, struct exchange *x, enum right_verb verb, const char *kind,
                          const struct slice *names, size_t n, const struct identity **who);
 
-/* For the handlers of lists: may the caller read `parent`/`name` (parent.p NULL: `name`), of the
- * kind of the row? False also without memory. */
+/* For the handlers of lists: has the caller the right of the row, for `parent`/`name` (parent.p NULL:
+ * `name`)? False also without memory. */
 bool api_may_see(const struct api_call *c, struct slice parent, struct slice name);
 /* True if api_may_see would say yes to everything. */
 bool api_may_see_all(const struct api_call *c);
