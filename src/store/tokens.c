@@ -435,6 +435,7 @@ static int admin_create(void *self, const struct token_spec *spec, token_done_fn
     struct change *c = change_new(t, fn, ctx, e);
     if (c == NULL)
         return e != NULL ? e->code : ERR_NO_MEMORY;
+    c->create = true;
     int rc = make_secret(t, c, hash, e);
     if (rc == 0)
         rc = token_add(t, spec, hash, &c->token, e);

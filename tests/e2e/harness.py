@@ -230,6 +230,7 @@ class Stack:
         self.docker_socket = str(self.sockets / "no-docker.sock")
         self.audit_file = self.root / "audit.log"
         self.listeners = []
+        self.auth = []  # lines below auth:
         self.env = dict(os.environ, NO_COLOR="1")
         self.env.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:exitcode=99")
         self.env.setdefault("UBSAN_OPTIONS", "halt_on_error=1:exitcode=99:print_stacktrace=1")
@@ -255,7 +256,9 @@ containers:
         label: "Ticker demo"
   missing:
     socket_path: "{self.sockets}/nobody.sock"
-docker:
+auth:
+  tokens: "{self.root}/state/tokens.json"
+{"".join(f"  {line}" + chr(10) for line in self.auth)}docker:
   socket: "{self.docker_socket}"
 audit:
   file: "{self.audit_file}"
