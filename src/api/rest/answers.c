@@ -168,6 +168,44 @@ static const struct answer_field status_response[] = {
     INT_NULL("pid", "Process in the container; null if it is down", 412),
     INT_NULL("uptime_seconds", "Since it has been up; null if it is down", 3600),
 };
+#define TIME_NULL(n, d, ex)                                                                        \
+    FIELD(n, ANSWER_STR, d, .flags = ANSWER_NULLABLE, .format = "date-time",                       \
+          .example = "\"" ex "\"")
+#define TOKEN_FIELDS                                                                               \
+    STR("name", "Name of the token", "dashboard"),                                                 \
+        STR("id", "Eight hexadecimal digits, for logs", "9e4c6404"),                               \
+        FIELD("role", ANSWER_STR, "Its role; null if it has rights of its own",                    \
+              .flags = ANSWER_NULLABLE, .example = "\"viewer\""),                                  \
+        FIELD("rights", ANSWER_STRS, "Its own rights; empty if it has a role", .example = "[]"),   \
+        TIME("created", "When it was made", "2026-11-21T03:52:00.123456Z"),                        \
+        STR("created_by", "Who made it", "uid:0"),                                                 \
+        TIME_NULL("expires", "Until when it is valid; null: no end",                               \
+                  "2026-12-21T03:52:00.123456Z"),                                                  \
+        BOOL("expired", "It is not valid any more", false),                                        \
+        TIME_NULL("last_used", "Last use since gantryd started; null: none",                       \
+                  "2026-11-21T03:52:00.123456Z")
+static const struct answer_field token_info[] = {TOKEN_FIELDS};
+static const struct answer_field token_created[] = {
+    STR("token", "The token itself; it cannot be shown again",
+        "gantry_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
+    TOKEN_FIELDS,
+};
+static const struct answer_field token_list[] = {
+    LIST("tokens", "TokenInfo", "In the order in which they were made"),
+};
+static const struct answer_field token_revoked[] = {
+    STR("name", "Name of the token", "dashboard"),
+    STR("id", "Eight hexadecimal digits, for logs", "9e4c6404"),
+    BOOL("revoked", "Always true", true),
+};
+static const char *const identity_kinds[] = {"peer", "token", "certificate", "open", NULL};
+static const struct answer_field whoami[] = {
+    STR("name", "Who the caller is, as the audit has it", "token:dashboard"),
+    ENUM("kind", identity_kinds, "How that was found out", "token"),
+    FIELD("rights", ANSWER_STRS, "What the caller may do: verb, kind, pattern of names",
+          .example = "[\"read * *\"]"),
+    TIME_NULL("expires", "Until when; null: no end", "2026-12-21T03:52:00.123456Z"),
+};
 static const struct answer_field validation_error[] = {
     FIELD("loc", ANSWER_PLACE, "Where: query or body, then the name or the offset",
           .example = "[\"query\",\"tail\"]"),
@@ -256,6 +294,11 @@ static const struct answer_schema schemas[] = {
     SCHEMA("ServiceRunScriptResponse", "The run script of a service", run_response),
     SCHEMA("ServiceStatusListResponse", "The status of every service", status_list),
     SCHEMA("ServiceStatusResponse", "The status of a service", status_response),
+    SCHEMA("TokenCreatedResponse", "A new token", token_created),
+    SCHEMA("TokenInfo", "A token, without what it is", token_info),
+    SCHEMA("TokenListResponse", "The tokens", token_list),
+    SCHEMA("TokenRevokedResponse", "A token that is refused from now on", token_revoked),
+    SCHEMA("WhoAmIResponse", "The caller", whoami),
     SCHEMA("ValidationError", "One fault of a request", validation_error),
     SCHEMA("AuditRecord", "A change or a refusal", audit_record),
     SCHEMA("AuditRecords", "Changes and refusals", audit_records),
@@ -295,6 +338,7 @@ static const struct answer_tag tags[] = {
                  "scripts. Live logs come as server-sent events (`follow=true`) or over the "
                  "WebSocket of the log, see `x-gantry-websockets`."},
     {"docker", "Containers of the machine's container engine."},
+    {"tokens", "Who the caller is, and the bearer tokens that others show."},
     {"audit", "The record of changes and refusals."},
     {"health", "For supervisors, load balancers and Prometheus."},
     {"container", "A file of a container of the machine's container engine."},
@@ -313,6 +357,7 @@ static const struct answer_path_param path_params[] = {
     {"container", "docker-container", "Name or id of a container of the engine", "web", 0},
     {"service", NULL, "A service of the container", "talker", REST_SERVICE_NAME_MAX},
     {"name", "docker-container", "Name or id of a container of the engine", "web", 0},
+    {"name", "token", "A token", "dashboard", 64},
     {"topic", NULL, "Name of a topic; its slashes may be percent-encoded", "joint_states", 0},
     {"file", "api", "A file of the documentation pages", "swagger-ui.css", 0},
 };
@@ -340,7 +385,7 @@ static const struct answer_status statuses[] = {
     {400, "BadRequest", "The body is not UTF-8, or its content makes no sense", "ErrorResponse",
      "Detail", ERROR_EXAMPLE("Content must not be empty"), NULL, NULL},
     {401, "Unauthorized", "The listener asks for an identity, and there is none that is known",
-     "ErrorResponse", NULL, ERROR_EXAMPLE("An identity is needed: send a bearer token"),
+     "ErrorResponse", NULL, ERROR_EXAMPLE("Not authenticated: show a token as \\\"Authorization: Bearer TOKEN\\\""),
      "WWW-Authenticate", "Bearer"},
     {403, "Forbidden", "The identity lacks the right, or the Origin of a web page is not allowed",
      "ErrorResponse", NULL,
@@ -364,7 +409,7 @@ static const struct answer_status statuses[] = {
     {422, "ValidationError", "A parameter or the body is wrong; all faults are listed",
      "HTTPValidationError", NULL, NULL, NULL, NULL},
     {429, "TooManyRequests", "Too many failed attempts from this peer", "ErrorResponse", NULL,
-     ERROR_EXAMPLE("Too many failed attempts; try again in 30 s"), "Retry-After", "Seconds"},
+     ERROR_EXAMPLE("Too many wrong tokens from here; try again in 6 s"), "Retry-After", "Seconds"},
     {500, "InternalServerError", "The agent or the engine failed at it", "ErrorResponse", NULL,
      ERROR_EXAMPLE("Agent error for container 'robot': Failed to control service: no such tool"), NULL,
      NULL},

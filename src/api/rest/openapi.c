@@ -194,7 +194,8 @@ static const char *param_type(const struct api_param *p)
                                         [API_INT] = "integer",
                                         [API_BOOL] = "boolean",
                                         [API_ENUM] = "string",
-                                        [API_STR_MAP] = "object"};
+                                        [API_STR_MAP] = "object",
+                                        [API_STRS] = "array"};
     return types[p->type];
 }
 
@@ -204,11 +205,15 @@ static void put_param_schema(struct json_out *j, const struct api_param *p, bool
     put_type(j, param_type(p), p->nullable);
     if (p->type == API_ENUM)
         put_names(j, p->names, p->nullable);
+    if (p->type == API_STRS) {
+        json_key(j, "items");
+        json_raw(j, SLICE_LIT("{\"type\":\"string\"}"));
+    }
     if (p->type == API_STR_MAP) {
         json_key(j, "additionalProperties");
         json_raw(j, SLICE_LIT("{\"type\":\"string\"}"));
     }
-    if (p->type == API_INT && !p->required)
+    if (p->type == API_INT && !p->required && !p->nullable)
         json_kint(j, "default", p->def);
     else if (p->type == API_BOOL && !p->required)
         json_kbool(j, "default", p->def != 0);
@@ -332,7 +337,9 @@ static void put_body(struct json_out *j, const struct api_route *r)
 
 static void put_success(struct json_out *j, const struct api_route *r)
 {
-    json_key(j, "200");
+    char key[12];
+    snprintf(key, sizeof(key), "%d", r->success != 0 ? r->success : 200);
+    json_key(j, key);
     json_obj(j);
     json_kstr(j, "description", "Successful Response");
     json_key(j, "content");

@@ -100,6 +100,29 @@ static const struct api_param audit_query[] = {
      .doc = "Only from this time on: 2026-11-21T03:52:00Z, a beginning of that, or 10m for the last "
             "ten minutes"},
 };
+static const struct api_param token_body[TOKEN_BODY_COUNT] = {
+    [TOKEN_BODY_NAME] = {.name = "name",
+                         .type = API_STR,
+                         .required = true,
+                         .doc = "1 to 64 of letters, digits, '.', '_' and '-'; unique",
+                         .example = "\"dashboard\""},
+    [TOKEN_BODY_ROLE] = {.name = "role",
+                         .type = API_ENUM,
+                         .nullable = true,
+                         .names = rest_token_roles,
+                         .doc = "viewer: read; operator: also control; admin: everything"},
+    [TOKEN_BODY_RIGHTS] = {.name = "rights",
+                           .type = API_STRS,
+                           .nullable = true,
+                           .doc = "Instead of a role: up to 16 of \"VERB KIND PATTERN\", for "
+                                  "example \"control service robot/*\"",
+                           .example = "null"},
+    [TOKEN_BODY_EXPIRES] = {.name = "expires_in",
+                            .type = API_INT,
+                            .nullable = true,
+                            .doc = "Seconds from now; null: it does not expire",
+                            .example = "2592000"},
+};
 
 static void get_root(struct api_call *c)
 {
@@ -235,11 +258,13 @@ static const struct api_route routes[] = {
           .summary = "Tokens, without what they are", .operation_id = "list_tokens",
           .answer_schema = "TokenListResponse", .precondition = rest_tokens_ready,
           .handler = rest_token_list),
-    ROUTE(POST, "/tokens", RIGHT_ADMIN, "token", .list = true, .body_any_object = true,
-          .body_schema = "TokenCreateRequest", .tag = "tokens",
-          .summary = "Make a token; it is shown this once", .operation_id = "create_token",
-          .answer_schema = "TokenCreatedResponse", .precondition = rest_tokens_ready,
-          .handler = rest_token_create),
+    ROUTE(POST, "/tokens", RIGHT_ADMIN, "token", .list = true,
+          BODY(token_body, "TokenCreateRequest"), .statuses = {409}, .success = 201,
+          .tag = "tokens", .summary = "Make a token; it is shown this once",
+          .description = "Needs `role` or `rights`. Nobody can give away more than he has himself. "
+                         "The answer comes once the token is on disk.",
+          .operation_id = "create_token", .answer_schema = "TokenCreatedResponse",
+          .precondition = rest_tokens_ready, .handler = rest_token_create),
     ROUTE(DELETE, "/tokens/{name}", RIGHT_ADMIN, "token", .tag = "tokens",
           .summary = "Revoke a token", .operation_id = "revoke_token",
           .answer_schema = "TokenRevokedResponse", .precondition = rest_tokens_ready,

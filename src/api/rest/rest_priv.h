@@ -110,6 +110,8 @@ void rest_viewers_drain(struct rest *r);
 void rest_ping(void *ctx);
 
 /* tokens.c */
+enum { TOKEN_BODY_NAME, TOKEN_BODY_ROLE, TOKEN_BODY_RIGHTS, TOKEN_BODY_EXPIRES, TOKEN_BODY_COUNT };
+extern const char *const rest_token_roles[];
 bool rest_tokens_ready(struct api_call *c);
 void rest_token_list(struct api_call *c);
 void rest_token_create(struct api_call *c);

@@ -115,65 +115,33 @@ struct wish {
     int64_t lifetime_s;
 };
 
-static struct slice text_of(const json_t *v)
-{
-    return (struct slice){json_string_value(v), json_string_length(v)};
-}
+const char *const rest_token_roles[] = {"viewer", "operator", "admin", NULL};
 
-static int wish_rights(struct wish *w, const json_t *v, struct err *e)
+static int wish_rights(struct wish *w, const json_t *list, struct err *e)
 {
-    if (!json_is_array(v))
-        return err_set(e, ERR_INVALID, "\"rights\" is not a list of texts");
-    for (size_t i = 0; i < json_array_size(v); i++) {
-        const json_t *one = json_array_get(v, i);
-        if (!json_is_string(one))
-            return err_set(e, ERR_INVALID, "\"rights\" is not a list of texts");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *one = json_array_get(list, i);
         if (w->n_words == RIGHTS_MAX)
             return err_set(e, ERR_INVALID, "more than %d rights", RIGHTS_MAX);
-        w->words[w->n_words++] = text_of(one);
+        w->words[w->n_words++] =
+            (struct slice){json_string_value(one), json_string_length(one)};
     }
     return 0;
 }
 
-static int wish_member(struct wish *w, const char *key, const json_t *v, struct err *e)
+static int wish_read(struct wish *w, const struct api_call *c, struct err *e)
 {
-    struct slice k = slice_of(key);
-    if (slice_eqs(k, "name")) {
-        w->name = text_of(v);
-        return json_is_string(v) ? 0 : err_set(e, ERR_INVALID, "\"name\" is not a text");
-    }
-    if (slice_eqs(k, "role")) {
-        if (!json_is_string(v) || !right_is_role(text_of(v)) || w->n_words == RIGHTS_MAX)
-            return err_set(e, ERR_INVALID, "\"role\" is none of viewer, operator, admin");
-        w->words[w->n_words++] = text_of(v);
-        return 0;
-    }
-    if (slice_eqs(k, "rights"))
-        return wish_rights(w, v, e);
-    if (slice_eqs(k, "expires_in")) {
-        w->lifetime_s = (int64_t)json_integer_value(v);
-        return json_is_integer(v) && w->lifetime_s > 0
-                   ? 0
-                   : err_set(e, ERR_INVALID, "\"expires_in\" is not a number of seconds, 1 or more");
-    }
-    return err_set(e, ERR_INVALID, "\"%.100s\" is none of name, role, rights, expires_in", key);
-}
-
-/* null counts as absent. */
-static int wish_read(struct wish *w, json_t *body, struct err *e)
-{
-    const char *key;
-    json_t *v;
-    json_object_foreach (body, key, v) {
-        int rc = json_is_null(v) ? 0 : wish_member(w, key, v, e);
-        if (rc != 0)
-            return rc;
-    }
-    bool both = json_object_get(body, "role") != NULL && w->n_words > 1;
-    if (w->name.p == NULL)
-        return err_set(e, ERR_INVALID, "\"name\" is missing");
-    if (w->n_words == 0 || both)
+    const struct api_value *v = c->body_values;
+    w->name = v[TOKEN_BODY_NAME].s;
+    w->lifetime_s = v[TOKEN_BODY_EXPIRES].set ? v[TOKEN_BODY_EXPIRES].i : 0;
+    if (v[TOKEN_BODY_EXPIRES].set && w->lifetime_s < 1)
+        return err_set(e, ERR_INVALID, "\"expires_in\" is %lld; 1 or more seconds are possible",
+                       (long long)w->lifetime_s);
+    if (v[TOKEN_BODY_ROLE].set == v[TOKEN_BODY_RIGHTS].set)
         return err_set(e, ERR_INVALID, "give either \"role\" or \"rights\"");
+    if (v[TOKEN_BODY_RIGHTS].set)
+        return wish_rights(w, json_object_get(c->body, "rights"), e);
+    w->words[w->n_words++] = slice_of(rest_token_roles[v[TOKEN_BODY_ROLE].i]);
     return 0;
 }
 
@@ -228,7 +196,7 @@ void rest_token_create(struct api_call *c)
     const struct token_admin *t = tokens_of(c);
     struct wish w = {.n_words = 0};
     struct err e = {0};
-    int rc = wish_read(&w, c->body, &e);
+    int rc = wish_read(&w, c, &e);
     if (w.name.p != NULL)
         c->object = w.name;
     if (rc == 0)

@@ -21,8 +21,8 @@
 #define API_MAX_QUERY_PARAMS 6
 
 /* API_STR_MAP (body only): an object of texts; i is its number of members, and the handler reads them
- * from api_call.body. */
-enum api_type { API_STR, API_INT, API_BOOL, API_ENUM, API_STR_MAP };
+ * from api_call.body. API_STRS (body only): a list of texts; the handler reads them there too. */
+enum api_type { API_STR, API_INT, API_BOOL, API_ENUM, API_STR_MAP, API_STRS };
 
 /* One query parameter or body member. */
 struct api_param {
@@ -71,6 +71,7 @@ struct api_route {
     const char *answer_schema;    /* name in components.schemas; NULL only with answer_type */
     const char *answer_type;      /* media type of an answer that is not JSON: "text/html" */
     const char *body_schema;      /* name that the members of `body` get there */
+    uint16_t success;             /* status when all went well; 0: 200 */
     bool events;                  /* can also answer with server-sent events */
     bool conditional;             /* has an ETag and knows If-None-Match: 304 */
     uint16_t statuses[4];         /* further ones, 0 ends: {409, 412} */

@@ -157,6 +157,10 @@ static int row_check(const struct api_route *r, struct err *e)
         return err_set(e, ERR_INVALID, "route \"%s\" has too many parameters", path);
     if (r->method == HTTP_METHOD_OTHER)
         return err_set(e, ERR_INVALID, "route \"%s\" has no method", path);
+    for (size_t i = 0; i < r->n_query; i++) {
+        if (r->query[i].type == API_STRS)
+            return err_set(e, ERR_INVALID, "route \"%s\" has a list in its query", path);
+    }
     return 0;
 }
 

@@ -193,6 +193,9 @@ static bool value_from_text(const struct api_param *p, struct slice s, struct ap
         ok = false;
         add_fault(f, at, "dict_type", "Input should be a valid dictionary", NULL);
         break;
+    case API_STRS: /* comes only as a list, see validate_texts */
+        ok = false;
+        break;
     }
     if (ok) {
         v->set = true;
@@ -346,6 +349,21 @@ static void validate_map(struct place at, struct api_value *v, struct faults *f)
     v->i = (int64_t)json_object_size(map);
 }
 
+/* An entry that is no text is told with the name of the list. */
+static void validate_texts(const struct api_param *p, const json_t *list, struct api_value *v,
+                           struct faults *f)
+{
+    struct place at = {.part = "body", .name = p->name, .json = list};
+    v->set = json_is_array(list);
+    if (!v->set)
+        add_fault(f, &at, "list_type", "Input should be a valid list", NULL);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        at.json = json_array_get(list, i);
+        if (!json_is_string(at.json))
+            add_fault(f, &at, "string_type", "Input should be a valid string", NULL);
+    }
+}
+
 static int validate_member(struct call *k, const struct api_param *p, struct api_value *v,
                            struct faults *f)
 {
@@ -360,6 +378,10 @@ static int validate_member(struct call *k, const struct api_param *p, struct api
     }
     if (json_is_null(j) && p->nullable)
         return 0;
+    if (p->type == API_STRS) {
+        validate_texts(p, j, v, f);
+        return 0;
+    }
     if (json_is_string(j)) {
         struct slice s = {json_string_value(j), json_string_length(j)};
         value_from_text(p, s, v, f, &at);
