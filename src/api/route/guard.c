@@ -304,6 +304,7 @@ bool api_upgrade_allowed(struct api *a, struct exchange *x, enum right_verb verb
     CHECK_MAGIC(a, API_MAGIC);
     struct call k;
     guard_init(&k, a, x);
+    k.upgrade = true;
     k.verb = verb;
     k.kind = kind;
     for (size_t i = 0; i < n && i < API_MAX_PATH_PARAMS; i++)

@@ -98,7 +98,7 @@ struct call {
     char *strings;                  /* copies of all values of a held call */
     enum body_kind body_kind;
     struct slice body_text; /* while validating */
-    bool heap, held, answered, released, closed, running, audited;
+    bool heap, held, answered, released, closed, running, audited, upgrade;
     enum right_verb verb;     /* of the right that is needed; RIGHT_NONE: no row was found */
     const char *kind;
     struct slice object_path; /* the request's, for the audit record of a held change */

@@ -42,7 +42,8 @@ void call_count(struct call *k, int status, bool stream)
         return;
     k->counted = true;
     if (k->c.route == NULL) {
-        count_status(&a->stats[a->o.n_routes + STATS_NO_ROUTE], status);
+        size_t i = k->upgrade ? STATS_WEBSOCKET : STATS_NO_ROUTE;
+        count_status(&a->stats[a->o.n_routes + i], status);
         return;
     }
     struct route_stats *s = &a->stats[k->c.route - a->o.routes];
