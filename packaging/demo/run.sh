@@ -302,7 +302,7 @@ start_all() {
     await 10 tree_ready || return 1
     # The scripts in the tree are the sources here, so that an edit takes effect at the next restart.
     start agent "$state/agent.log" "$agent" serve --socket "$sockets/agent.sock" --scandir "$scandir" \
-        --log-dir "$state/logs" --source-dir "$scandir"
+        --log-dir "$state/logs" --source-dir "$scandir" --backup-dir "$state/run-backups"
     await 10 agent_ready && running agent || return 1
     start_gantryd
 }

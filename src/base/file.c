@@ -135,24 +135,30 @@ static int create_temp(struct swap *s, struct err *e)
     return err_sys(e, errno, "cannot create a temporary file for \"%s\"", s->path);
 }
 
-static int fill_temp(struct swap *s, struct slice content, mode_t mode, uid_t uid, gid_t gid,
+static int fill_temp(struct swap *s, struct slice content, const struct file_swap *how,
                      struct err *e)
 {
     int r = file_write_all(s->fd, content, e);
     if (r != 0)
         return r;
     /* The owner first: a change of owner takes set-id bits away again. */
-    if ((uid != (uid_t)-1 || gid != (gid_t)-1) && fchown(s->fd, uid, gid) != 0)
-        return err_sys(e, errno, "cannot give the file to %ld:%ld", (long)uid, (long)gid);
-    if (fchmod(s->fd, mode) != 0)
-        return err_sys(e, errno, "cannot set mode %04o", (unsigned)mode);
+    if ((how->uid != (uid_t)-1 || how->gid != (gid_t)-1) && fchown(s->fd, how->uid, how->gid) != 0)
+        return err_sys(e, errno, "cannot give the file to %ld:%ld", (long)how->uid,
+                       (long)how->gid);
+    if (fchmod(s->fd, how->mode) != 0)
+        return err_sys(e, errno, "cannot set mode %04o", (unsigned)how->mode);
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
+                                      how->mtime != NULL ? *how->mtime
+                                                         : (struct timespec){.tv_nsec = UTIME_OMIT}};
+    if (how->mtime != NULL && futimens(s->fd, times) != 0)
+        return err_sys(e, errno, "cannot set the time");
     if (fsync(s->fd) != 0)
         return err_sys(e, errno, "cannot sync");
     return 0;
 }
 
-int file_replace(int dirfd, const char *path, struct slice content, mode_t mode, uid_t uid,
-                 gid_t gid, struct err *e)
+int file_replace_with(int dirfd, const char *path, struct slice content,
+                      const struct file_swap *how, struct err *e)
 {
     _cleanup_(swap_done) struct swap s = {.folder = -1, .path = path, .fd = -1};
     int r = open_folder(&s, dirfd, e);
@@ -160,16 +166,39 @@ int file_replace(int dirfd, const char *path, struct slice content, mode_t mode,
         r = create_temp(&s, e);
     if (r != 0)
         return r;
-    r = fill_temp(&s, content, mode, uid, gid, e);
+    r = fill_temp(&s, content, how, e);
+    bool refused = r == 0 && how->last_look != NULL && (r = how->last_look(how->ctx, e)) != 0;
     if (r == 0 && renameat(s.folder, s.temp, s.folder, s.name) != 0)
         r = err_sys(e, errno, "cannot rename the temporary file");
     if (r != 0) {
         (void)unlinkat(s.folder, s.temp, 0);
-        err_wrap(e, "\"%s\" is not replaced", path);
+        if (!refused)
+            err_wrap(e, "\"%s\" is not replaced", path);
         return r;
     }
     /* Some file systems cannot sync a folder and say EINVAL; then there is nothing to be done. */
     if (fsync(s.folder) != 0 && errno != EINVAL)
         return err_sys(e, errno, "\"%s\" is replaced, but may not survive a power cut", path);
     return 0;
+}
+
+int file_replace(int dirfd, const char *path, struct slice content, mode_t mode, uid_t uid,
+                 gid_t gid, struct err *e)
+{
+    const struct file_swap how = {.mode = mode, .uid = uid, .gid = gid};
+    return file_replace_with(dirfd, path, content, &how, e);
+}
+
+/* ".NAME.<16 hex digits>.tmp" */
+bool file_is_temp(const char *entry, const char *name)
+{
+    enum { TAIL = 1 + 2 * TEMP_RANDOM + sizeof(".tmp") - 1 };
+    size_t n = strlen(entry);
+    if (entry[0] != '.' || n < 2 + TAIL || strcmp(entry + n - 4, ".tmp") != 0 ||
+        entry[n - TAIL] != '.')
+        return false;
+    size_t hex = strspn(entry + n - TAIL + 1, "0123456789abcdef");
+    size_t len = n - TAIL - 1;
+    return hex == 2 * TEMP_RANDOM &&
+           (name == NULL || (strlen(name) == len && memcmp(entry + 1, name, len) == 0));
 }

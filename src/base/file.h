@@ -17,6 +17,24 @@ int file_read(int dirfd, const char *path, int flags, struct buf *out, struct er
 int file_replace(int dirfd, const char *path, struct slice content, mode_t mode, uid_t uid,
                  gid_t gid, struct err *e);
 
+/* The same with more to say. */
+struct file_swap {
+    mode_t mode;
+    uid_t uid; /* (uid_t)-1: as it comes */
+    gid_t gid;
+    const struct timespec *mtime; /* NULL: now */
+    /* Called when the new file is there, whole and synced, right before it takes the place of the old one. A code
+     * other than 0 gives up and is returned; the message of `e` is kept as it is. May be NULL. */
+    int (*last_look)(void *ctx, struct err *e);
+    void *ctx;
+};
+int file_replace_with(int dirfd, const char *path, struct slice content,
+                      const struct file_swap *how, struct err *e);
+
+/* True for the name of a temporary file of the functions above, for files of this name, or of any if it is NULL: what
+ * a killed process may have left. */
+bool file_is_temp(const char *entry, const char *name);
+
 /* Writes all of it, over EINTR and short writes. */
 int file_write_all(int fd, struct slice content, struct err *e);
 

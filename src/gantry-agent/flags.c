@@ -10,9 +10,8 @@
 
 static const char usage[] =
     "usage: gantry-agent serve [--socket PATH] [--scandir DIR] [--log-dir DIR] [--source-dir DIR]\n"
-    "                          [--run-dir DIR]\n"
-    "                          [--socket-mode MODE] [--socket-group GROUP] [--log-level LEVEL]\n"
-    "                          [--log-format FORMAT]\n"
+    "                          [--run-dir DIR] [--backup-dir DIR] [--socket-mode MODE]\n"
+    "                          [--socket-group GROUP] [--log-level LEVEL] [--log-format FORMAT]\n"
     "\n"
     "Serves the state, control, logs and run scripts of the s6 services in this container over "
     "HTTP\n"
@@ -23,6 +22,8 @@ static const char usage[] =
     "  --log-dir DIR         NAME/current below it is the log of service NAME: /var/log\n"
     "  --source-dir DIR      NAME/run below it is its run script: /etc/s6-overlay/s6-rc.d\n"
     "  --run-dir DIR         robot_type and launch_args/NAME are written there: /run\n"
+    "  --backup-dir DIR      NAME/ below it keeps the last 5 replaced run scripts, \"none\": no backups:\n"
+    "                        /var/lib/gantry-agent/run-backups\n"
     "  --socket-mode MODE    octal: 0660\n"
     "  --socket-group GROUP  name or number; else the group of this process\n"
     "  --log-level LEVEL     error, warn, info, debug or trace: info\n"
@@ -116,13 +117,14 @@ static const char **path_flag(struct flags *f, const char *name)
            : strcmp(name, "--log-dir") == 0    ? &f->log_dir
            : strcmp(name, "--source-dir") == 0 ? &f->source_dir
            : strcmp(name, "--run-dir") == 0    ? &f->run_dir
+           : strcmp(name, "--backup-dir") == 0 ? &f->backup_dir
                                                : NULL;
 }
 
 static bool known_flag(const char *name)
 {
     static const char *const names[] = {"--socket",     "--scandir",     "--log-dir",
-                                        "--source-dir", "--run-dir",     "--socket-mode",
+                                        "--source-dir", "--run-dir",     "--backup-dir", "--socket-mode",
                                         "--socket-group", "--log-level", "--log-format"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (strcmp(name, names[i]) == 0)
@@ -136,7 +138,7 @@ static int take(struct flags *f, const char *name, const char *value)
     bool fine = true;
     if (path != NULL) {
         fine = value[0] != '\0';
-        *path = value;
+        *path = path == &f->backup_dir && strcmp(value, "none") == 0 ? NULL : value;
     } else if (strcmp(name, "--socket-mode") == 0) {
         fine = parse_mode(value, &f->mode);
     } else if (strcmp(name, "--socket-group") == 0) {
@@ -175,6 +177,7 @@ int flags_parse(struct flags *f, int argc, char **argv)
                         .log_dir = "/var/log",
                         .source_dir = "/etc/s6-overlay/s6-rc.d",
                         .run_dir = "/run",
+                        .backup_dir = "/var/lib/gantry-agent/run-backups",
                         .mode = 0660,
                         .group = (gid_t)-1,
                         .level = LOG_INFO,

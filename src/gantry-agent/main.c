@@ -75,6 +75,7 @@ static int start(struct program *p, const struct flags *f, struct err *e)
                               .log_dir = f->log_dir,
                               .source_dir = f->source_dir,
                               .run_dir = f->run_dir,
+                              .backup_dir = f->backup_dir,
                               .strict_talos = compat != NULL && strcmp(compat, "talos-0.1.2") == 0};
     struct server_options s = {.limits = http_limits_default,
                                .max_connections = MAX_CONNECTIONS,

@@ -52,7 +52,8 @@ struct agent_set {
 /* One call under way. It knows nothing of the agent, which may be freed before. */
 struct call {
     agent_fn fn;           /* or: */
-    agent_text_fn text_fn;
+    agent_text_fn text_fn; /* or: */
+    agent_reply_fn reply_fn;
     void *ctx;
     bool own_words;
     uint64_t limit_ms;
@@ -304,9 +305,15 @@ static enum agent_outcome outcome_of(const struct err *e, int status)
     }
 }
 
-/* `body` counts only without an error. */
-static void call_tell(struct call *c, struct err *e, int status, struct slice body)
+/* `body` counts only without an error, but for those who take all of it. */
+static void call_tell(struct call *c, struct err *e, int status, struct slice etag,
+                      struct slice body)
 {
+    if (c->reply_fn != NULL) {
+        const struct agent_reply r = {.status = status, .etag = etag, .text = body};
+        c->reply_fn(c->ctx, e, &r);
+        return;
+    }
     if (c->text_fn != NULL) {
         c->text_fn(c->ctx, e, status, e->code == 0 ? body : (struct slice){NULL, 0});
         return;
@@ -320,6 +327,7 @@ static void call_done(void *ctx, const struct err *e, int status, const struct c
                       struct slice body)
 {
     struct call *c = ctx;
+    const struct http_header *etag = NULL;
     struct err out;
     tally_count(c->tally, outcome_of(e, status));
     histogram_add(&c->tally->stats.time, clock_mono_ns(c->clock) - c->began_ns);
@@ -329,6 +337,7 @@ static void call_done(void *ctx, const struct err *e, int status, const struct c
     if (e->code != 0) {
         agent_text_transport(&out, e, c->limit_ms);
         status = 0;
+        body = (struct slice){NULL, 0};
     } else if (status >= 300) {
         const struct http_header *to = http_find(r->headers, r->n_headers, "location");
         agent_text_status(&out, status, r->reason, (struct slice){c->target.data, c->target.len},
@@ -336,7 +345,9 @@ static void call_done(void *ctx, const struct err *e, int status, const struct c
         if (c->own_words)
             agent_text_own(&out, body);
     }
-    call_tell(c, &out, status, body);
+    if (e->code == 0 && c->reply_fn != NULL)
+        etag = http_find(r->headers, r->n_headers, "etag");
+    call_tell(c, &out, status, etag != NULL ? etag->value : (struct slice){NULL, 0}, body);
     call_free(c);
 }
 
@@ -351,11 +362,11 @@ static void call_refused(void *ctx)
                       SLICE_LIT(body));
     if (c->own_words)
         agent_text_own(&out, SLICE_LIT(body));
-    call_tell(c, &out, 404, (struct slice){NULL, 0});
+    call_tell(c, &out, 404, (struct slice){NULL, 0}, SLICE_LIT(body));
     call_free(c);
 }
 
-static size_t call_headers(const struct agent_request *r, struct http_header h[3])
+static size_t call_headers(const struct agent_request *r, struct http_header h[5])
 {
     size_t n = 0;
     if (r->request_id.len > 0)
@@ -364,6 +375,10 @@ static size_t call_headers(const struct agent_request *r, struct http_header h[3
         h[n++] = (struct http_header){SLICE_LIT("traceparent"), r->traceparent};
     if (r->tracestate.len > 0 && r->traceparent.len > 0)
         h[n++] = (struct http_header){SLICE_LIT("tracestate"), r->tracestate};
+    if (r->if_match.p != NULL)
+        h[n++] = (struct http_header){SLICE_LIT("if-match"), r->if_match};
+    if (r->if_none_match.p != NULL)
+        h[n++] = (struct http_header){SLICE_LIT("if-none-match"), r->if_none_match};
     return n;
 }
 
@@ -377,7 +392,7 @@ static int call_send(struct agent *a, struct call *c, const struct agent_request
     if (rc != 0)
         return err_set(e, rc,
                        rc == ERR_LIMIT ? "the request's target is too long" : "out of memory");
-    struct http_header h[3];
+    struct http_header h[5];
     struct client_request q = {
         .method = r->method,
         .target = {c->target.data, c->target.len},
@@ -391,16 +406,15 @@ static int call_send(struct agent *a, struct call *c, const struct agent_request
     return client_fetch(a->calls, &q, call_done, c, NULL, e);
 }
 
-static int call_start(struct agent *a, const struct agent_request *r, agent_fn fn,
-                      agent_text_fn text_fn, void *ctx, struct err *e)
+/* `who` has the function and its context. */
+static int call_start(struct agent *a, const struct agent_request *r, const struct call *who,
+                      struct err *e)
 {
     CHECK_MAGIC(a, AGENT_MAGIC);
-    struct call *c = mem_zalloc(sizeof(*c));
+    struct call *c = mem_alloc(sizeof(*c));
     if (c == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
-    c->fn = fn;
-    c->text_fn = text_fn;
-    c->ctx = ctx;
+    *c = *who;
     c->own_words = r->own_words;
     c->limit_ms = r->control ? a->set->o.control_ms : a->set->o.answer_ms;
     buf_init(&c->target, AGENT_TARGET_MAX);
@@ -419,11 +433,17 @@ static int call_start(struct agent *a, const struct agent_request *r, agent_fn f
 int agent_call(struct agent *a, const struct agent_request *r, agent_fn fn, void *ctx,
                struct err *e)
 {
-    return call_start(a, r, fn, NULL, ctx, e);
+    return call_start(a, r, &(struct call){.fn = fn, .ctx = ctx}, e);
 }
 
 int agent_call_text(struct agent *a, const struct agent_request *r, agent_text_fn fn, void *ctx,
                     struct err *e)
 {
-    return call_start(a, r, NULL, fn, ctx, e);
+    return call_start(a, r, &(struct call){.text_fn = fn, .ctx = ctx}, e);
+}
+
+int agent_call_reply(struct agent *a, const struct agent_request *r, agent_reply_fn fn, void *ctx,
+                     struct err *e)
+{
+    return call_start(a, r, &(struct call){.reply_fn = fn, .ctx = ctx}, e);
 }

@@ -75,6 +75,7 @@ struct agent_request {
     /* Headers that say on whose behalf; may be empty. Borrowed for the call. */
     struct slice request_id, traceparent, tracestate;
     bool own_words;       /* e->msg of an answer of 300 or more is what the agent itself says */
+    struct slice if_match, if_none_match; /* conditions, as headers; p NULL: none */
 };
 /* Called once from the loop. e->code 0: `answer` is the parsed JSON of a 2xx (borrowed).
  * Otherwise e->msg is the text after "Failed to communicate with agent: ", as 1.8 words it where it
@@ -93,6 +94,17 @@ int agent_call_text(struct agent *a, const struct agent_request *r, agent_text_f
 const struct agent_stats *agent_stats(const struct agent *a);
 /* Connections to the agent: of calls (follows false) or of live logs. Zero if there never were any. */
 struct client_stats agent_connections(const struct agent *a, bool follows);
+
+/* The same for callers that look at more of an answer. Here e->code is 0 or that of the status as well, but the text of
+ * any whole answer is handed over, also with an error. All borrowed. */
+struct agent_reply {
+    int status;        /* 0: there was no whole answer */
+    struct slice etag; /* as sent; p NULL: none */
+    struct slice text;
+};
+typedef void (*agent_reply_fn)(void *ctx, const struct err *e, const struct agent_reply *r);
+int agent_call_reply(struct agent *a, const struct agent_request *r, agent_reply_fn fn, void *ctx,
+                     struct err *e);
 
 struct client_pool *agent_pool(struct agent *a); /* for log_hub.c */
 

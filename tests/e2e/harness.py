@@ -160,6 +160,7 @@ class S6Tree:
     def __init__(self, root):
         self.root = pathlib.Path(root)
         self.scandir, self.logs, self.sources = self.root / "service", self.root / "log", self.root / "source"
+        self.backups = self.root / "run-backups"
         self.svscan = None
 
     def add(self, name, script, supervise=True):
@@ -279,8 +280,8 @@ http:
         t = self.tree
         self.agent = Process("gantry-agent", [
             program("gantry-agent"), "serve", "--socket", self.agent_sock, "--scandir", str(t.scandir),
-            "--log-dir", str(t.logs), "--source-dir", str(t.sources), *args], self.root / "agent.log",
-            env=env or self.env, **kw)
+            "--log-dir", str(t.logs), "--source-dir", str(t.sources), "--backup-dir", str(t.backups), *args],
+            self.root / "agent.log", env=env or self.env, **kw)
         wait_for("the agent's socket", lambda: self.agent.alive() and self._answers(UnixHTTPConnection(self.agent_sock)))
 
     def start_gantryd(self, env=None, wait=True, **kw):

@@ -42,7 +42,8 @@ def recorded(engine, tmp_path):
         refused.bind(str(side / "agents/refused/s6_agent.sock"))
         start("svscan", ["s6-svscan", "/run/service"])
         start("fake", ["/usr/bin/python3", str(CASES / "fake_agent.py"), str(side / "agents/fake/s6_agent.sock")])
-        start("agent", [program("gantry-agent"), "serve", "--socket", str(side / "agents/ai_worker/s6_agent.sock")])
+        start("agent", [program("gantry-agent"), "serve", "--socket", str(side / "agents/ai_worker/s6_agent.sock"),
+                        "--backup-dir", str(side / "run-backups")])
         sh("docker-fixtures.sh")
         cfg = (CASES / "config.yml").read_text().replace("@SIDE@", str(side))
         cfg += f'docker:\n  socket: "{engine.socket}"\nhttp:\n  listeners:\n    - address: "127.0.0.1:8081"\n'

@@ -67,6 +67,7 @@ static void serve(void)
     a.log_dir = rig_path("log");
     a.source_dir = rig_path("src");
     a.run_dir = rig_path("run");
+    a.backup_dir = rig_path("backups");
     s.limits.max_queue = 16u << 20;
     assert_int_equal(loop_new(&rig.loop, &clock_system, NULL), 0);
     assert_int_equal(agent_new(&rig.agent, rig.loop, &a, NULL), 0);
@@ -175,6 +176,10 @@ static const struct call {
     {"GET /services/events" HEAD "\r\n", "event: status", "up (pid 5)"},
     {"GET /services/svc/run" HEAD "\r\n", NULL, "#!/bin/sh"},
     {"PUT /services/svc/run" BODY("{\"content\":\"#!/bin/sh\\nnew\\n\"}", 30), NULL, "new"},
+    {"PUT /services/svc/run" HEAD "If-Match: \"no\"\r\nContent-Type: application/json\r\n"
+     "Content-Length: 15\r\n\r\n{\"content\":\"x\"}", NULL, "412 "},
+    {"POST /services/svc/run/revert" HEAD "\r\n", NULL, "\"content\":"},
+    {"GET /services/svc/run/backups" HEAD "\r\n", NULL, "\"backups\":[{"},
     {"DELETE /services/gone/logs" HEAD "\r\n", NULL, "404 Not Found"},
 };
 
@@ -226,7 +231,7 @@ static void test_memory(void **state)
 static void test_making_an_agent(void **state)
 {
     (void)state;
-    struct agent_options o = {.scandir = "/x", .log_dir = "/y", .source_dir = "/z"};
+    struct agent_options o = {.scandir = "/x", .log_dir = "/y", .source_dir = "/z", .backup_dir = "/b"};
     bool hit = true;
     for (uint64_t n = 1; hit; n++) {
         struct loop *l = NULL;

@@ -39,6 +39,9 @@ static const struct api_param action_body[ACTION_PARAMS] = {
                            .nullable = true,
                            .doc = "for up and restart of ai_worker_bringup"},
 };
+static const struct api_param revert_body[] = {
+    {.name = "backup", .type = API_INT, .nullable = true, .doc = "its id; none: the newest"},
+};
 static const struct api_param logs_query[LOGS_PARAMS] = {
     [LOGS_TAIL] = {.name = "tail", .type = API_INT, .def = 100, .doc = "this many last lines"},
     [LOGS_STRIP_ANSI] = {.name = "strip_ansi", .type = API_BOOL, .doc = "without colour codes"},
@@ -81,6 +84,13 @@ static const struct api_route routes[] = {
     ROUTE(PUT, "/services/{name}/run", RIGHT_WRITE, "service", .tag = "scripts",
           .operation_id = "put_run", .summary = "replaces the source of the run script",
           .body_any_object = true, .handler = agent_run_put),
+    ROUTE(POST, "/services/{name}/run/revert", RIGHT_WRITE, "service", .tag = "scripts",
+          .operation_id = "revert_run", .summary = "brings back a backup of the run script",
+          .body = revert_body, .n_body = ARRAY_LEN(revert_body), .body_optional = true,
+          .handler = agent_run_revert),
+    ROUTE(GET, "/services/{name}/run/backups", RIGHT_READ, "service", .tag = "scripts",
+          .operation_id = "list_run_backups", .summary = "former versions of the run script",
+          .handler = agent_run_backups),
 };
 
 bool agent_name(struct api_call *c, struct slice *name)
@@ -122,7 +132,9 @@ static int make_parts(struct agent *a, const struct agent_options *o, struct err
                                          .rc_tool = o->rc_tool ? o->rc_tool : "s6-rc",
                                          .restart_only_running = o->strict_talos,
                                          .companion_failed = companion_failed};
-    int rc = api_new(&a->api, &api, e);
+    int rc = agent_jobs_init(&a->jobs, a->loop, e);
+    if (rc == 0)
+        rc = api_new(&a->api, &api, e);
     if (rc == 0)
         rc = s6_watcher_new(&a->watcher, a->loop, e);
     if (rc == 0)
@@ -148,7 +160,9 @@ int agent_new(struct agent **ret, struct loop *l, const struct agent_options *o,
     a->log_dir = mem_strdup(o->log_dir);
     a->source_dir = mem_strdup(o->source_dir);
     a->run_dir = mem_strdup(o->run_dir ? o->run_dir : "/run");
-    int rc = a->scandir != NULL && a->log_dir != NULL && a->source_dir != NULL && a->run_dir != NULL
+    a->backup_dir = o->backup_dir != NULL ? mem_strdup(o->backup_dir) : NULL;
+    int rc = a->scandir != NULL && a->log_dir != NULL && a->source_dir != NULL &&
+                     a->run_dir != NULL && (a->backup_dir != NULL || o->backup_dir == NULL)
                  ? make_parts(a, o, e)
                  : err_set(e, ERR_NO_MEMORY, "out of memory");
     if (rc != 0) {
@@ -171,12 +185,9 @@ static void on_tick_closed(void *ctx)
     mem_free(ctx);
 }
 
-void agent_free(struct agent *a)
+static void on_jobs_closed(void *ctx)
 {
-    if (a == NULL)
-        return;
-    CHECK_MAGIC(a, AGENT_MAGIC);
-    INVARIANT(list_empty(&a->streams));
+    struct agent *a = ctx;
     s6_control_free(a->control);
     s6_events_free(a->events);
     s6_follow_free(a->follow);
@@ -186,6 +197,16 @@ void agent_free(struct agent *a)
     mem_free(a->log_dir);
     mem_free(a->source_dir);
     mem_free(a->run_dir);
+    mem_free(a->backup_dir);
     a->magic = 0;
     loop_timer_close(&a->tick, on_tick_closed);
+}
+
+void agent_free(struct agent *a)
+{
+    if (a == NULL)
+        return;
+    CHECK_MAGIC(a, AGENT_MAGIC);
+    INVARIANT(list_empty(&a->streams));
+    agent_jobs_close(&a->jobs, on_jobs_closed, a);
 }

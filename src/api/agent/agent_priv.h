@@ -3,6 +3,7 @@
 #define GANTRY_API_AGENT_PRIV_H
 
 #include "api/agent/agent.h"
+#include "api/agent/jobs.h"
 #include "api/route/route.h"
 #include "base/list.h"
 #include "base/str.h"
@@ -22,6 +23,8 @@ struct agent {
     uint32_t magic;
     struct loop *loop;
     char *scandir, *log_dir, *source_dir, *run_dir;
+    char *backup_dir; /* NULL: none are kept */
+    struct agent_jobs jobs;
     bool strict_talos;
     bool draining;
     struct api *api;
@@ -56,6 +59,8 @@ void agent_logs(struct api_call *c);
 void agent_logs_clear(struct api_call *c);
 void agent_run_get(struct api_call *c);
 void agent_run_put(struct api_call *c);
+void agent_run_revert(struct api_call *c);
+void agent_run_backups(struct api_call *c);
 void agent_events(struct api_call *c);
 
 /* launch.c: what cyclo_manager's clients give beside an action, checked and written down for the

@@ -154,6 +154,17 @@ static const struct answer_field run_response[] = {
     STR("path", "The file in the container", "/etc/s6-overlay/s6-rc.d/talker/run"),
     STR("content", "The script", "#!/bin/sh\\nexec ros2 run demo_nodes_cpp talker\\n"),
 };
+static const struct answer_field run_backup[] = {
+    INT("id", "Its number; the highest is the newest", 7),
+    TIME("time", "When this version was written", "2026-11-21T03:52:00.000000Z"),
+    INT("size", "Bytes", 58),
+    STR("etag", "What the script's ETag was", "\\\"ba7816bf8f01cfea414140de5dae2223\\\""),
+};
+static const struct answer_field run_backups[] = {
+    CONTAINER,
+    SERVICE,
+    LIST("backups", "ServiceRunBackup", "Newest first, at most 5"),
+};
 static const struct answer_field status_list[] = {
     CONTAINER,
     LIST("statuses", "ServiceStatusResponse", "In the agent's order"),
@@ -291,6 +302,8 @@ static const struct answer_schema schemas[] = {
     SCHEMA("ServiceListResponse", "The services of a container", service_list),
     SCHEMA("ServiceLogsClearResponse", "A log that was emptied", logs_clear),
     SCHEMA("ServiceLogsResponse", "The end of a service's log", logs_response),
+    SCHEMA("ServiceRunBackup", "A former version of a run script", run_backup),
+    SCHEMA("ServiceRunBackupsResponse", "Former versions of a run script", run_backups),
     SCHEMA("ServiceRunScriptResponse", "The run script of a service", run_response),
     SCHEMA("ServiceStatusListResponse", "The status of every service", status_list),
     SCHEMA("ServiceStatusResponse", "The status of a service", status_response),
@@ -397,7 +410,10 @@ static const struct answer_status statuses[] = {
     {409, "Conflict", "Not possible in the present state", "ErrorResponse", NULL,
      ERROR_EXAMPLE("There is nothing to go back to"), NULL, NULL},
     {412, "PreconditionFailed", "It has changed since it was read (If-Match)", "ErrorResponse",
-     NULL, ERROR_EXAMPLE("The run script has changed meanwhile"), NULL, NULL},
+     NULL,
+     ERROR_EXAMPLE("Run script of service 'talker' is not written: it has changed: If-Match asks "
+                   "for \\\"a\\\", but the ETag is \\\"b\\\""),
+     NULL, NULL},
     {413, "ContentTooLarge", "The body is larger than the limit (http.limits.max_body)",
      "ErrorResponse", NULL,
      ERROR_EXAMPLE("The body of 2000000 bytes is larger than the limit of 1048576 bytes"), NULL,

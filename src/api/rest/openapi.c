@@ -314,7 +314,7 @@ static void put_body(struct json_out *j, const struct api_route *r)
         return;
     json_key(j, "requestBody");
     json_obj(j);
-    json_kbool(j, "required", true);
+    json_kbool(j, "required", !r->body_optional);
     json_key(j, "content");
     json_obj(j);
     json_key(j, "application/json");

@@ -11,9 +11,11 @@
 #define C2 "/{container}/services"
 #define CT "/{container}/ros2/topics"
 #define CYCLO .yields = true, .variant = REST_CYCLO
-#define CYCLO_SERVICE                                                                              \
+#define CYCLO_SERVICE CYCLO_SERVICE_ALSO()
+#define CYCLO_SERVICE_ALSO(...) /* further statuses */                                             \
     CYCLO, .tag = "services", .precondition = rest_container_known,                                \
-           .description = "An error of the agent keeps its status.", .statuses = {400, 500, 501, 502}
+           .description = "An error of the agent keeps its status.",                               \
+           .statuses = {400, 500, 501, 502, __VA_ARGS__}
 #define CYCLO_BASHRC                                                                               \
     CYCLO, .tag = "container", .precondition = rest_docker_ready, .statuses = {500, 504}
 #define CYCLO_TOPIC CYCLO, .tag = "ros2", .precondition = rest_container_known, .handler = rest_topics
@@ -71,6 +73,13 @@ static const struct api_param bashrc_body[] = {
      .required = true,
      .doc = "The whole file; not empty",
      .example = "\"export PS1='web> '\\n\""},
+};
+static const struct api_param revert_body[] = {
+    {.name = "backup",
+     .type = API_INT,
+     .nullable = true,
+     .doc = "Its id; none: the newest",
+     .example = "7"},
 };
 static const struct api_param docker_all_query[] = {
     {.name = "all", .type = API_BOOL, .doc = "Also those that are not running"},
@@ -205,7 +214,9 @@ static const struct api_route routes[] = {
           .answer_schema = "ServiceLogsClearResponse", .handler = rest_service_logs_clear),
     ROUTE(GET, CS "/{service}/run", RIGHT_READ, "service", .tag = "services",
           .summary = "Run script of a service",
-          .description = "The script in the service's source folder, whole.",
+          .description = "The script in the service's source folder, whole. Its ETag, in If-Match of "
+                         "a PUT, keeps two people from overwriting each other's work.",
+          .conditional = true, .statuses = {400},
           .operation_id =
               "get_service_run_script_containers__container__services__service__run_get",
           .answer_schema = "ServiceRunScriptResponse", .handler = rest_service_run_get),
@@ -213,10 +224,31 @@ static const struct api_route routes[] = {
           BODY(content_body, "ServiceRunScriptUpdateRequest"), .tag = "services",
           .summary = "Replace the run script of a service",
           .description = "The file is replaced as a whole: the old or the new one is there at any "
-                         "time. The running service is not touched.",
+                         "time. The running service is not touched. With If-Match only if the script "
+                         "still has that ETag, else 412. gantry-agent keeps the replaced script as "
+                         "a backup; with an agent that sends no ETag, If-Match is a comparison "
+                         "before the write and not one step with it.",
+          .statuses = {409, 412},
           .operation_id =
               "update_service_run_script_containers__container__services__service__run_put",
           .answer_schema = "ServiceRunScriptResponse", .handler = rest_service_run_put),
+    ROUTE(POST, CS "/{service}/run/revert", RIGHT_WRITE, "service",
+          BODY(revert_body, "ServiceRunScriptRevertRequest"), .body_optional = true,
+          .tag = "services", .summary = "Bring back a backup of the run script of a service",
+          .description = "The newest, or the one named, with its mode and owner. What it replaces "
+                         "becomes the newest backup, so that a second call undoes the first. "
+                         "If-Match as with PUT.",
+          .statuses = {409, 412, 501},
+          .operation_id =
+              "revert_service_run_script_containers__container__services__service__run_revert_post",
+          .answer_schema = "ServiceRunScriptResponse", .handler = rest_service_run_revert),
+    ROUTE(GET, CS "/{service}/run/backups", RIGHT_READ, "service", .tag = "services",
+          .summary = "Former versions of the run script of a service",
+          .description = "The last 5 that were replaced.",
+          .statuses = {501},
+          .operation_id =
+              "list_service_run_backups_containers__container__services__service__run_backups_get",
+          .answer_schema = "ServiceRunBackupsResponse", .handler = rest_service_run_backups),
     ROUTE(GET, "/docker/containers", RIGHT_READ, "docker-container", QUERY(docker_all_query),
           .list = true, .tag = "docker", .summary = "Containers of the engine",
           .description = "Those that run; with `all` every one.",
@@ -305,12 +337,12 @@ static const struct api_route routes[] = {
           .summary = "Empty a service's log",
           .operation_id = "clear_service_logs__container__services__service__logs_delete",
           .answer_schema = "ServiceLogsClearResponse", .handler = rest_service_logs_clear),
-    ROUTE(GET, C2 "/{service}/run", RIGHT_READ, "service", CYCLO_SERVICE,
+    ROUTE(GET, C2 "/{service}/run", RIGHT_READ, "service", CYCLO_SERVICE, .conditional = true,
           .summary = "Run script of a service",
           .operation_id = "get_service_run_script__container__services__service__run_get",
           .answer_schema = "ServiceRunScriptResponse", .handler = rest_service_run_get),
     ROUTE(PUT, C2 "/{service}/run", RIGHT_WRITE, "service",
-          BODY(content_body, "ServiceRunScriptUpdateRequest"), CYCLO_SERVICE,
+          BODY(content_body, "ServiceRunScriptUpdateRequest"), CYCLO_SERVICE_ALSO(409, 412),
           .summary = "Replace the run script of a service",
           .operation_id = "update_service_run_script__container__services__service__run_put",
           .answer_schema = "ServiceRunScriptResponse", .handler = rest_service_run_put),

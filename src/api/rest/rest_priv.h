@@ -61,8 +61,15 @@ void rest_service_status(struct api_call *c);
 void rest_service_act(struct api_call *c);
 void rest_service_logs(struct api_call *c);
 void rest_service_logs_clear(struct api_call *c);
-void rest_service_run_get(struct api_call *c);
-void rest_service_run_put(struct api_call *c);
+/* A call of cyclo_manager's paths: failures are told as it tells them. */
+bool rest_is_cyclo(const struct api_call *c);
+/* The service's name can be one; else that has been answered. */
+bool rest_service_named(struct api_call *c);
+/* True if there is an object to read; else the failure has been answered. status 0: no answer. */
+bool rest_agent_usable(struct api_call *c, const struct err *e, int status, const json_t *answer);
+/* Answers that an agent's answer makes no sense. */
+void rest_bad_answer(struct api_call *c, const char *what);
+#define REST_AGENT_FAILED "Failed to communicate with agent: "
 void rest_topics(struct api_call *c);
 extern const char *const rest_service_actions[];
 /* The text that every answer about absent ROS 2 topics has, around the container's name. */
@@ -73,6 +80,12 @@ extern const char *const rest_service_actions[];
 #define REST_NO_NODE_AFTER "' is not available."
 /* A precondition: cyclo_manager says 404 before it looks at values. */
 bool rest_container_known(struct api_call *c);
+
+/* run.c: run scripts */
+void rest_service_run_get(struct api_call *c);
+void rest_service_run_put(struct api_call *c);
+void rest_service_run_revert(struct api_call *c);
+void rest_service_run_backups(struct api_call *c);
 
 /* containers.c: the container runtime */
 bool rest_docker_ready(struct api_call *c);

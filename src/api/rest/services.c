@@ -5,7 +5,6 @@
 
 #include <stdio.h>
 
-#define AGENT_FAILED "Failed to communicate with agent: "
 #define CYCLO_FAILED "Internal error while processing service request: "
 
 const char *const rest_service_actions[] = {"up", "down", "restart", NULL};
@@ -41,7 +40,7 @@ void rest_write_containers(struct buf *b, const struct rest *r, const struct api
     json_end_obj(&j);
 }
 
-static bool is_cyclo(const struct api_call *c)
+bool rest_is_cyclo(const struct api_call *c)
 {
     return c->route->variant == REST_CYCLO;
 }
@@ -50,7 +49,7 @@ void rest_topics(struct api_call *c)
 {
     if (rest_agent(c) == NULL)
         return;
-    if (is_cyclo(c))
+    if (rest_is_cyclo(c))
         rest_reply_named(c, 503, REST_NO_NODE_BEFORE, c->path[0], REST_NO_NODE_AFTER);
     else
         rest_reply_named(c, 503, REST_NO_ROS2_BEFORE, c->path[0], REST_NO_ROS2_AFTER);
@@ -61,13 +60,12 @@ bool rest_container_known(struct api_call *c)
     return rest_agent(c) != NULL;
 }
 
-/* The service's name can be one; else that has been answered. */
-static bool one_name(struct api_call *c)
+bool rest_service_named(struct api_call *c)
 {
     if (name_is_safe(c->path[1], REST_SERVICE_NAME_MAX))
         return true;
-    if (!is_cyclo(c)) {
-        rest_reply_named(c, 503, AGENT_FAILED "'", c->path[1], "' is not a service name");
+    if (!rest_is_cyclo(c)) {
+        rest_reply_named(c, 503, REST_AGENT_FAILED "'", c->path[1], "' is not a service name");
         return false;
     }
     struct slice parts[] = {SLICE_LIT("Agent error for container '"), c->path[0],
@@ -80,7 +78,7 @@ static bool one_name(struct api_call *c)
  * filled. */
 static void ask(struct api_call *c, struct agent *a, struct agent_request rq, bool one, agent_fn fn)
 {
-    if (one && !one_name(c))
+    if (one && !rest_service_named(c))
         return;
     struct api_call *held;
     if (api_call_hold(c, NULL, NULL, &held) != 0)
@@ -90,17 +88,17 @@ static void ask(struct api_call *c, struct agent *a, struct agent_request rq, bo
     if (one)
         rq.service = held->path[1];
     rest_trace(held, &rq, &trace);
-    rq.own_words = is_cyclo(held);
+    rq.own_words = rest_is_cyclo(held);
     if (agent_call(a, &rq, fn, held, &e) != 0)
-        api_reply_error(held, 503, AGENT_FAILED "%s", e.msg);
+        api_reply_error(held, 503, REST_AGENT_FAILED "%s", e.msg);
 }
 
-static void reply_bad_answer(struct api_call *c, const char *what)
+void rest_bad_answer(struct api_call *c, const char *what)
 {
-    if (is_cyclo(c))
+    if (rest_is_cyclo(c))
         api_reply_error(c, 500, CYCLO_FAILED "unexpected answer: %s", what);
     else
-        api_reply_error(c, 503, AGENT_FAILED "unexpected answer: %s", what);
+        api_reply_error(c, 503, REST_AGENT_FAILED "unexpected answer: %s", what);
 }
 
 /* A failure as cyclo_manager tells it (talos contract 1.8, column C): the agent's own status and
@@ -112,7 +110,7 @@ static void reply_cyclo_failure(struct api_call *c, const struct err *e, int sta
         if (answered && e->code != ERR_NO_MEMORY)
             api_reply_error(c, 500, CYCLO_FAILED "%s", e->msg);
         else
-            api_reply_error(c, 503, AGENT_FAILED "%s", e->msg);
+            api_reply_error(c, 503, REST_AGENT_FAILED "%s", e->msg);
         return;
     }
     struct slice parts[] = {SLICE_LIT("Agent error for container '"), c->path[0], SLICE_LIT("': "),
@@ -120,18 +118,17 @@ static void reply_cyclo_failure(struct api_call *c, const struct err *e, int sta
     api_reply_error_parts(c, status >= 400 && status < 600 ? status : 502, parts, ARRAY_LEN(parts));
 }
 
-/* True if there is an object to read; else the failure has been answered. status 0: no answer. */
-static bool usable(struct api_call *c, const struct err *e, int status, const json_t *answer)
+bool rest_agent_usable(struct api_call *c, const struct err *e, int status, const json_t *answer)
 {
     if (e->code != 0) {
-        if (is_cyclo(c))
+        if (rest_is_cyclo(c))
             reply_cyclo_failure(c, e, status);
         else
-            api_reply_error(c, 503, AGENT_FAILED "%s", e->msg);
+            api_reply_error(c, 503, REST_AGENT_FAILED "%s", e->msg);
         return false;
     }
     if (!json_is_object(answer)) {
-        reply_bad_answer(c, "not an object");
+        rest_bad_answer(c, "not an object");
         return false;
     }
     return true;
@@ -195,7 +192,7 @@ static void finish(struct api_call *c, const struct reader *rd)
         return;
     }
     snprintf(what, sizeof(what), "member '%s' has a wrong type", rd->bad);
-    reply_bad_answer(c, what);
+    rest_bad_answer(c, what);
 }
 
 /* Begins the answer with `container`, and `service` if it is about one. */
@@ -231,7 +228,7 @@ static void write_status(struct json_out *j, struct reader *rd, const struct age
 /* Where the labels are; cyclo_manager has none. */
 static const struct agent *labels_of(struct api_call *c)
 {
-    if (is_cyclo(c))
+    if (rest_is_cyclo(c))
         return NULL;
     return agent_set_find(((struct rest *)c->app)->o.agents, c->path[0]);
 }
@@ -239,7 +236,7 @@ static const struct agent *labels_of(struct api_call *c)
 static void got_list(void *ctx, const struct err *e, int status, json_t *answer)
 {
     struct api_call *c = ctx;
-    if (!usable(c, e, status, answer))
+    if (!rest_agent_usable(c, e, status, answer))
         return;
     struct reader rd = {.o = answer};
     struct json_out j;
@@ -279,7 +276,7 @@ void rest_service_list(struct api_call *c)
 static void got_status_all(void *ctx, const struct err *e, int status, json_t *answer)
 {
     struct api_call *c = ctx;
-    if (!usable(c, e, status, answer))
+    if (!rest_agent_usable(c, e, status, answer))
         return;
     struct reader all = {.o = answer};
     struct json_out j;
@@ -316,7 +313,7 @@ void rest_service_status_all(struct api_call *c)
 
 static void got_status(struct api_call *c, const struct err *e, int status, const json_t *answer)
 {
-    if (!usable(c, e, status, answer))
+    if (!rest_agent_usable(c, e, status, answer))
         return;
     struct reader rd = {.o = answer};
     struct json_out j;
@@ -408,19 +405,19 @@ void rest_service_status(struct api_call *c)
     struct api_call *held;
     struct rest_trace trace;
     struct err e = {0};
-    if (a == NULL || !one_name(c) || api_call_hold(c, NULL, NULL, &held) != 0)
+    if (a == NULL || !rest_service_named(c) || api_call_hold(c, NULL, NULL, &held) != 0)
         return;
     rq.service = held->path[1];
     rest_trace(held, &rq, &trace);
-    rq.own_words = is_cyclo(held);
+    rq.own_words = rest_is_cyclo(held);
     if (agent_call_text(a, &rq, got_status_text, held, &e) != 0)
-        api_reply_error(held, 503, AGENT_FAILED "%s", e.msg);
+        api_reply_error(held, 503, REST_AGENT_FAILED "%s", e.msg);
 }
 
 static void got_act(void *ctx, const struct err *e, int status, json_t *answer)
 {
     struct api_call *c = ctx;
-    if (!usable(c, e, status, answer))
+    if (!rest_agent_usable(c, e, status, answer))
         return;
     struct reader rd = {.o = answer};
     struct json_out j;
@@ -474,7 +471,7 @@ void rest_service_act(struct api_call *c)
 static void got_logs(void *ctx, const struct err *e, int status, json_t *answer)
 {
     struct api_call *c = ctx;
-    if (!usable(c, e, status, answer))
+    if (!rest_agent_usable(c, e, status, answer))
         return;
     struct reader rd = {.o = answer};
     struct json_out j;
@@ -505,7 +502,7 @@ void rest_service_logs(struct api_call *c)
 static void got_logs_clear(void *ctx, const struct err *e, int status, json_t *answer)
 {
     struct api_call *c = ctx;
-    if (!usable(c, e, status, answer))
+    if (!rest_agent_usable(c, e, status, answer))
         return;
     struct reader rd = {.o = answer};
     struct json_out j;
@@ -522,50 +519,4 @@ void rest_service_logs_clear(struct api_call *c)
     struct agent_request rq = {.method = HTTP_METHOD_DELETE, .tail = "/logs"};
     if (a != NULL)
         ask(c, a, rq, true, got_logs_clear);
-}
-
-static void got_run(void *ctx, const struct err *e, int status, json_t *answer)
-{
-    struct api_call *c = ctx;
-    if (!usable(c, e, status, answer))
-        return;
-    struct reader rd = {.o = answer};
-    struct json_out j;
-    begin(c, &j, true);
-    copy_text(&j, &rd, "path", SLICE_LIT(""), false);
-    copy_text(&j, &rd, "content", SLICE_LIT(""), false);
-    json_end_obj(&j);
-    finish(c, &rd);
-}
-
-void rest_service_run_get(struct api_call *c)
-{
-    struct agent *a = rest_agent(c);
-    struct agent_request rq = {.method = HTTP_METHOD_GET, .tail = "/run"};
-    if (a != NULL)
-        ask(c, a, rq, true, got_run);
-}
-
-void rest_service_run_put(struct api_call *c)
-{
-    struct agent *a = rest_agent(c);
-    if (a == NULL)
-        return;
-    if (slice_trim(c->body_values[0].s).len == 0) {
-        api_reply_error(c, 400, "Content must not be empty");
-        return;
-    }
-    struct buf *b = rest_out(c->app);
-    struct json_out j;
-    json_begin(&j, b);
-    json_obj(&j);
-    json_kslice(&j, "content", c->body_values[0].s);
-    json_end_obj(&j);
-    if (b->err != 0) {
-        api_reply_json(c, 200, b); /* tells why there is no body to send */
-        return;
-    }
-    struct agent_request rq = {
-        .method = HTTP_METHOD_PUT, .tail = "/run", .body = {b->data, b->len}};
-    ask(c, a, rq, true, got_run);
 }

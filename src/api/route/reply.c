@@ -108,6 +108,16 @@ bool api_not_modified(const struct api_call *c, struct slice etag)
     return false;
 }
 
+void api_reply_json_etag(struct api_call *c, int status, const struct buf *body, struct slice etag)
+{
+    const struct http_header h = {SLICE_LIT("etag"), etag};
+    if (body->err != 0)
+        api_reply_json(c, status, body);
+    else
+        api_reply(c, status, "application/json", &h, etag.p != NULL ? 1 : 0,
+                  (struct slice){body->data, body->len});
+}
+
 void api_reply_json(struct api_call *c, int status, const struct buf *body)
 {
     struct call *k = call_of(c);

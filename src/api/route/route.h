@@ -59,6 +59,7 @@ struct api_route {
      * so rows of a newer generation change nothing for clients of an older one. */
     bool yields;
     int variant;          /* for handlers that serve several rows */
+    bool body_optional;   /* no body, and null, are the same as {} */
     bool also_head;       /* HEAD allowed too; 405 then lists "GET, HEAD" */
     bool open;            /* needs no identity and no right (health probes) */
     /* The answer is a list below the names of the path ("robot" gives services "robot/..."): whoever
@@ -74,7 +75,7 @@ struct api_route {
     uint16_t success;             /* status when all went well; 0: 200 */
     bool events;                  /* can also answer with server-sent events */
     bool conditional;             /* has an ETag and knows If-None-Match: 304 */
-    uint16_t statuses[4];         /* further ones, 0 ends: {409, 412} */
+    uint16_t statuses[6];         /* further ones, 0 ends: {409, 412} */
     /* Called when everything is valid. Must answer, now or later (api_call_hold). */
     void (*handler)(struct api_call *c);
     /* Checked before validation of values (docker client present?); answers by itself and returns
@@ -157,6 +158,8 @@ void api_call_release(
 /* Answers. All release a held call. */
 void api_reply_json(struct api_call *c, int status,
                     const struct buf *body); /* checks body->err: 503 when it failed */
+/* The same with the entity tag of what it shows, quotes included; p NULL: none is known. */
+void api_reply_json_etag(struct api_call *c, int status, const struct buf *body, struct slice etag);
 void api_reply_error(struct api_call *c, int status, const char *fmt, ...)
     BASE_PRINTF(3, 4); /* {"error":...,"detail":null} */
 /* The same with the text in pieces, for names that may hold any character, NUL too. */

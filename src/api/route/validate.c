@@ -417,7 +417,13 @@ static int validate_body(struct call *k, struct faults *f)
 {
     const struct api_route *row = k->c.route;
     struct place at = {.part = "body"};
-    if (k->body_kind == BODY_NONE || (k->body_kind == BODY_JSON && json_is_null(k->c.body))) {
+    bool none = k->body_kind == BODY_NONE || (k->body_kind == BODY_JSON && json_is_null(k->c.body));
+    if (none && row->body_optional) {
+        for (size_t i = 0; i < row->n_body; i++)
+            k->c.body_values[i] = (struct api_value){.i = row->body[i].def};
+        return 0;
+    }
+    if (none) {
         add_fault(f, &at, "missing", "Field required", NULL);
         return 0;
     }

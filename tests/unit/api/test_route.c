@@ -243,7 +243,9 @@ static const char *const any[] = {"*"};
 static const char *const some[] = {"loopback", "https://ui.example"};
 static const struct api_cors cors_any = {any, 1}, cors_some = {some, 2};
 
-#define ALLOWED(o) "access-control-allow-origin: " o "\naccess-control-allow-credentials: true\n"
+#define ALLOWED(o)                                                                                 \
+    "access-control-allow-origin: " o "\naccess-control-allow-credentials: true\n"                 \
+    "access-control-expose-headers: ETag, X-Request-Id\n"
 #define METHODS                                                                                    \
     "access-control-allow-methods: DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT\n"                 \
     "access-control-max-age: 600\naccess-control-allow-credentials: true\n"

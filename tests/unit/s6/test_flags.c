@@ -22,6 +22,7 @@ static void test_defaults(void **state)
     assert_string_equal(f.log_dir, "/var/log");
     assert_string_equal(f.source_dir, "/etc/s6-overlay/s6-rc.d");
     assert_string_equal(f.run_dir, "/run");
+    assert_string_equal(f.backup_dir, "/var/lib/gantry-agent/run-backups");
     assert_int_equal(f.mode, 0660);
     assert_true(f.group == (gid_t)-1);
 }
@@ -33,6 +34,10 @@ static void test_values(void **state)
     assert_int_equal(parse(&f, "--socket-mode", "0600", "--scandir=/a=b"), -1);
     assert_int_equal(f.mode, 0600);
     assert_string_equal(f.scandir, "/a=b");
+    assert_int_equal(parse(&f, "--backup-dir", "/b", NULL), -1);
+    assert_string_equal(f.backup_dir, "/b");
+    assert_int_equal(parse(&f, "--backup-dir=none", NULL, NULL), -1);
+    assert_null(f.backup_dir);
     assert_int_equal(parse(&f, "--socket-group", "1234", "--log-level=debug"), -1);
     assert_int_equal(f.group, 1234);
     assert_int_equal(f.level, LOG_DEBUG);
@@ -48,6 +53,7 @@ static void test_mistakes(void **state)
         {"--nonsense", NULL},
         {"--socket", NULL},
         {"--socket", ""},
+        {"--backup-dir", ""},
         {"--socket-mode", "0888"},
         {"--socket-mode", "01777"},
         {"--socket-mode", "rw"},

@@ -3,7 +3,6 @@
 
 #include "s6/cursor.h"
 #include "s6/log.h"
-#include "s6/run_script.h"
 
 static int open_with(const void *p, size_t n)
 {
@@ -183,41 +182,6 @@ static void test_cursor_text(void **state)
     assert_int_equal(s6_cursor_parse((struct slice){"g1-0-0-0-0-0-@a\0b", 17}, &d), ERR_SYNTAX);
 }
 
-static void test_run_script(void **state)
-{
-    (void)state;
-    struct buf b = BUF_INIT(S6_RUN_SCRIPT_MAX + 8192);
-    struct err e = {0};
-    struct stat st;
-    rig_mkdir(rig_path("svc"));
-    assert_int_equal(s6_run_read(rig_dir, SLICE_LIT("svc"), &b, &e), ERR_NOT_FOUND);
-    assert_int_equal(s6_run_write(rig_dir, SLICE_LIT("svc"), SLICE_LIT("x"), &e), ERR_NOT_FOUND);
-    rig_write(rig_path("svc/run"), "#!/bin/sh\n");
-    assert_int_equal(s6_run_write(rig_dir, SLICE_LIT("svc"), SLICE_LIT("new\n"), &e), 0);
-    assert_int_equal(s6_run_read(rig_dir, SLICE_LIT("svc"), &b, &e), 0);
-    assert_string_equal(b.data, "new\n");
-    assert_int_equal(stat(rig_path("svc/run"), &st), 0);
-    assert_int_equal(st.st_mode & 07777, 0755);
-    assert_int_equal(symlink("run", rig_path("svc/alias")), 0);
-    rig_mkdir(rig_path("link"));
-    assert_int_equal(symlink("../svc/run", rig_path("link/run")), 0);
-    buf_clear(&b);
-    assert_int_equal(s6_run_read(rig_dir, SLICE_LIT("link"), &b, &e),
-                     rig_has_openat2() ? 0 : ERR_DENIED); /* inside the root */
-    assert_int_equal(s6_run_write(rig_dir, SLICE_LIT("link"), SLICE_LIT("x"), &e), ERR_DENIED);
-    bool hit = true;
-    for (uint64_t at = 1; hit; at++) { /* never half a script */
-        mem_fail_at(at, true);
-        int rc = s6_run_write(rig_dir, SLICE_LIT("svc"), SLICE_LIT("other\n"), &e);
-        hit = mem_fail_hit();
-        mem_fail_at(0, false);
-        buf_clear(&b);
-        assert_int_equal(s6_run_read(rig_dir, SLICE_LIT("svc"), &b, &e), 0);
-        assert_string_equal(b.data, rc == 0 ? "other\n" : "new\n");
-    }
-    buf_done(&b);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,7 +191,6 @@ int main(void)
         cmocka_unit_test(test_whole_chars),
         cmocka_unit_test(test_newlines),
         cmocka_unit_test(test_cursor_text),
-        cmocka_unit_test_setup_teardown(test_run_script, rig_setup, rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
