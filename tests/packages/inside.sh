@@ -1,6 +1,7 @@
 #!/bin/sh
 # What a new user does, in a fresh chroot; called by run.sh. /test/1 has the packages, /test/2 and /test/3 newer ones,
-# the last with another default configuration. "inside.sh download" gets what they need, "inside.sh try" does the rest.
+# the last with another default configuration. "inside.sh download" gets what they need, "inside.sh depend" installs that
+# without them, for an image that is built without a network, "inside.sh try" does the rest.
 # Prints "ok: ..." or "FAILED: ..." for each check, and "time: SECONDS STEP".
 set -u
 export DEBIAN_FRONTEND=noninteractive
@@ -9,6 +10,10 @@ apt_() { apt-get -q -y -o APT::Keep-Downloaded-Packages=true -o APT::Sandbox::Us
 
 if [ "$1" = download ]; then
     apt_ update && apt_ install --download-only /test/1/*.deb
+    exit
+fi
+if [ "$1" = depend ]; then
+    apt_ install --no-install-recommends /test/1/*.deb && dpkg --purge gantryd gantry gantry-agent
     exit
 fi
 
@@ -60,7 +65,7 @@ mode_is() { [ "$(stat -c '%a %U:%G' "$1")" = "$2" ] || { stat -c '%a %U:%G %n' "
 start_gantryd() {
     install -d -o gantry -g gantry -m 0755 /run/gantry
     setpriv --reuid gantry --regid gantry --init-groups --inh-caps=-all --bounding-set=-all --no-new-privs \
-        env XDG_RUNTIME_DIR=/run STATE_DIRECTORY=/var/lib/gantry LOGS_DIRECTORY=/var/log/gantry gantryd >>/tmp/gantryd.log 2>&1 &
+        env XDG_RUNTIME_DIR=/run gantryd >>/tmp/gantryd.log 2>&1 &
     gantryd=$!
     await 10 gantry containers || { tail -n 20 /tmp/gantryd.log; return 1; }
 }

@@ -202,12 +202,94 @@ part_deb() {
     failed=$((failed + $(grep -c '^FAILED: ' "$work/try.log")))
 }
 
-[ $# -gt 0 ] || set -- install dist units deb
+# --- container image ---
+
+# An engine of the tests' own, as for the end-to-end tests; it ends with this script's end of its input.
+start_engine() {
+    mkfifo "$work/engine" || return 1
+    "$PYTHON" tests/e2e/dockerd.py run <"$work/engine" >"$work/engine.socket" 2>"$work/engine.log" &
+    engine=$!
+    exec 8>"$work/engine"
+    for _ in $(seq 400); do
+        [ -s "$work/engine.socket" ] && break
+        kill -0 "$engine" 2>/dev/null || break
+        sleep 0.1
+    done
+    [ -s "$work/engine.socket" ] || { cat "$work/engine.log"; return 1; }
+    DOCKER_HOST=unix://$(cat "$work/engine.socket")
+    export DOCKER_HOST DOCKER_BUILDKIT=0
+}
+
+stop_engine() {
+    exec 8>&-
+    wait "$engine"
+}
+
+# A base image that already has the libraries: the engine has no network.
+import_base() {
+    in_root depend || return 1
+    tar -C "$work/root" --one-file-system --exclude=./test -c . | docker import - gantry-base:test
+}
+
+build_image() { docker build -q --build-arg BASE=gantry-base:test -t gantry:test -f packaging/docker/Dockerfile "$CACHE/deb"; }
+
+compose() {
+    GANTRY_IMAGE=gantry:test GANTRY_AGENTS=$work/agents GANTRY_CONFIG=$work/config.yml DOCKER_SOCKET=${DOCKER_HOST#unix://} \
+        docker-compose -p gantry-test -f packaging/docker/compose.yml "$@"
+}
+
+compose_is_valid() {
+    compose config >"$work/compose.out" 2>&1 || { cat "$work/compose.out"; return 1; }
+    for line in "network_mode: host" "restart: always" "/agents:rw" "/app/config.yml:ro" "/var/run/docker.sock:rw"; do
+        grep -q "$line" "$work/compose.out" || { echo "no $line"; return 1; }
+    done
+}
+
+compose_up() {
+    mkdir -p "$work/agents/robot" && cp packaging/gantryd.yml "$work/config.yml" || return 1
+    printf 'containers:\n  robot:\n    socket_path: /agents/robot/s6_agent.sock\n' >>"$work/config.yml"
+    compose up -d
+}
+
+# COMMAND in the running container, until it succeeds.
+ask_image() {
+    for _ in $(seq 50); do
+        docker exec gantry gantry "$@" && return 0
+        sleep 0.1
+    done
+    docker logs gantry
+    return 1
+}
+
+healthy() {
+    docker inspect -f '{{json .Config.Healthcheck.Test}} {{.HostConfig.RestartPolicy.Name}}' gantry | grep -q 'gantry.*always'
+}
+
+compose_down() { compose down -v && [ -z "$(docker ps -aq)" ]; }
+
+part_image() {
+    say "container image, with an engine of its own"
+    [ -d "$CACHE/deb" ] || check "packages" build_packages
+    check "base system" make_base
+    [ -d "$work/root" ] || check "fresh chroot" make_root
+    check "engine" start_engine
+    check "base image" import_base
+    check "docker build" build_image
+    check "compose file" compose_is_valid
+    check "docker-compose up" compose_up
+    check "it answers" ask_image containers
+    check "it sees the engine" ask_image docker status gantry
+    check "restarts, has a health check" healthy
+    check "docker-compose down" compose_down
+    stop_engine
+}
+
+[ $# -gt 0 ] || set -- install dist units deb image
 for part in "$@"; do
     case "$part" in
-    install | dist | units | deb) "part_$part" ;;
+    install | dist | units | deb | image) "part_$part" ;;
     *)
-        echo "usage: $0 [install] [dist] [units] [deb]" >&2
+        echo "usage: $0 [install] [dist] [units] [deb] [image]" >&2
         exit 2
         ;;
     esac
