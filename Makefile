@@ -23,7 +23,7 @@ DEPS_RUN   = s6 busybox-static
 DEPS_CHECK = libcmocka-dev valgrind python3-pytest python3-websockets python3-h2 \
   curl openssl iproute2 docker.io iptables nghttp2-client shellcheck chromium python3-jsonschema
 DEPS_DEB   = dpkg-dev debhelper build-essential fakeroot
-DEPS_PACKAGES = $(DEPS_DEB) debootstrap lintian systemd man-db mandoc groff docker-compose
+DEPS_PACKAGES = $(DEPS_DEB) debootstrap lintian systemd systemd-container man-db mandoc groff docker-compose
 DEPS_FUZZ  = clang libclang-rt-14-dev
 DEPS_BENCH = nginx-light wrk
 

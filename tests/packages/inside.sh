@@ -1,7 +1,8 @@
 #!/bin/sh
 # What a new user does, in a fresh chroot; called by run.sh. /test/1 has the packages, /test/2 and /test/3 newer ones,
 # the last with another default configuration. "inside.sh download" gets what they need, "inside.sh depend" installs that
-# without them, for an image that is built without a network, "inside.sh try" does the rest.
+# without them, for an image that is built without a network, "inside.sh systemd" for a system that boots, "inside.sh try"
+# does the rest.
 # Prints "ok: ..." or "FAILED: ..." for each check, and "time: SECONDS STEP".
 set -u
 export DEBIAN_FRONTEND=noninteractive
@@ -14,6 +15,10 @@ if [ "$1" = download ]; then
 fi
 if [ "$1" = depend ]; then
     apt_ install --no-install-recommends /test/1/*.deb && dpkg --purge gantryd gantry gantry-agent
+    exit
+fi
+if [ "$1" = systemd ]; then
+    apt_ update && apt_ install --no-install-recommends systemd systemd-sysv dbus s6 /test/1/*.deb && dpkg --purge gantryd gantry gantry-agent
     exit
 fi
 
@@ -79,6 +84,7 @@ stop_gantryd() {
 # A container's s6 tree, with the agent as the package brings it.
 start_tree() {
     from=/usr/share/gantry/s6-overlay/s6-rc.d
+    # There is no systemd-tmpfiles here, nor setfacl; for one folder the group's bit does the same.
     install -d -m 2750 -g gantry /run/gantry-agents
     mkdir -p /run/gantry-agents/robot /run/service/talker /run/service/gantry-agent/log /etc/s6-overlay
     ln -s gantry-agents/robot /run/agent

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Tests of everything that installs Gantry: make install, the unit, the manual pages, the Debian packages in a fresh
-# chroot, the container image. usage: tests/packages/run.sh [PART...]; ends with "N passed, N failed".
+# chroot and under a booted systemd, the container image. usage: tests/packages/run.sh [PART...]; ends with "N passed, N failed".
 # BUILD is the folder with the built programs. What is downloaded is kept in CACHE (build-packages).
 # Needs root: a chroot, namespaces, an engine.
 set -u
@@ -28,6 +28,13 @@ check() {
         echo "FAILED: $name"
         tail -n 30 "$work/check.log"
     fi
+}
+
+# take_results FILE: what a script in the chroot printed.
+take_results() {
+    cat "$1"
+    passed=$((passed + $(grep -c '^ok: ' "$1")))
+    failed=$((failed + $(grep -c '^FAILED: ' "$1")))
 }
 
 # --- make install ---
@@ -197,9 +204,48 @@ part_deb() {
     check "fresh chroot" make_root
     check "download of what they need" in_root download
     in_root try >"$work/try.log" 2>&1 || echo "FAILED: inside.sh ended before its end" >>"$work/try.log"
-    cat "$work/try.log"
-    passed=$((passed + $(grep -c '^ok: ' "$work/try.log")))
-    failed=$((failed + $(grep -c '^FAILED: ' "$work/try.log")))
+    take_results "$work/try.log"
+}
+
+# --- a booted system ---
+
+# The base system with systemd and what the packages need, so that booting it needs no network.
+make_booted() {
+    [ -f "$CACHE/booted.tar" ] && return 0
+    in_root systemd || return 1
+    tar -C "$work/root" --one-file-system --exclude=./test/* -cf "$CACHE/booted.tar.tmp" . && mv "$CACHE/booted.tar.tmp" "$CACHE/booted.tar"
+}
+
+make_booted_root() {
+    mkdir -p "$work/booted" && tar -C "$work/booted" -xf "$CACHE/booted.tar" || return 1
+    cp -R "$work/root/test/1" "$work/root/test/2" tests/packages/booted.sh "$work/booted/test" || return 1
+    cat >"$work/booted/etc/systemd/system/gantry-test.service" <<END
+[Unit]
+After=multi-user.target
+[Service]
+Type=exec
+ExecStart=/bin/sh /test/booted.sh
+END
+    mkdir -p "$work/booted/etc/systemd/system/default.target.wants"
+    ln -s ../gantry-test.service "$work/booted/etc/systemd/system/default.target.wants"
+}
+
+boot() {
+    timeout -s KILL 120 systemd-nspawn -q -D "$work/booted" --boot --private-network --register=no --keep-unit --console=pipe \
+        --machine "gantry-test-$$" </dev/null >"$work/boot.log" 2>&1
+    [ -f "$work/booted/test/booted.log" ] || cat "$work/boot.log"
+    grep -qx end "$work/booted/test/booted.log"
+}
+
+part_systemd() {
+    say "gantryd.service under systemd, in a container"
+    [ -d "$CACHE/deb" ] || check "packages" build_packages
+    check "base system" make_base
+    [ -d "$work/root" ] || check "fresh chroot" make_root
+    check "base system with systemd" make_booted
+    check "fresh system" make_booted_root
+    check "it boots, and runs all tests" boot
+    [ -f "$work/booted/test/booted.log" ] && take_results "$work/booted/test/booted.log"
 }
 
 # --- container image ---
@@ -287,9 +333,9 @@ part_image() {
 [ $# -gt 0 ] || set -- install dist units deb image
 for part in "$@"; do
     case "$part" in
-    install | dist | units | deb | image) "part_$part" ;;
+    install | dist | units | deb | systemd | image) "part_$part" ;;
     *)
-        echo "usage: $0 [install] [dist] [units] [deb] [image]" >&2
+        echo "usage: $0 [install] [dist] [units] [deb] [systemd] [image]" >&2
         exit 2
         ;;
     esac

@@ -1,0 +1,127 @@
+#!/bin/sh
+# Under a real systemd, as a service of the system that run.sh boots: installs the packages, uses gantryd.service,
+# upgrades, removes. /test/1 has the packages, /test/2 newer ones. Prints as inside.sh does, into /test/booted.log.
+set -u
+exec >/test/booted.log 2>&1
+export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8
+
+mark=0
+begin() { mark=$(date +%s%N); }
+took() { printf 'time: %s ms %s\n' "$((($(date +%s%N) - mark) / 1000000))" "$1"; }
+
+check() {
+    name=$1
+    shift
+    if "$@" >/tmp/check.log 2>&1; then echo "ok: $name"; else
+        echo "FAILED: $name"
+        tail -n 20 /tmp/check.log
+    fi
+}
+
+await() {
+    tries=$(($1 * 20))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || { "$@"; return 1; }
+        sleep 0.05
+    done
+}
+
+apt_() { apt-get -q -y -o APT::Keep-Downloaded-Packages=true -o APT::Sandbox::User=root "$@" </dev/null; }
+property() { systemctl show -P "$1" gantryd; }
+is() { [ "$(property "$1")" = "$2" ] || { echo "$1 is $(property "$1")"; systemctl status --no-pager -l gantryd; return 1; }; }
+answers() { gantry containers; }
+not_in_journal() { ! journalctl -u gantryd --no-pager | grep -iE "$1"; }
+
+install_all() { apt_ install /test/1/*.deb && is ActiveState active && answers; }
+sandboxed() {
+    s=/proc/$(property MainPID)/status
+    grep -q '^Uid:.*'"$(id -u gantry)" "$s" && grep -q '^CapEff:\s*0*$' "$s" && grep -q '^CapBnd:\s*0*$' "$s" &&
+        grep -q '^NoNewPrivs:\s*1' "$s" && grep -q '^Seccomp:\s*2' "$s"
+}
+
+# What the engine does for "-v /run/gantry-agents/robot:/var/run/agent": a folder of root's.
+start_agent() {
+    mkdir -m 0755 /run/gantry-agents/robot && chown 0:0 /run/gantry-agents/robot || return 1
+    mkdir -p /run/service/talker /run/service/gantry-agent && ln -s gantry-agents/robot /run/agent || return 1
+    printf '#!/bin/sh\nexec sleep 1000\n' >/run/service/talker/run && chmod 0755 /run/service/talker/run
+    cp /usr/share/gantry/s6-overlay/s6-rc.d/gantry-agent/run /run/service/gantry-agent/run
+    s6-svscan /run/service >/tmp/svscan.log 2>&1 &
+    await 10 test -S /run/agent/s6_agent.sock
+}
+
+sees_agent() { gantry services robot | grep talker; }
+reload_adds() {
+    printf '# mine\ncontainers:\n  robot:\n    socket_path: /run/gantry-agents/robot/s6_agent.sock\n' >>/etc/gantry/config.yml
+    pid=$(property MainPID)
+    systemctl reload gantryd && await 10 sees_agent && is MainPID "$pid"
+}
+
+reload_survives_faults() {
+    cp /etc/gantry/config.yml /tmp/good.yml && echo "nonsense: 1" >>/etc/gantry/config.yml
+    pid=$(property MainPID)
+    systemctl reload gantryd
+    await 5 is ActiveState active && sees_agent && is MainPID "$pid" && cp /tmp/good.yml /etc/gantry/config.yml
+}
+
+bad_start_is_final() {
+    echo "nonsense: 1" >>/etc/gantry/config.yml
+    systemctl restart gantryd
+    await 5 is ActiveState failed && is ExecMainStatus 3 && is NRestarts 0
+    rc=$?
+    cp /tmp/good.yml /etc/gantry/config.yml
+    systemctl reset-failed gantryd
+    systemctl start gantryd && await 5 sees_agent && [ "$rc" -eq 0 ]
+}
+
+restarted() { [ "$(property MainPID)" != "$pid" ] && is ActiveState active && is NRestarts "$1"; }
+killed_comes_back() {
+    pid=$(property MainPID)
+    kill -KILL "$pid" && await 10 restarted 1 && await 5 sees_agent
+}
+
+# 2 s instead of 30, for the test's sake.
+stuck_comes_back() {
+    mkdir -p /run/systemd/system/gantryd.service.d
+    printf '[Service]\nWatchdogSec=2\n' >/run/systemd/system/gantryd.service.d/test.conf
+    systemctl daemon-reload && systemctl restart gantryd && sleep 5 && is NRestarts 0 || return 1
+    pid=$(property MainPID)
+    kill -STOP "$pid" && await 20 restarted 1 && await 5 sees_agent || return 1
+    rm -r /run/systemd/system/gantryd.service.d && systemctl daemon-reload && systemctl restart gantryd
+}
+
+upgrade() {
+    pid=$(property MainPID)
+    apt_ install /test/2/*.deb && is ActiveState active && [ "$(property MainPID)" != "$pid" ] && sees_agent &&
+        grep -qx '# mine' /etc/gantry/config.yml
+}
+
+stops_at_once() { systemctl stop gantryd && is Result success && is ExecMainStatus 0 && [ ! -e /run/gantry ]; }
+remove() { systemctl start gantryd && apt_ remove gantryd && ! systemctl is-active gantryd; }
+purge() {
+    apt_ purge gantryd && systemctl daemon-reload && is LoadState not-found && [ ! -e /etc/gantry ] && [ ! -e /var/lib/gantry ] &&
+        [ ! -e /var/log/gantry ] && ! getent passwd gantry && [ -z "$(find /etc/systemd /var/lib/systemd -name '*gantry*')" ]
+}
+
+begin
+check "systemd: install starts the service" install_all
+took "install the three packages, started by systemd"
+check "systemd: user, no capabilities, no new privileges, seccomp" sandboxed
+check "systemd: agent under s6" start_agent
+begin
+check "systemd: reload takes a new container" reload_adds
+took "reload with a new container until its services are shown"
+check "systemd: a reload with faults changes nothing" reload_survives_faults
+check "systemd: a start with faults is not tried again" bad_start_is_final
+check "systemd: a killed one comes back" killed_comes_back
+check "systemd: a stuck one is found by the watchdog" stuck_comes_back
+begin
+check "systemd: upgrade starts the new one" upgrade
+took "upgrade, restarted by systemd"
+check "systemd: nothing was denied" not_in_journal 'denied|not permitted|read-only'
+check "systemd: stop" stops_at_once
+check "systemd: remove stops it" remove
+check "systemd: purge leaves no unit, user, folder" purge
+echo "end"
+systemctl poweroff --no-block
