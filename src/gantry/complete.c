@@ -145,7 +145,7 @@ static void offer_argument(struct completion *k, const struct verb *v)
     const struct args *a = &k->c->args;
     struct slice kind = argument_kind(v, a->n_words);
     bool docker = v->group != NULL && strcmp(v->group, "docker") == 0;
-    if (docker && (slice_eqs(kind, "NAME") || slice_eqs(kind, "CONTAINER")))
+    if ((docker && slice_eqs(kind, "NAME")) || slice_eqs(kind, "DOCKER-CONTAINER"))
         offer_rows(k, ask(k, "/docker/containers?all=true", NULL), "containers", "name", "status");
     else if (slice_eqs(kind, "CONTAINER"))
         offer_rows(k, ask(k, "/containers", NULL), "containers", "name", "socket_path");

@@ -61,6 +61,15 @@ static const struct canned answers[] = {
      "{\"service\":\"stuck\",\"is_up\":false,\"raw\":\"down (exitcode 3) 0 seconds, want up\","
      "\"pid\":null,\"uptime_seconds\":null}"},
     {"GET", "/", 200, "{\"message\":\"Gantry API\",\"version\":\"9.9\"}"},
+    {"GET", "/readyz", 503,
+     "{\"ready\":false,\"checks\":[{\"name\":\"listeners\",\"ok\":true,\"required\":true,"
+     "\"detail\":\"2 open\"},{\"name\":\"draining\",\"ok\":false,\"required\":true,"
+     "\"detail\":\"stopping\"}]}"},
+    {"GET", "/metrics", 200, "gantry_up 1\n"},
+    {"GET", "/web/bashrc", 200, "{\"container\":\"web\",\"content\":\"alias x=y\\n\"}"},
+    {"PUT", "/web/bashrc", 200, "{\"container\":\"web\",\"path\":\"/root/.bashrc\"}"},
+    {"GET", "/docker/ai_worker/version", 200,
+     "{\"container\":\"ai_worker\",\"current\":\"1.2\",\"latest\":\"unknown\"}"},
     {"PATCH", "/any?x=1", 200, "[1]"},
     {"GET", "/teapot", 400, "{\"error\":\"no\"}"},
     {"GET", "/secret", 403, "{\"error\":\"no\"}"},
@@ -566,6 +575,36 @@ static void waiting(void **state)
     assert_int_equal(o.code, EXIT_USAGE);
 }
 
+static void the_daemon_and_files(void **state)
+{
+    (void)state;
+    struct outcome o;
+    char body[512];
+    RUN(&o, "health");
+    assert_int_equal(o.code, EXIT_NO);
+    assert_string_equal(o.out, "CHECK      STATE   NEEDED  DETAIL\n"
+                               "listeners  ok      yes     2 open\n"
+                               "draining   not ok  yes     stopping\n");
+    assert_non_null(strstr(o.err, "is not ready"));
+    RUN(&o, "health", "-o", "yaml");
+    assert_int_equal(o.code, EXIT_NO);
+    assert_non_null(strstr(o.out, "ready: false\nchecks:\n  - name: listeners\n"));
+    RUN(&o, "metrics");
+    assert_string_equal(o.out, "gantry_up 1\n");
+    RUN(&o, "metrics", "-o", "json");
+    assert_int_equal(o.code, EXIT_USAGE);
+    RUN(&o, "bashrc", "get", "web");
+    assert_string_equal(o.out, "alias x=y\n");
+    run(&o, "alias a=b\n", (char *[]){"bashrc", "put", "web", "-", NULL});
+    assert_string_equal(o.out, "written: /root/.bashrc\n");
+    seen_body(body, sizeof body);
+    assert_string_equal(body, "{\"content\":\"alias a=b\\n\"}");
+    run(&o, "\xff", (char *[]){"bashrc", "put", "web", "-", NULL});
+    assert_int_equal(o.code, EXIT_USAGE);
+    RUN(&o, "docker", "version", "ai_worker");
+    assert_string_equal(o.out, "CONTAINER  CURRENT  LATEST\nai_worker  1.2      unknown\n");
+}
+
 static void versions(void **state)
 {
     (void)state;
@@ -832,6 +871,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(calls_are_traced_without_secrets),
         cmocka_unit_test(calls_are_bounded),
         cmocka_unit_test(waiting),
+        cmocka_unit_test(the_daemon_and_files),
         cmocka_unit_test(versions),
         cmocka_unit_test(completions),
         cmocka_unit_test(watches_until_a_signal),
