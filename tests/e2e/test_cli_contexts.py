@@ -45,7 +45,8 @@ def test_contexts(stack, cli, tmp_path):
     (tmp_path / "work/t").chmod(0o600)
     assert cli("context", "use", "there").returncode == 0
     r = cli("--trace", "version")
-    assert stack.url in r.stdout and "0123456789abcdef" not in r.stdout + r.stderr
+    assert r.returncode == 4 and "0123456789abcdef" not in r.stdout + r.stderr, "a token that is not known"
+    assert "--token-file" in r.stderr and json.loads(cli("context", "show", "-o", "json").stdout)["host"] == stack.url
     assert stack.unix in cli("--context", "here", "version").stdout
     assert stack.unix in cli("version", GANTRY_CONTEXT="here").stdout
     assert stack.unix in cli("version", GANTRY_HOST=f"unix:{stack.unix}", GANTRY_CONTEXT="there").stdout
