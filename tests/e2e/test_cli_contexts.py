@@ -46,7 +46,7 @@ def test_contexts(stack, cli, tmp_path):
     assert cli("context", "use", "there").returncode == 0
     r = cli("--trace", "version")
     assert r.returncode == 4 and "0123456789abcdef" not in r.stdout + r.stderr, "a token that is not known"
-    assert "--token-file" in r.stderr and json.loads(cli("context", "show", "-o", "json").stdout)["host"] == stack.url
+    assert json.loads(cli("context", "show", "-o", "json").stdout)["host"] == stack.url
     assert stack.unix in cli("--context", "here", "version").stdout
     assert stack.unix in cli("version", GANTRY_CONTEXT="here").stdout
     assert stack.unix in cli("version", GANTRY_HOST=f"unix:{stack.unix}", GANTRY_CONTEXT="there").stdout
