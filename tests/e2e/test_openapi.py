@@ -100,15 +100,12 @@ def test_examples_fit_their_schemas(pages):
 
 def test_every_operation_is_served(pages):
     """Each path and method of the document leads to a call, and others of the same path do not."""
-    for path, item in openapi.document()["paths"].items():
+    for path in openapi.document()["paths"]:
         at = re.sub(r"\{\w+\}", "x", path)
-        allowed = set()
         for method in ("GET", "POST", "PUT", "DELETE", "PATCH"):
             r = pages.ask(method, at)
-            if r.status != 405 and not (r.status == 404 and r.json() == {"detail": "Not Found"}):
-                allowed.add(method.lower())
-        if path != "/containers/{container}/services/status":  # also a service of that name
-            assert allowed == set(item), path
+            served = r.status != 405 and not (r.status == 404 and r.json() == {"detail": "Not Found"})
+            assert served == (openapi.operation(method, at) is not None), f"{method} {path}: {r}"
 
 
 def test_the_check_of_answers_can_fail():
