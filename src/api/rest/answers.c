@@ -441,6 +441,8 @@ static const struct answer_status statuses[] = {
      "ErrorResponse", "Readiness",
      ERROR_EXAMPLE("Failed to communicate with agent: cannot connect: connection refused"), NULL,
      NULL},
+    {0, "OtherError", "Any other error status of the agent, handed on", "ErrorResponse", NULL,
+     ERROR_EXAMPLE("Service 'x' not found"), NULL, NULL},
     {504, "GatewayTimeout", "A program in the container did not end in time", "ErrorResponse", NULL,
      ERROR_EXAMPLE("the program did not end within 60 s"), NULL, NULL},
 };

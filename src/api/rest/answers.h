@@ -65,7 +65,7 @@ const struct answer_path_param *answer_path_param_find(const char *name, size_t 
 
 /* An answer that is no success. */
 struct answer_status {
-    int status;
+    int status;          /* 0: any that is not told otherwise */
     const char *name; /* in components.responses */
     const char *doc;
     const char *schema; /* NULL: no body */

@@ -380,24 +380,6 @@ static bool row_has_status(const struct api_route *r, int status)
     return false;
 }
 
-static void put_responses(struct json_out *j, const struct api_route *r)
-{
-    size_t n;
-    const struct answer_status *all = answer_statuses(&n);
-    json_key(j, "responses");
-    json_obj(j);
-    put_success(j, r);
-    for (size_t i = 0; i < n; i++) {
-        char key[12];
-        if (!row_has_status(r, all[i].status))
-            continue;
-        snprintf(key, sizeof(key), "%d", all[i].status);
-        json_key(j, key);
-        put_ref(j, "responses", all[i].name);
-    }
-    json_end_obj(j);
-}
-
 static void put_status_content(struct json_out *j, const struct answer_status *s)
 {
     json_key(j, "content");
@@ -427,7 +409,6 @@ static void put_status_content(struct json_out *j, const struct answer_status *s
 
 static void put_status(struct json_out *j, const struct answer_status *s)
 {
-    json_key(j, s->name);
     json_obj(j);
     put_doc(j, s->doc);
     if (s->header != NULL) {
@@ -443,6 +424,34 @@ static void put_status(struct json_out *j, const struct answer_status *s)
     }
     if (s->schema != NULL)
         put_status_content(j, s);
+    json_end_obj(j);
+}
+
+static void put_responses(struct json_out *j, const struct api_route *r)
+{
+    size_t n;
+    const struct answer_status *all = answer_statuses(&n);
+    json_key(j, "responses");
+    json_obj(j);
+    put_success(j, r);
+    for (size_t i = 0; i < n; i++) {
+        char key[12];
+        if (all[i].status == 0 || !row_has_status(r, all[i].status))
+            continue;
+        snprintf(key, sizeof(key), "%d", all[i].status);
+        json_key(j, key);
+        if (all[i].status == 422 && r->other_statuses) { /* of the other program, with its text */
+            struct answer_status either = all[i];
+            either.other = "ErrorResponse";
+            put_status(j, &either);
+        } else {
+            put_ref(j, "responses", all[i].name);
+        }
+    }
+    if (r->other_statuses) {
+        json_key(j, "default");
+        put_ref(j, "responses", answer_status_find(0)->name);
+    }
     json_end_obj(j);
 }
 
@@ -467,6 +476,8 @@ static void put_operation(struct json_out *j, const struct api_route *r)
     json_kstr(j, "operationId", r->operation_id);
     snprintf(right, sizeof(right), "%s %s", right_verb_name(r->verb), r->kind);
     json_kstr(j, "x-gantry-right", right);
+    if (r->yields)
+        json_kbool(j, "x-gantry-yields", true);
     if (r->open) {
         json_key(j, "security");
         json_raw(j, SLICE_LIT("[]"));
@@ -540,8 +551,10 @@ static void put_components(struct json_out *j, const struct api_route *rows, siz
     json_key(j, "responses");
     json_obj(j);
     const struct answer_status *statuses = answer_statuses(&n);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        json_key(j, statuses[i].name);
         put_status(j, &statuses[i]);
+    }
     json_end_obj(j);
     json_key(j, "securitySchemes");
     json_raw(j, SLICE_LIT("{\"bearer\":{\"type\":\"http\",\"scheme\":\"bearer\",\"description\":"

@@ -15,7 +15,7 @@
 #define CYCLO_SERVICE_ALSO(...) /* further statuses */                                             \
     CYCLO, .tag = "services", .precondition = rest_container_known,                                \
            .description = "An error of the agent keeps its status.",                               \
-           .statuses = {400, 500, 501, 502, __VA_ARGS__}
+           .statuses = {400, 500, 501, 502, __VA_ARGS__}, .other_statuses = true
 #define CYCLO_BASHRC                                                                               \
     CYCLO, .tag = "container", .precondition = rest_docker_ready, .statuses = {500, 504}
 #define CYCLO_TOPIC CYCLO, .tag = "ros2", .precondition = rest_container_known, .handler = rest_topics

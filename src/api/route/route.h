@@ -76,6 +76,7 @@ struct api_route {
     bool events;                  /* can also answer with server-sent events */
     bool conditional;             /* has an ETag and knows If-None-Match: 304 */
     uint16_t statuses[6];         /* further ones, 0 ends: {409, 412} */
+    bool other_statuses;          /* hands on whatever error status another program answers */
     /* Called when everything is valid. Must answer, now or later (api_call_hold). */
     void (*handler)(struct api_call *c);
     /* Checked before validation of values (docker client present?); answers by itself and returns
