@@ -66,7 +66,8 @@ static const char own_script[] =
     "if(s&&s.$ref){const n=s.$ref.split(\"/\").pop();box.append(el(\"div\",title+\" \"+n),"
     "el(\"pre\",JSON.stringify(d.components.schemas[n],null,1)))}};\n"
     "   show(\"Body\",op.requestBody&&op.requestBody.content);\n"
-    "   show(\"Answer\",op.responses[\"200\"].content);\n"
+    "   const ok=Object.keys(op.responses).find(s=>s[0]===\"2\");\n"
+    "   show(\"Answer\",ok&&op.responses[ok].content);\n"
     "   calls.append(box)}}\n"
     "}).catch(e=>{document.getElementById(\"calls\").textContent=\"Cannot load /openapi.json: "
     "\"+e});\n";
