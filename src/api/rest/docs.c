@@ -3,8 +3,8 @@
  * Internet. */
 #include "api/rest/rest_priv.h"
 #include "api/rest/static.h"
+#include "base/etag.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* No script but files of this server: what a log or a name holds can never become one. Styles are
@@ -113,15 +113,6 @@ void rest_docs_file(struct api_call *c)
     rest_reply_named(c, 404, "File '", c->path[0], "' not found");
 }
 
-/* FNV-1a: the tag has to differ when the document does, no more. */
-static void etag_of(char out[24], const struct buf *b)
-{
-    uint64_t h = 14695981039346656037u;
-    for (size_t i = 0; i < b->len; i++)
-        h = (h ^ (unsigned char)b->data[i]) * 1099511628211u;
-    snprintf(out, 24, "\"%016llx\"", (unsigned long long)h);
-}
-
 struct slice rest_openapi(struct rest *r)
 {
     if (r->openapi.data == NULL) {
@@ -131,7 +122,7 @@ struct slice rest_openapi(struct rest *r)
         if (rest_openapi_write(&r->openapi, rows, n) != 0)
             buf_done(&r->openapi);
         else
-            etag_of(r->openapi_etag, &r->openapi);
+            etag_of(r->openapi_etag, (struct slice){r->openapi.data, r->openapi.len});
     }
     return (struct slice){r->openapi.data, r->openapi.len};
 }

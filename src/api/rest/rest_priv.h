@@ -3,6 +3,7 @@
 #define GANTRY_API_REST_PRIV_H
 
 #include "api/rest/rest.h"
+#include "base/etag.h"
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -28,7 +29,7 @@ struct rest {
     struct buf root;       /* GET / */
     struct buf containers; /* GET /containers: the configuration does not change while running */
     struct buf openapi;    /* made on first use, and then kept */
-    char openapi_etag[24];
+    char openapi_etag[ETAG_SIZE];
     struct list_node viewers;
     size_t n_viewers, n_sse;
     struct loop_timer ping; /* for the event streams; runs only while there are any */

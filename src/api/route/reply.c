@@ -1,5 +1,6 @@
 /* Answers, and the life of a call that is answered later. */
 #include "api/route/route_priv.h"
+#include "base/etag.h"
 #include "base/log.h"
 
 #include <stdarg.h>
@@ -94,15 +95,10 @@ static void reply_with_cors(struct call *k, int status, const char *content_type
 
 bool api_not_modified(const struct api_call *c, struct slice etag)
 {
-    struct slice list = c->x ? exchange_header(c->x, "if-none-match") : SLICE_LIT(""), item;
-    while (list.len > 0) {
-        slice_split(&list, ',', &item);
-        item = slice_trim(item);
-        if (slice_eqs(item, "*"))
-            return true;
-        if (slice_starts(item, "W/"))
-            item = (struct slice){item.p + 2, item.len - 2};
-        if (slice_eq(item, etag))
+    const struct http_request *r = c->x ? exchange_request(c->x) : NULL;
+    for (size_t i = 0; r != NULL && i < r->n_headers; i++) {
+        if (slice_eqs(r->headers[i].name, "if-none-match") &&
+            etag_list_has(r->headers[i].value, etag, true) == 1)
             return true;
     }
     return false;
