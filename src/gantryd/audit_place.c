@@ -28,9 +28,23 @@ static int make_folders(char *path, size_t kept, struct err *e)
     return 0;
 }
 
+/* The folder that a service manager made for logs (LogsDirectory=, systemd.exec(5)); NULL: none, or several. */
+static const char *service_folder(void)
+{
+    const char *folder = getenv("LOGS_DIRECTORY");
+    return folder != NULL && folder[0] == '/' && strchr(folder, ':') == NULL ? folder : NULL;
+}
+
 static int default_place(char out[PLACE_MAX], struct err *e)
 {
     const char *base = "/var/log", *below = "";
+    const char *given = service_folder();
+    if (given != NULL) {
+        int n = snprintf(out, PLACE_MAX, "%s/audit.log", given);
+        return n > 0 && n < PLACE_MAX
+                   ? 0
+                   : err_set(e, ERR_LIMIT, "folder \"%.200s\" has too long a name", given);
+    }
     if (geteuid() != 0) {
         base = getenv("XDG_STATE_HOME");
         if (base == NULL || base[0] != '/') {

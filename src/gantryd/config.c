@@ -436,7 +436,8 @@ static const struct schema_field audit_fields[] = {
     FIELD("file", SCHEMA_STR, config_audit, file, .check = check_audit_file,
           .example = "/var/log/gantry/audit.log",
           .doc = "Absolute path; none: records go to the log only. Default: "
-                 "/var/log/gantry/audit.log for root, else $XDG_STATE_HOME/gantry/audit.log"),
+                 "$LOGS_DIRECTORY/audit.log, as systemd sets it; else "
+                 "/var/log/gantry/audit.log for root, $XDG_STATE_HOME/gantry/audit.log for others"),
     FIELD("max_size", SCHEMA_SIZE, config_audit, max_size, .min = AUDIT_SIZE_MIN, .max = GIB,
           .def = "8M", .unit = "bytes", .doc = "A file that would grow beyond becomes FILE.1"),
     FIELD("keep", SCHEMA_INT, config_audit, keep, .min = 1, .max = AUDIT_KEEP_MAX, .def = "5",

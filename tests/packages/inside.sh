@@ -70,12 +70,14 @@ mode_is() { [ "$(stat -c '%a %U:%G' "$1")" = "$2" ] || { stat -c '%a %U:%G %n' "
 start_gantryd() {
     install -d -o gantry -g gantry -m 0755 /run/gantry
     setpriv --reuid gantry --regid gantry --init-groups --inh-caps=-all --bounding-set=-all --no-new-privs \
-        env XDG_RUNTIME_DIR=/run gantryd >>/tmp/gantryd.log 2>&1 &
+        env XDG_RUNTIME_DIR=/run XDG_STATE_HOME=/var/lib LOGS_DIRECTORY=/var/log/gantry gantryd >>/tmp/gantryd.log 2>&1 &
     gantryd=$!
     await 10 gantry containers || { tail -n 20 /tmp/gantryd.log; return 1; }
 }
 
 gone() { ! kill -0 "$1" 2>/dev/null; }
+
+audited() { await 5 grep -q talker /var/log/gantry/audit.log; }
 
 stop_gantryd() {
     kill "$gantryd" && wait "$gantryd"
@@ -135,6 +137,9 @@ check "gantryd stops" stop_gantryd
 check "gantryd starts again" start_gantryd
 check "first request" first_request
 took "name the container, restart gantryd, first request"
+check "a change" gantry restart robot talker
+check "it is in the audit file" audited
+check "modes of the audit file" mode_is /var/log/gantry/audit.log "640 gantry:gantry"
 check "the agent's own log is where it looks for logs" agent_logs
 
 before=$(version)

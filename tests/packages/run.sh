@@ -91,7 +91,7 @@ dist_twice() {
 
 dist_builds() {
     mkdir "$work/dist" && tar -xzf "$work/1.tar.gz" -C "$work/dist" --strip-components=1 || return 1
-    [ -f "$work/dist/Makefile" ] && [ ! -e "$work/dist/.git" ] && make -s -C "$work/dist" build JOBS="${JOBS:-$(nproc)}" &&
+    [ -f "$work/dist/Makefile" ] && [ ! -e "$work/dist/.git" ] && make -s -C "$work/dist" build APIDOCS=no JOBS="${JOBS:-$(nproc)}" &&
         "$work/dist/build/gantry" --version
 }
 
