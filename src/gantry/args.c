@@ -25,6 +25,8 @@ const struct option_row option_rows[OPTION_COUNT] = {
     [OPTION_ALL] = {'a', "all", NULL, false, "also those that are not running"},
     [OPTION_TIME] = {'t', "time", "SECONDS", false, "patience before it is killed (default 10)"},
     [OPTION_SET] = {0, "set", "FILE", false, "replace it by FILE (-: standard input)"},
+    [OPTION_IF_MATCH] = {0, "if-match", "ETAG", false, "only if it still has this ETag"},
+    [OPTION_ETAG] = {0, "etag", NULL, false, "print the ETag instead"},
     [OPTION_WATCH] = {0, "watch", "SECONDS", false, "again and again, until Ctrl-C (2)",
                       .bare = true},
     [OPTION_WAIT] = {0, "wait", NULL, false, "until it is so, for --timeout (default 30s)"},
@@ -213,6 +215,11 @@ static int find_verb(struct args *a, const struct verb *verbs, size_t n, struct 
     size_t used = 2;
     if (group && a->n_words > 1)
         a->verb = args_find(verbs, n, first, a->all[1]);
+    /* "run-script get web" is the older form, for a container called "get". */
+    const struct verb *plain = a->verb != NULL ? args_find(verbs, n, first, NULL) : NULL;
+    if (plain != NULL && a->n_words < (size_t)a->verb->min + 2 &&
+        a->n_words == (size_t)plain->min + 1)
+        a->verb = NULL;
     if (a->verb == NULL && (a->verb = args_find(verbs, n, first, NULL)) != NULL)
         used = 1;
     if (a->verb == NULL) {

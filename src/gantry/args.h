@@ -31,6 +31,8 @@ enum option_id {
     OPTION_ALL,
     OPTION_TIME,
     OPTION_SET,
+    OPTION_IF_MATCH,
+    OPTION_ETAG,
     OPTION_WATCH,
     OPTION_WAIT,
     OPTION_DATA,

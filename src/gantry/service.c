@@ -1,4 +1,4 @@
-/* service.c: containers, services, status, up, down, restart, run-script. */
+/* service.c: containers, services, status, up, down, restart. */
 #include "base/json_out.h"
 #include "base/str.h"
 #include "gantry/cli.h"
@@ -7,7 +7,6 @@
 #include <string.h>
 
 #define MAX_PATH_TEXT 8192
-#define MAX_SCRIPT ((size_t)1 << 20)
 /* s6-rc may take 10 s for each half of a restart, and waits for the one before (contract 3.5). */
 #define CONTROL_PATIENCE_MS 60000
 
@@ -151,58 +150,4 @@ int cmd_control(struct cli *c)
         code = rc > code ? rc : code;
     }
     return code;
-}
-
-static int read_script(struct cli *c, const char *name, struct buf *text)
-{
-    int rc = cli_input(c, name, text);
-    if (rc != EXIT_DONE)
-        return rc;
-    if (slice_trim((struct slice){text->data, text->len}).len == 0)
-        return cli_fail(c, EXIT_USAGE, NULL, "\"%s\" is empty", name);
-    /* JSON carries text only: other bytes would arrive changed. */
-    if (!utf8_valid(text->data, text->len))
-        return cli_fail(c, EXIT_USAGE, NULL, "\"%s\" is not UTF-8 text", name);
-    return EXIT_DONE;
-}
-
-static int set_script(struct cli *c, const char *path)
-{
-    _cleanup_(buf_done) struct buf text = BUF_INIT(MAX_SCRIPT), body = BUF_INIT(8 * MAX_SCRIPT);
-    int rc = read_script(c, c->args.value[OPTION_SET], &text);
-    if (rc != EXIT_DONE)
-        return rc;
-    struct json_out j;
-    json_begin(&j, &body);
-    json_obj(&j);
-    json_kslice(&j, "content", (struct slice){text.data, text.len});
-    json_end_obj(&j);
-    if (body.err != 0)
-        return cli_fail(c, EXIT_NO, NULL, "out of memory");
-    struct cli_call call = {HTTP_METHOD_PUT, path, {body.data, body.len}, 0};
-    _cleanup_(json_decrefp) json_t *doc = NULL;
-    rc = cli_call_json(c, &call, &doc);
-    if (doc == NULL)
-        return rc;
-    const char *where = json_get_str(doc, "path");
-    buf_addlit(&c->out, "written: ");
-    text_clean(&c->out, slice_of(where != NULL ? where : ""));
-    buf_addc(&c->out, '\n');
-    return rc;
-}
-
-int cmd_run_script(struct cli *c)
-{
-    _cleanup_(buf_done) struct buf path = BUF_INIT(MAX_PATH_TEXT);
-    int rc = cli_path(c, &path, "/containers/%s/services/%s/run", c->args.words);
-    if (rc != EXIT_DONE)
-        return rc;
-    if (args_has(&c->args, OPTION_SET))
-        return set_script(c, path.data);
-    _cleanup_(json_decrefp) json_t *doc = NULL;
-    rc = cli_call_json(c, &(struct cli_call){.method = HTTP_METHOD_GET, .path = path.data}, &doc);
-    const json_t *content = json_object_get(doc, "content");
-    if (content != NULL && json_is_string(content))
-        cli_text(c, (struct slice){json_string_value(content), json_string_length(content)}, false);
-    return rc;
 }

@@ -3,6 +3,7 @@
 #define ACT "CONTAINER SERVICE..."
 #define WATCH OPTION_BIT(OPTION_WATCH)
 #define WAIT OPTION_BIT(OPTION_WAIT)
+#define IF_MATCH OPTION_BIT(OPTION_IF_MATCH)
 
 const struct verb cli_verbs[] = {
     {NULL, "containers", "", 0, 0, WATCH, "the configured containers", NULL, cmd_containers},
@@ -19,8 +20,26 @@ const struct verb cli_verbs[] = {
      "  With -f it goes on after gantryd or the container was restarted, at the place where it\n"
      "  stopped. On a terminal, control characters other than colours are made visible.\n",
      cmd_logs},
-    {NULL, "run-script", "CONTAINER SERVICE", 2, 2, OPTION_BIT(OPTION_SET),
+    {NULL, "run-script", "CONTAINER SERVICE", 2, 2, OPTION_BIT(OPTION_SET) | IF_MATCH,
      "print or replace a service's run script", NULL, cmd_run_script},
+    {"run-script", "get", "CONTAINER SERVICE", 2, 2, OPTION_BIT(OPTION_ETAG),
+     "print a service's run script", NULL, cmd_run_script_get},
+    {"run-script", "put", "CONTAINER SERVICE FILE", 3, 3, IF_MATCH,
+     "replace it by FILE (-: standard input)",
+     "  The replaced script is kept as a backup. It runs from the next time that the container\n"
+     "  compiles its services.\n",
+     cmd_run_script_put},
+    {"run-script", "edit", "CONTAINER SERVICE", 2, 2, 0, "change it with an editor",
+     "  $VISUAL, else $EDITOR, else vi; its words are taken as a shell would, but no shell is\n"
+     "  asked. What somebody else has written meanwhile is not overwritten: then your text is\n"
+     "  kept in a file.\n",
+     cmd_run_script_edit},
+    {"run-script", "revert", "CONTAINER SERVICE [BACKUP]", 2, 3, IF_MATCH,
+     "bring back a backup, else the newest",
+     "  What it replaces becomes the newest backup: a second revert undoes the first.\n",
+     cmd_run_script_revert},
+    {"run-script", "backups", "CONTAINER SERVICE", 2, 2, WATCH, "the last 5 that were replaced",
+     NULL, cmd_run_script_backups},
     {"docker", "ps", "", 0, 0, OPTION_BIT(OPTION_ALL) | WATCH, "Docker containers", NULL,
      cmd_docker_ps},
     {"docker", "status", "NAME", 1, 1, WATCH, "state of a Docker container", NULL,

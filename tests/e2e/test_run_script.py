@@ -333,3 +333,108 @@ def test_refusals_keep_their_shape(st):
     assert st.ask("GET", "/containers/missing/services/idle/run/backups").status == 503
     assert st.ask("GET", f"{CS}/%2e%2e/run/backups").status == 503
     assert st.ask("GET", f"{RUN}/revert").status == 405
+
+
+def cli_edit(st, script, *args, **env):
+    """gantry run-script edit, with a shell script as the editor."""
+    ed = st.root / "my editor"
+    ed.write_text("#!/bin/sh\n" + script + "\n")
+    ed.chmod(0o755)
+    drafts = st.root / "drafts"
+    drafts.mkdir(exist_ok=True)
+    e = dict(st.env, GANTRY_HOST=f"unix:{st.unix}", TMPDIR=str(drafts), VISUAL=f"'{ed}' --flag", **env)
+    r = subprocess.run([program("gantry"), "run-script", "edit", "robot", "idle", *args], capture_output=True, text=True,
+                       timeout=60, env=e)
+    return r, sorted(drafts.iterdir())
+
+
+def test_cli_get_put_revert_backups(st):
+    run = st.tree.sources / "idle" / "run"
+    first = run.read_text()
+    assert st.cli("run-script", "robot", "idle").stdout == first  # the older form
+    assert st.cli("run-script", "get", "robot", "idle").stdout == first
+    tag = st.cli("run-script", "get", "robot", "idle", "--etag").stdout.strip()
+    assert tag == etag_of(first)
+    r = st.cli("run-script", "put", "robot", "idle", "-", "--if-match", tag, input="two\n")
+    assert (r.returncode, r.stdout) == (0, f"written: {run}\n")
+    r = st.cli("run-script", "put", "robot", "idle", "-", "--if-match", tag, input="three\n")
+    assert r.returncode == 1 and "it has changed" in r.stderr and run.read_text() == "two\n"
+    bare = etag_of("two\n").strip('"')  # a shell takes the quotes away
+    assert st.cli("run-script", "robot", "idle", "--set", "-", "--if-match", bare, input="three\n").returncode == 0
+    lines = st.cli("run-script", "backups", "robot", "idle").stdout.splitlines()
+    assert lines[0].split()[0] == "ID" and len(lines) == 3 and etag_of("two\n") in lines[1] and etag_of(first) in lines[2]
+    assert json.loads(st.cli("run-script", "backups", "robot", "idle", "-o", "json").stdout)["service"] == "idle"
+    r = st.cli("run-script", "revert", "robot", "idle")
+    assert (r.returncode, r.stdout, run.read_text()) == (0, f"brought back: {run}\n", "two\n")
+    oldest = lines[2].split()[0]
+    assert st.cli("run-script", "revert", "robot", "idle", oldest).returncode == 0 and run.read_text() == first
+    r = st.cli("run-script", "revert", "robot", "idle", "99")
+    assert r.returncode == 1 and "There is no backup 99 of the run script of service 'idle'" in r.stderr
+    for wrong in ("x", "0", "-1"):
+        assert st.cli("run-script", "revert", "robot", "idle", "--", wrong).returncode == 2
+    assert st.cli("run-script", "revert", "robot", "idle", "--if-match", "no").returncode == 1
+    assert st.cli("run-script", "get", "robot").returncode == 1  # a container called "get", as before
+    assert st.cli("run-script", "robot", "idle", "--if-match", "x").returncode == 2
+
+
+def test_cli_edit(st):
+    run = st.tree.sources / "idle" / "run"
+    first = run.read_text()
+    r, left = cli_edit(st, '[ "$1" = --flag ] && echo more >>"$2"')
+    assert (r.returncode, left) == (0, []), r.stderr
+    assert run.read_text() == first + "more\n"
+    r, left = cli_edit(st, "true")
+    assert (r.returncode, r.stdout, left) == (0, "not changed\n", [])
+    # Editors write a new file and put it in the old one's place.
+    r, left = cli_edit(st, 'echo new >"$2.new"; mv "$2.new" "$2"')
+    assert (r.returncode, left, run.read_text()) == (0, [], "new\n")
+
+
+def test_cli_edit_does_not_lose_the_work_of_others(st):
+    run = st.tree.sources / "idle" / "run"
+    r, left = cli_edit(st, f'echo mine >"$2"; echo theirs >"{run}"')
+    assert r.returncode == 1 and run.read_text() == "theirs\n"
+    assert "somebody else has changed the run script" in r.stderr
+    assert len(left) == 1 and left[0].read_text() == "mine\n" and f'your text is kept in "{left[0]}"' in r.stderr
+    assert stat.S_IMODE(left[0].stat().st_mode) == 0o600
+
+
+def test_cli_edit_failures(st):
+    run = st.tree.sources / "idle" / "run"
+    first = run.read_text()
+    r, left = cli_edit(st, "exit 7")
+    assert r.returncode == 1 and "ended with status 7" in r.stderr and left == []
+    r, left = cli_edit(st, 'echo mine >"$2"; exit 7')
+    assert r.returncode == 1 and len(left) == 1
+    left[0].unlink()
+    r, left = cli_edit(st, 'echo " " >"$2"')
+    assert r.returncode == 2 and "is empty" in r.stderr
+    left[0].unlink()
+    r, left = cli_edit(st, f'echo mine >"$2"; rm "{run}"')
+    assert r.returncode == 1 and left[0].read_text() == "mine\n"
+    left[0].unlink()
+    run.write_text(first)
+    e = dict(st.env, GANTRY_HOST=f"unix:{st.unix}", VISUAL="/nonexistent/editor $(touch /tmp/x)", EDITOR="true")
+    r = subprocess.run([program("gantry"), "run-script", "edit", "robot", "idle"], capture_output=True, text=True, env=e,
+                       timeout=30)
+    assert r.returncode == 1 and 'cannot start the editor "/nonexistent/editor"' in r.stderr
+    e["VISUAL"] = "vi 'unended"
+    r = subprocess.run([program("gantry"), "run-script", "edit", "robot", "idle"], capture_output=True, text=True, env=e,
+                       timeout=30)
+    assert r.returncode == 1 and "a quote in it does not end" in r.stderr
+    assert run.read_text() == first
+
+
+def test_cli_edit_after_a_long_time(st):
+    """gantryd is another one meanwhile: the connection that was open is gone."""
+    run = st.tree.sources / "idle" / "run"
+    go, done = st.root / "go", st.root / "done"
+    t = threading.Thread(target=lambda: done.write_text(str(cli_edit(
+        st, f'echo late >"$2"; touch "{go}"; while [ -e "{go}" ]; do sleep 0.05; done')[0].returncode)))
+    t.start()
+    wait_for("the editor", go.exists)
+    st.stop_gantryd()
+    st.start_gantryd()
+    go.unlink()
+    t.join(30)
+    assert done.read_text() == "0" and run.read_text() == "late\n"

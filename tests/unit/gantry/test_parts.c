@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "gantry/editor.h"
 #include "gantry/args.h"
 #include "gantry/cli.h"
 #include "gantry/host.h"
@@ -435,9 +436,44 @@ static void each_allocation_fails_once(void **state)
     }
 }
 
+static void editor_command(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *words; /* each word in [] */
+        int rc;
+    } rows[] = {
+        {"vi", "[vi]", 0},
+        {"  code  --wait\t", "[code][--wait]", 0},
+        {"'my editor' \"a b\"c", "[my editor][a bc]", 0},
+        {"a\\ b \"c\\\"d\" 'e\\f'", "[a b][c\"d][e\\f]", 0},
+        {"'' x", "[][x]", 0},
+        {"$(rm) `x` a;b", "[$(rm)][`x`][a;b]", 0}, /* nothing is expanded */
+        {"a\\", "[a\\]", 0},
+        {"'a", "", ERR_SYNTAX},
+        {"a \"", "", ERR_SYNTAX},
+        {" ", "", ERR_INVALID},
+        {"1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3", "", ERR_LIMIT},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char text[128], got[256] = "", *words[EDITOR_MAX_WORDS + 2];
+        size_t n;
+        struct err e = {0};
+        (void)snprintf(text, sizeof text, "%s", rows[i].text);
+        int rc = editor_words(text, words, &n, &e);
+        assert_int_equal(rc, rows[i].rc);
+        struct buf b = BUF_FIXED(got);
+        for (size_t k = 0; rc == 0 && k < n; k++)
+            (void)buf_addf(&b, "[%s]", words[k]);
+        assert_string_equal(got, rows[i].words);
+        assert_true(rc != 0 || words[n] == NULL);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(editor_command),
         cmocka_unit_test(options_stand_anywhere),
         cmocka_unit_test(groups_take_two_words),
         cmocka_unit_test(double_dash_ends_options),
