@@ -80,6 +80,11 @@ int cmd_help(struct cli *c)
         return cli_fail(c, EXIT_USAGE, "see: gantry help", "unknown command \"%s%s%s\"", w[0],
                         n == 2 ? " " : "", n == 2 ? w[1] : "");
     args_help(&c->out, cli_verbs, cli_n_verbs, group, v);
+    const struct verb *plain = group ? args_find(cli_verbs, cli_n_verbs, group, NULL) : NULL;
+    if (plain != NULL) { /* a command by itself, too */
+        buf_addc(&c->out, '\n');
+        args_help(&c->out, cli_verbs, cli_n_verbs, NULL, plain);
+    }
     return EXIT_DONE;
 }
 
