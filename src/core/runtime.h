@@ -32,12 +32,10 @@ typedef void (*runtime_inspect_fn)(void *ctx, const struct err *e, const struct 
 typedef void (*runtime_done_fn)(void *ctx, const struct err *e);
 /* text: the merged, stamped lines; valid UTF-8 (bad bytes are U+FFFD). */
 typedef void (*runtime_logs_fn)(void *ctx, const struct err *e, struct slice text);
-/* e->code beyond the above: ERR_LIMIT (it wrote more than was asked for), ERR_TIMEOUT (not over after
- * RUNTIME_EXEC_LIMIT_MS; it goes on by itself). Else exit_code, and what it wrote to its standard
+/* e->code beyond the above: ERR_LIMIT (it wrote more than was asked for), ERR_TIMEOUT (not over within
+ * the driver's limit; it goes on by itself). Else exit_code, and what it wrote to its standard
  * output; any bytes. */
 typedef void (*runtime_exec_fn)(void *ctx, const struct err *e, int64_t exit_code, struct slice output);
-
-enum { RUNTIME_EXEC_LIMIT_MS = 60000 };
 
 /* A file to be put into a container: `dir` is absolute and exists there, `name` has no '/'. */
 struct runtime_file {

@@ -45,6 +45,10 @@ static const struct api_param params[] = {
     {.name = "name", .type = API_STR, .nullable = true},
     {.name = "action", .type = API_ENUM, .required = true, .names = names},
 };
+static const struct api_param launch[] = {
+    {.name = "args", .type = API_STR_MAP, .nullable = true},
+    {.name = "type", .type = API_STR, .nullable = true},
+};
 #define MORE(h) .summary = "s", .handler = (h), .query = params, .n_query = 3
 static const struct api_route table[] = {
     ROUTE(GET, "/", RIGHT_READ, "k", MORE(answer)),
@@ -54,6 +58,9 @@ static const struct api_route table[] = {
     ROUTE(POST, "/c/{c}/s/{s}", RIGHT_CONTROL, "k", MORE(hold), .body = params, .n_body = 4),
     ROUTE(PUT, "/c/{c}/s/{s}/run", RIGHT_WRITE, "k", MORE(answer), .body_any_object = true),
     ROUTE(GET, "/c/{c}/t/{t:path}", RIGHT_READ, "k", MORE(answer)),
+    ROUTE(GET, "/{c}/t/{t:path}/info", RIGHT_READ, "k", .yields = true, MORE(answer)),
+    ROUTE(POST, "/{c}/s/{s}", RIGHT_CONTROL, "k", .yields = true, MORE(hold), .body = launch,
+          .n_body = 2),
     ROUTE(PUT, "/{c}/bashrc", RIGHT_WRITE, "k", MORE(answer), .body = params, .n_body = 4),
 };
 static const char *const origins[] = {"loopback", "https://ui.example"};

@@ -10,6 +10,7 @@ enum {
     DEFAULT_LOGS = 8 << 20,
     DEFAULT_FILL = 64,
     DEFAULT_ANSWER_MS = 60000,
+    DEFAULT_EXEC_MS = 60000,
     DEFAULT_PROBE_MS = 5000,
 };
 
@@ -43,6 +44,8 @@ static void options_fill(struct docker_options *o)
         o->max_fill = DEFAULT_FILL;
     if (o->answer_ms == 0)
         o->answer_ms = DEFAULT_ANSWER_MS;
+    if (o->exec_ms == 0)
+        o->exec_ms = DEFAULT_EXEC_MS;
     if (o->probe_ms == 0)
         o->probe_ms = DEFAULT_PROBE_MS;
 }

@@ -32,6 +32,7 @@ struct docker_options {
     size_t max_logs;        /* bytes of log text; the last whole lines are kept. 8 MiB */
     size_t max_fill;        /* inspects that one list may cause; 64 */
     uint64_t answer_ms;     /* one call, and the limit beyond a stop's own timeout; 60,000 */
+    uint64_t exec_ms;       /* a program run in a container, all in all; 60,000 */
     uint64_t probe_ms;      /* between two probes of an engine that is away; 5000 */
 };
 

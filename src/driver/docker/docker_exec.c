@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "driver/docker/docker_priv.h"
 #include "driver/docker/docker_stream.h"
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -234,7 +235,7 @@ static int exec_begin(struct docker_op *op, struct err *e)
     };
     int rc = docker_call_send(op->d, &ask, make_done, o, &o->call, e);
     if (rc == 0)
-        loop_timer_start(&o->timer, RUNTIME_EXEC_LIMIT_MS, 0);
+        loop_timer_start(&o->timer, op->d->o.exec_ms, 0);
     return rc;
 }
 
@@ -249,8 +250,8 @@ static void on_timer(void *ctx)
     if (o->overflow)
         err_set(&e, ERR_LIMIT, "the program's output is larger than %zu bytes", o->max_output);
     else
-        err_set(&e, ERR_TIMEOUT, "the program did not end within %d s",
-                RUNTIME_EXEC_LIMIT_MS / 1000);
+        err_set(&e, ERR_TIMEOUT, "the program did not end within %" PRIu64 " s",
+                o->op.d->o.exec_ms / 1000);
     exec_fail(&o->op, &e);
 }
 

@@ -280,6 +280,23 @@ static void failures(void **state)
     assert_int_equal(run(w, "c0", 100).e.code, ERR_UNREACHABLE);
 }
 
+static void slow(void **state)
+{
+    struct world *w = *state;
+    struct docker_options o = {.socket_path = w->f.path, .exec_ms = 100};
+    docker_free(STEAL(w->d));
+    assert_int_equal(docker_new(&w->d, w->l, &o, NULL), 0);
+    docker_runtime(w->d, &w->rt);
+    w->hang_start = true;
+    struct got g = run(w, "c0", 100);
+    assert_int_equal(g.e.code, ERR_TIMEOUT);
+    assert_non_null(strstr(g.e.msg, "did not end within"));
+    w->hang_start = false;
+    FRAMES(w, "\1\0\0\0\0\0\0\4one ");
+    w->running = 4; /* the limit is over by then, but the output had ended before it */
+    assert_int_equal(run(w, "c0", 100).e.code, 0);
+}
+
 static void files(void **state)
 {
     struct world *w = *state;
@@ -354,7 +371,7 @@ static void free_at_any_time(void **state)
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-    const struct CMUnitTest tests[] = {CASE(output), CASE(limits), CASE(failures), CASE(files),
+    const struct CMUnitTest tests[] = {CASE(output), CASE(limits), CASE(failures), CASE(slow), CASE(files),
                                        CASE(free_at_any_time)};
     return cmocka_run_group_tests_name("docker_exec", tests, NULL, NULL);
 }
