@@ -72,7 +72,7 @@ class CycloStack(Stack):
 
     def config(self):
         odd = f'  odd:\n    socket_path: "{self.sockets}/odd.sock"\n'
-        return super().config().replace("docker:\n", odd + self.more_containers + "docker:\n", 1)
+        return super().config().replace("containers:\n", "containers:\n" + odd + self.more_containers, 1)
 
     def start_agent(self, **kw):
         self.run_dir = self.root / "run"
