@@ -173,6 +173,17 @@ static int finish_output(struct cli *c, int code)
     return code;
 }
 
+static int wrong_use(struct cli *c, const char *text)
+{
+    const struct verb *v = c->args.verb;
+    _cleanup_(buf_done) struct buf hint = BUF_INIT(256);
+    buf_addlit(&hint, "see: gantry help");
+    if (v != NULL)
+        buf_addf(&hint, "%s%s %s", v->group != NULL ? " " : "", v->group != NULL ? v->group : "",
+                 v->name);
+    return cli_fail(c, EXIT_USAGE, hint.err == 0 ? hint.data : NULL, "%s", text);
+}
+
 static int run_words(struct cli *c, int argc, char **argv)
 {
     struct err e = {0};
@@ -182,7 +193,7 @@ static int run_words(struct cli *c, int argc, char **argv)
     if (rc == ERR_NO_MEMORY)
         return cli_fail(c, EXIT_NO, NULL, "out of memory");
     if (rc != 0)
-        return cli_fail(c, EXIT_USAGE, "see: gantry help", "%s", e.msg);
+        return wrong_use(c, e.msg);
     return run_verb(c);
 }
 

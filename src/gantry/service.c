@@ -9,39 +9,100 @@
 #define MAX_PATH_TEXT 8192
 /* s6-rc may take 10 s for each half of a restart, and waits for the one before (contract 3.5). */
 #define CONTROL_PATIENCE_MS 60000
+/* An agent that hangs must not hold up the table of all. */
+#define GLANCE_PATIENCE_MS 3000
+
+/* The states of a container's services, for the wide tables; NULL if its agent does not tell. What
+ * is wrong stands in the table then, and is no failure of the command. */
+static json_t *statuses_of(struct cli *c, const char *container)
+{
+    _cleanup_(buf_done) struct buf path = BUF_INIT(MAX_PATH_TEXT);
+    json_t *doc = NULL;
+    bool quiet = c->quiet;
+    c->quiet = true;
+    if (container != NULL &&
+        cli_path(c, &path, "/containers/%s/services/status", &container) == EXIT_DONE)
+        (void)cli_call_parsed(c,
+                              &(struct cli_call){.method = HTTP_METHOD_GET,
+                                                 .path = path.data,
+                                                 .patience_ms = GLANCE_PATIENCE_MS},
+                              &doc);
+    c->quiet = quiet;
+    return doc;
+}
+
+static void agent_cells(struct cli *c, struct table *t, const char *container)
+{
+    _cleanup_(json_decrefp) json_t *doc = statuses_of(c, container);
+    const json_t *list = json_object_get(doc, "statuses");
+    size_t up = 0, n = json_array_size(list);
+    char text[64] = "";
+    struct buf b = BUF_FIXED(text);
+    for (size_t i = 0; i < n; i++) {
+        bool is_up = false;
+        (void)json_get_bool(json_array_get(list, i), "is_up", &is_up);
+        up += is_up;
+    }
+    if (doc != NULL)
+        buf_addf(&b, "%zu of %zu", up, n);
+    table_cell(t, slice_of(doc != NULL ? "ok" : "away"), doc != NULL ? TABLE_GREEN : TABLE_RED);
+    table_cells(t, text);
+}
 
 int cmd_containers(struct cli *c)
 {
-    static const char *const heads[] = {"NAME", "SOCKET"};
+    static const char *const heads[] = {"NAME", "SOCKET", "AGENT", "UP"};
     _cleanup_(json_decrefp) json_t *doc = NULL;
     int rc = cli_get(c, "/containers", NULL, &doc);
     if (doc == NULL)
         return rc;
     _cleanup_(table_done) struct table t;
-    table_init(&t, heads, ARRAY_LEN(heads));
+    table_init(&t, heads, c->wide ? ARRAY_LEN(heads) : 2);
     const json_t *list = json_object_get(doc, "containers");
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *row = json_array_get(list, i);
         table_cells(&t, json_get_str(row, "name"));
         table_cells(&t, json_get_str(row, "socket_path"));
+        if (c->wide)
+            agent_cells(c, &t, json_get_str(row, "name"));
     }
     return cli_table(c, &t);
 }
 
+/* "up" or "down" from the list of states. */
+static void state_cell(struct table *t, const json_t *statuses, const char *id)
+{
+    for (size_t i = 0; i < json_array_size(statuses); i++) {
+        const json_t *row = json_array_get(statuses, i);
+        const char *name = json_get_str(row, "service");
+        bool up = false;
+        if (name == NULL || id == NULL || strcmp(name, id) != 0)
+            continue;
+        (void)json_get_bool(row, "is_up", &up);
+        table_cell(t, slice_of(up ? "up" : "down"), up ? TABLE_GREEN : TABLE_YELLOW);
+        return;
+    }
+    table_cells(t, NULL);
+}
+
 int cmd_services(struct cli *c)
 {
-    static const char *const heads[] = {"NAME", "LABEL"};
-    _cleanup_(json_decrefp) json_t *doc = NULL;
+    static const char *const heads[] = {"NAME", "LABEL", "STATE"};
+    _cleanup_(json_decrefp) json_t *doc = NULL, *states = NULL;
     int rc = cli_get(c, "/containers/%s/services", c->args.words, &doc);
     if (doc == NULL)
         return rc;
+    if (c->wide)
+        states = statuses_of(c, c->args.words[0]);
     _cleanup_(table_done) struct table t;
-    table_init(&t, heads, ARRAY_LEN(heads));
+    table_init(&t, heads, c->wide ? ARRAY_LEN(heads) : 2);
     const json_t *list = json_object_get(doc, "services");
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *row = json_array_get(list, i);
         table_cells(&t, json_get_str(row, "id"));
         table_cells(&t, json_get_str(row, "label"));
+        if (c->wide)
+            state_cell(&t, json_object_get(states, "statuses"), json_get_str(row, "id"));
     }
     return cli_table(c, &t);
 }

@@ -476,6 +476,14 @@ static void formats(void **state)
     RUN(&o, "status", "robot", "-o", "wide");
     assert_non_null(strstr(o.out, "  SECONDS  S6\n"));
     assert_non_null(strstr(o.out, "  192      up (pid 7) 192 seconds, ready 1 seconds\n"));
+    RUN(&o, "containers", "-o", "wide");
+    assert_int_equal(o.code, EXIT_DONE);
+    assert_string_equal(o.err, "");
+    assert_string_equal(o.out, "NAME   SOCKET              AGENT  UP\n"
+                               "robot  /agents/robot.sock  ok     1 of 2\n"
+                               "\xe6\x97\xa5     /b^[[2J             away   -\n");
+    RUN(&o, "services", "robot", "-o", "wide");
+    assert_string_equal(o.out, "NAME  LABEL     STATE\nweb   Web page  up\n");
     RUN(&o, "status", "robot", "--colour=always");
     assert_non_null(strstr(o.out, "\033[32mup\033[0m"));
     RUN(&o, "status", "robot", "--colour=never");
