@@ -121,7 +121,7 @@ static int tell_fault(const char *path, const struct schema_report *r, struct er
 /* Those without '/' at the beginning count from the folder of the file. */
 static int resolve(const struct contexts *c, char **file)
 {
-    if (*file == NULL || **file == '/')
+    if (c->path == NULL || *file == NULL || **file == '/')
         return 0;
     const char *slash = strrchr(c->path, '/');
     _cleanup_(buf_done) struct buf b = BUF_INIT(2 * PATH_MAX);
@@ -310,29 +310,37 @@ static int copy(struct context *to, const struct context *from, struct err *e)
     return rc == 0 ? absolute(&to->token_file, from->token_file, e) : rc;
 }
 
+/* An empty place at the end, or NULL with *e. */
+static struct context *new_place(struct contexts *c, struct err *e)
+{
+    if (c->list.count >= CONTEXTS_MAX) {
+        err_set(e, ERR_LIMIT, "there are %d contexts already", CONTEXTS_MAX);
+        return NULL;
+    }
+    struct context *grown = mem_realloc(c->list.items, (c->list.count + 1) * sizeof *grown);
+    if (grown == NULL) {
+        no_memory(e);
+        return NULL;
+    }
+    c->list.items = grown;
+    grown[c->list.count] = (struct context){0};
+    return &grown[c->list.count++];
+}
+
 int contexts_add(struct contexts *c, const struct context *from, struct err *e)
 {
-    struct context x = {0}, *place = contexts_find(c, from->name);
+    struct context x = {0};
     int rc = check_name(&from->name, e);
     if (rc == 0)
         rc = check_host(&from->host, e);
     if (rc == 0)
         rc = copy(&x, from, e);
-    if (rc == 0 && place == NULL) {
-        if (c->list.count >= CONTEXTS_MAX)
-            rc = err_set(e, ERR_LIMIT, "there are %d contexts already", CONTEXTS_MAX);
-        void *grown = rc != 0 ? NULL : mem_realloc(c->list.items, (c->list.count + 1) * sizeof x);
-        if (rc == 0 && grown == NULL)
-            rc = no_memory(e);
-        if (rc == 0) {
-            c->list.items = grown;
-            place = (struct context *)grown + c->list.count++;
-            *place = (struct context){0};
-        }
-    }
-    if (rc != 0) {
+    struct context *place = rc == 0 ? contexts_find(c, from->name) : NULL;
+    if (rc == 0 && place == NULL)
+        place = new_place(c, e);
+    if (place == NULL) {
         schema_done(&context_schema, &x);
-        return rc;
+        return rc != 0 ? rc : e->code;
     }
     schema_done(&context_schema, place);
     *place = x;
