@@ -92,12 +92,16 @@ static const char *hint_for(const struct cli *c, int status, const char *text)
 {
     static const char see_services[] = "see: gantry containers, gantry services CONTAINER";
     const struct verb *v = c->args.verb;
-    bool docker = v != NULL && v->group != NULL;
+    bool docker = v != NULL && v->group != NULL && strcmp(v->group, "docker") == 0;
     switch (status) {
     case 401:
     case 403:
         return "this caller has no right to do that";
+    case 412:
+        return "see: gantry run-script get CONTAINER SERVICE --etag";
     case 404:
+        if (strstr(text, "o backup") != NULL) /* the service is there */
+            return "see: gantry run-script backups CONTAINER SERVICE";
         return docker ? "see: gantry docker ps -a" : see_services;
     case 503:
         if (docker)
