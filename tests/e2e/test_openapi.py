@@ -78,7 +78,8 @@ def test_members(pages):
         for method, op in item.items():
             assert op["summary"] and set(op["tags"]) <= tags, path
             assert re.fullmatch(r"(read|control|write|delete|admin) [a-z-]+", op["x-gantry-right"]), op["x-gantry-right"]
-            assert [p["name"] for p in op.get("parameters", []) if p["in"] == "path"] == re.findall(r"\{(\w+)\}", path)
+            params = [openapi.deref(p) for p in op.get("parameters", [])]
+            assert [p["name"] for p in params if p["in"] == "path"] == re.findall(r"\{(\w+)\}", path)
             ids.append(op["operationId"])
     assert len(ids) == len(set(ids))
     follow = d["paths"]["/containers/{container}/services/{service}/logs"]["get"]["responses"]["200"]["content"]

@@ -470,9 +470,23 @@ const struct answer_status *answer_status_find(int status)
     "\"error\"},\"data\":{\"type\":\"string\"}}}"
 #define ABOUT_LOG                                                                                  \
     "The server sends one text frame a change: first the last 100 lines, then what is written. "   \
-    "After a frame of type error the connection is closed. What a client sends is ignored."
+    "After a frame of type error the connection is closed. What a client sends is ignored. A "                   \
+    "browser, which cannot set headers here, shows its token as the subprotocol "                 \
+    "`gantry.bearer.TOKEN` next to `gantry.v1`."
 #define ABOUT_TOPIC                                                                                \
     "Answers with one frame of type error and closes. The path is kept for clients that ask."
+const char answer_headers[] =
+    "{\"ETag\":{\"description\":\"Changes when the content does\",\"schema\":{\"type\":"
+    "\"string\"},\"example\":\"\\\"40703d81288b66943dd500efe188f312\\\"\"},\"RequestId\":{"
+    "\"description\":\"Of this request; in gantryd's log and audit record, and in the agent's\","
+    "\"schema\":{\"type\":\"string\"},\"example\":\"47b5e48cda260405\"}}";
+const char answer_header_params[] =
+    "{\"IfNoneMatch\":{\"name\":\"If-None-Match\",\"in\":\"header\",\"required\":false,"
+    "\"description\":\"ETags that the client has: if one is the present one, 304 without a body\","
+    "\"schema\":{\"type\":\"string\"}},\"IfMatch\":{\"name\":\"If-Match\",\"in\":\"header\","
+    "\"required\":false,\"description\":\"The ETag that the change is meant for: if there is "
+    "another by now, 412 and nothing is changed\",\"schema\":{\"type\":\"string\"}}}";
+
 static const struct answer_websocket websockets[] = {
     {"/ws/containers/{container}/services/{service}/logs", "read service",
      "The log of a service, live", ABOUT_LOG, LOG_FRAME},

@@ -77,6 +77,9 @@ struct answer_status {
 const struct answer_status *answer_status_find(int status);
 const struct answer_status *answer_statuses(size_t *n);
 
+/* components.headers and components.parameters, as JSON: what many calls share. */
+extern const char answer_headers[], answer_header_params[];
+
 /* WebSockets are no operations of OpenAPI 3.1; they stand in "x-gantry-websockets". */
 struct answer_websocket {
     const char *path, *right, *summary, *description, *frame; /* frame: JSON Schema */

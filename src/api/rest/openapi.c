@@ -40,6 +40,19 @@ static const struct rule rules[] = {
     {413, has_body},       {421, always},   {422, has_params}, {429, is_guarded}, {503, always},
 };
 
+static bool row_has_status(const struct api_route *r, int status)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
+        if (rules[i].status == status && rules[i].applies(r))
+            return true;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(r->statuses); i++) {
+        if (r->statuses[i] == status)
+            return true;
+    }
+    return false;
+}
+
 static void put_ref(struct json_out *j, const char *room, const char *name)
 {
     char ref[160];
@@ -284,7 +297,8 @@ static void put_path_param(struct json_out *j, const struct api_route *r, const 
 
 static void put_params(struct json_out *j, const struct api_route *r)
 {
-    if (!has_path_param(r) && r->n_query == 0)
+    bool match = row_has_status(r, 412);
+    if (!has_path_param(r) && r->n_query == 0 && !r->conditional && !match)
         return;
     json_key(j, "parameters");
     json_arr(j);
@@ -305,6 +319,10 @@ static void put_params(struct json_out *j, const struct api_route *r)
         }
         json_end_obj(j);
     }
+    if (r->conditional)
+        put_ref(j, "parameters", "IfNoneMatch");
+    if (match)
+        put_ref(j, "parameters", "IfMatch");
     json_end_arr(j);
 }
 
@@ -335,6 +353,22 @@ static void put_body(struct json_out *j, const struct api_route *r)
 
 /* --- answers --- */
 
+#define CURSOR "g1-ab058c-18ea02bd164583dd-15-223d20d1836b61a4-223d20d1836b61a4-"
+
+/* ETag where there is one, and the request's id. */
+static void put_headers(struct json_out *j, const struct api_route *r)
+{
+    json_key(j, "headers");
+    json_obj(j);
+    if (r->conditional || row_has_status(r, 412)) {
+        json_key(j, "ETag");
+        put_ref(j, "headers", "ETag");
+    }
+    json_key(j, "X-Request-Id");
+    put_ref(j, "headers", "RequestId");
+    json_end_obj(j);
+}
+
 static void put_success(struct json_out *j, const struct api_route *r)
 {
     char key[12];
@@ -342,6 +376,7 @@ static void put_success(struct json_out *j, const struct api_route *r)
     json_key(j, key);
     json_obj(j);
     json_kstr(j, "description", "Successful Response");
+    put_headers(j, r);
     json_key(j, "content");
     json_obj(j);
     json_key(j, r->answer_type ? r->answer_type : "application/json");
@@ -359,25 +394,12 @@ static void put_success(struct json_out *j, const struct api_route *r)
     json_end_obj(j);
     if (r->events) {
         json_key(j, "text/event-stream");
-        json_raw(j, SLICE_LIT("{\"schema\":{\"type\":\"string\"},\"example\":\"id: 1:0:120\\nevent:"
-                              " logs\\ndata: {\\\"logs\\\":\\\"a line\\\\n\\\",\\\"cursor\\\":\\\"1:"
-                              "0:120\\\"}\\n\\n\"}"));
+        json_raw(j, SLICE_LIT("{\"schema\":{\"type\":\"string\"},\"example\":\"id: " CURSOR
+                              "\\nevent: logs\\ndata: {\\\"logs\\\":\\\"a line\\\\n\\\","
+                              "\\\"cursor\\\":\\\"" CURSOR "\\\"}\\n\\n\"}"));
     }
     json_end_obj(j);
     json_end_obj(j);
-}
-
-static bool row_has_status(const struct api_route *r, int status)
-{
-    for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
-        if (rules[i].status == status && rules[i].applies(r))
-            return true;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(r->statuses); i++) {
-        if (r->statuses[i] == status)
-            return true;
-    }
-    return false;
 }
 
 static void put_status_content(struct json_out *j, const struct answer_status *s)
@@ -556,6 +578,10 @@ static void put_components(struct json_out *j, const struct api_route *rows, siz
         put_status(j, &statuses[i]);
     }
     json_end_obj(j);
+    json_key(j, "headers");
+    json_raw(j, slice_of(answer_headers));
+    json_key(j, "parameters");
+    json_raw(j, slice_of(answer_header_params));
     json_key(j, "securitySchemes");
     json_raw(j, SLICE_LIT("{\"bearer\":{\"type\":\"http\",\"scheme\":\"bearer\",\"description\":"
                           "\"A token made with `gantry token create`\"},\"mutualTLS\":{\"type\":"
@@ -577,7 +603,8 @@ static void put_info(struct json_out *j)
         "a wrong method 405 with `Allow`. A slash too many or too few at the end is redirected "
         "(307).\n\nWho asks is known from the Unix socket's peer, a bearer token or a client "
         "certificate, where the listener asks for it; each call names the right it needs in "
-        "`x-gantry-right`.");
+        "`x-gantry-right`.\n\nEvery answer has the request's id in `X-Request-Id`; a `traceparent` of "
+        "the request goes on to the agent and into the log.");
     json_kstr(j, "version", GANTRY_VERSION);
     json_key(j, "license");
     json_raw(j, SLICE_LIT("{\"name\":\"Apache License 2.0\",\"identifier\":\"Apache-2.0\"}"));

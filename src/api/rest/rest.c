@@ -31,7 +31,7 @@ static const struct api_param logs_query[] = {
     {.name = "cursor",
      .type = API_STR,
      .doc = "With follow: go on after this position",
-     .example = "\"1:0:120\""},
+     .example = "\"g1-ab058c-18ea02bd164583dd-15-223d20d1836b61a4-223d20d1836b61a4-\""},
 };
 static const struct api_param action_body[] = {
     {.name = "action",
