@@ -11,9 +11,9 @@
 struct shown {
     struct cli *c;
     int status;
-    bool whole;     /* keep it for YAML */
-    bool open_line; /* what was printed last is no line's end */
-    struct buf body;
+    bool whole;      /* for YAML */
+    bool open_line;  /* what was printed last is no line's end */
+    struct buf body; /* what is kept back */
 };
 
 static void add_header(struct cli *c, struct slice name, struct slice value)
@@ -40,15 +40,30 @@ static void on_head(void *ctx, const struct client_response *r)
     buf_addc(&c->out, '\n');
 }
 
-static bool on_piece(void *ctx, struct slice piece)
+static bool print_piece(struct shown *s, struct slice piece)
 {
-    struct shown *s = ctx;
-    if (s->whole)
-        return buf_add(&s->body, piece.p, piece.len) == 0;
     cli_text(s->c, piece, false);
     s->open_line = piece.len > 0 && piece.p[piece.len - 1] != '\n';
     cli_flush(s->c); /* a stream's events are wanted when they come */
     return s->c->out_error == 0 && s->c->out.err == 0;
+}
+
+static bool on_piece(void *ctx, struct slice piece)
+{
+    struct shown *s = ctx;
+    if (!s->whole && !s->c->terminal)
+        return print_piece(s, piece);
+    if (buf_add(&s->body, piece.p, piece.len) != 0)
+        return false;
+    /* What is made harmless for a terminal goes out by whole lines: a character or a sequence may
+     * be cut by the end of a piece. */
+    const char *end = s->whole ? NULL : memrchr(s->body.data, '\n', s->body.len);
+    if (end == NULL)
+        return true;
+    size_t n = (size_t)(end + 1 - s->body.data);
+    bool go_on = print_piece(s, (struct slice){s->body.data, n});
+    buf_drop(&s->body, n);
+    return go_on;
 }
 
 /* "Name: value" into parts; false if it is none. */
@@ -134,6 +149,8 @@ static int call_api(struct cli *c, enum http_method method, const struct head_li
         rc = cli_fail(c, EXIT_NO, NULL, "the answer is too large");
     if (rc == EXIT_DONE && s.whole)
         cli_json(c, (struct slice){s.body.data, s.body.len});
+    else if (rc == EXIT_DONE && s.body.len > 0)
+        print_piece(&s, (struct slice){s.body.data, s.body.len});
     if (rc == EXIT_DONE && s.open_line && c->terminal)
         buf_addc(&c->out, '\n'); /* a prompt in the middle of a line is hard to see */
     buf_done(&s.body);

@@ -190,6 +190,15 @@ def test_api(stack):
     assert stack.cli("api", "FETCH", "/").returncode == 2
 
 
+def test_api_on_a_terminal(stack):
+    d = stack.tree.logs / "terminal"
+    d.mkdir(exist_ok=True)
+    (d / "current").write_text("\u00e4" * 50000 + "\x9b2J\n")
+    text = on_terminal(env_of(stack), "api", "GET", "/containers/robot/services/terminal/logs")
+    assert text.count("\u00e4".encode()) == 50000 and "\ufffd".encode() not in text, "a character was cut in two"
+    assert b"\\u009b2J" in text and text.endswith(b"\r\n")
+
+
 def test_api_streams(stack):
     p = subprocess.Popen([program("gantry"), "api", "GET", "/containers/robot/services/ticker/logs?follow=true&tail=1"],
                          env=env_of(stack), stdout=subprocess.PIPE, text=True)
