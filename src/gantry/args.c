@@ -33,6 +33,10 @@ const struct option_row option_rows[OPTION_COUNT] = {
     [OPTION_DATA] = {'d', "data", "DATA", false, "body: text, @FILE, or - (standard input)"},
     [OPTION_HEADER] = {'H', "header", "HEADER", false, "\"Name: value\", as often as wanted"},
     [OPTION_INCLUDE] = {'i', "include", NULL, false, "print the answer's status and headers too"},
+    [OPTION_ROLE] = {0, "role", "ROLE", false, "viewer, operator or admin",
+                     .choices = "viewer operator admin"},
+    [OPTION_RIGHT] = {0, "right", "RIGHT", false, "'VERB KIND PATTERN', as often as wanted"},
+    [OPTION_EXPIRES] = {0, "expires", "TIME", false, "12h, 30d; without it, never"},
 };
 
 static bool same(const char *a, const char *b)

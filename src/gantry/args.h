@@ -38,6 +38,9 @@ enum option_id {
     OPTION_DATA,
     OPTION_HEADER,
     OPTION_INCLUDE,
+    OPTION_ROLE,
+    OPTION_RIGHT,
+    OPTION_EXPIRES,
     OPTION_COUNT
 };
 _Static_assert(OPTION_COUNT <= 64, "the options of a verb are bits of a uint64_t");

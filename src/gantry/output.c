@@ -93,13 +93,17 @@ static const char *hint_for(const struct cli *c, int status, const char *text)
     static const char see_services[] = "see: gantry containers, gantry services CONTAINER";
     const struct verb *v = c->args.verb;
     bool docker = v != NULL && v->group != NULL && strcmp(v->group, "docker") == 0;
+    bool token = v != NULL && v->group != NULL && strcmp(v->group, "token") == 0;
     switch (status) {
     case 401:
+        return "--token-file FILE, GANTRY_TOKEN or a context's token_file says who we are";
     case 403:
-        return "this caller has no right to do that";
+        return "see: gantry whoami; an administrator gives rights with gantry token create";
     case 412:
         return "see: gantry run-script get CONTAINER SERVICE --etag";
     case 404:
+        if (token)
+            return "see: gantry token list";
         if (strstr(text, "o backup") != NULL) /* the service is there */
             return "see: gantry run-script backups CONTAINER SERVICE";
         return docker ? "see: gantry docker ps -a" : see_services;

@@ -68,6 +68,16 @@ const struct verb cli_verbs[] = {
      "  Prints the body of the answer, also of one that is no success. An -H before `api` is\n"
      "  --host. `gantry api GET /openapi.json` lists the calls.\n",
      cmd_api},
+    {NULL, "whoami", "", 0, 0, 0, "who we are to gantryd, and what we may do", NULL, cmd_whoami},
+    {"token", "create", "NEW-TOKEN", 1, 1,
+     OPTION_BIT(OPTION_ROLE) | OPTION_BIT(OPTION_RIGHT) | OPTION_BIT(OPTION_EXPIRES),
+     "make a token and print it, this once",
+     "  A right is a verb (read, control, write, delete, admin, *), a kind (service, container,\n"
+     "  docker-container, ...; *) and a pattern of names: --right 'control service robot/*'.\n"
+     "  gantry token create dashboard --role viewer --expires 30d >dashboard.token\n",
+     cmd_token_create},
+    {"token", "list", "", 0, 0, WATCH, "the tokens, without what they are", NULL, cmd_token_list},
+    {"token", "revoke", "TOKEN...", 1, -1, 0, "refuse tokens from now on", NULL, cmd_token_revoke},
     {"context", "list", "", 0, 0, 0, "the machines that have a name here", NULL, cmd_context_list,
      true},
     {"context", "show", "[CONTEXT]", 0, 1, 0, "where calls go, and what is shown there", NULL,

@@ -113,9 +113,10 @@ static int read_one(struct tokens *t, const json_t *o, struct err *e)
     struct token_spec spec = {
         .name = slice_of(name), .words = words, .n_words = n, .created_by = by};
     struct token *k;
-    int rc = token_add(t, &spec, hash, &k, e);
-    if (rc != 0)
-        return rc;
+    struct err why = {0};
+    int rc = token_add(t, &spec, hash, &k, &why);
+    if (rc != 0) /* a name that is there twice is a fault of the file */
+        return err_set(e, rc == ERR_NO_MEMORY ? rc : ERR_INVALID, "%s", why.msg);
     token_set_times(k, created, expires);
     k->state = TOKEN_VALID;
     return 0;
