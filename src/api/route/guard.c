@@ -11,6 +11,7 @@
 #define MAX_NAME 16384u /* of an object: three parameters of a path */
 /* What everybody whom we know may ask about himself. */
 #define RIGHT_KIND_SELF "self"
+#define MAX_TOLD 256u /* of a name, in an error's text */
 #define WS_BEARER "gantry.bearer."
 
 void guard_init(struct call *k, struct api *a, struct exchange *x)
@@ -215,13 +216,14 @@ bool guard_identify(struct call *k)
 
 /* --- Rights --- */
 
-static void refuse_right(struct call *k, struct slice name)
+static void refuse_right(struct call *k, struct slice name, bool list)
 {
-    struct buf b = BUF_INIT(MAX_NAME + 256);
+    struct buf b = BUF_INIT(1024);
+    size_t n = name.len < MAX_TOLD ? name.len : MAX_TOLD;
     buf_addf(&b, "%s has not the right \"%s %s ", k->c.who->name, right_verb_name(k->verb),
              k->kind);
-    buf_add(&b, name.len > 0 ? name.p : "*", name.len > 0 ? name.len : 1);
-    buf_addlit(&b, "\"");
+    buf_add(&b, name.p, n);
+    buf_adds(&b, n < name.len ? "...\"" : list || n == 0 ? "*\"" : "\"");
     refuse(k, 403, NULL, 0, b.err == 0 ? (struct slice){b.data, b.len}
                                        : SLICE_LIT("a right is missing"));
     buf_done(&b);
@@ -242,7 +244,7 @@ static bool has_right(struct call *k, const struct slice *names, size_t n, bool 
     if (b.err != 0)
         api_reply_error(&k->c, 503, "out of memory");
     else if (!ok)
-        refuse_right(k, name);
+        refuse_right(k, name, list);
     buf_done(&b);
     return ok;
 }
