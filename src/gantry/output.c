@@ -92,7 +92,8 @@ static const char *hint_for(const struct cli *c, int status, const char *text)
 {
     static const char see_services[] = "see: gantry containers, gantry services CONTAINER";
     const struct verb *v = c->args.verb;
-    bool docker = v != NULL && v->group != NULL && strcmp(v->group, "docker") == 0;
+    bool docker = v != NULL && v->group != NULL &&
+                  (strcmp(v->group, "docker") == 0 || strcmp(v->group, "bashrc") == 0);
     bool token = v != NULL && v->group != NULL && strcmp(v->group, "token") == 0;
     switch (status) {
     case 401:

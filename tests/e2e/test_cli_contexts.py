@@ -73,6 +73,26 @@ def test_a_bad_file_is_told_with_its_place(stack, cli, tmp_path):
         assert cli("containers").returncode == 1
 
 
+def test_a_token_in_a_context(own_stack, cli, tmp_path):
+    """Made by the administrator at the socket, used by a context over TCP, revoked: each step as it should be."""
+    st = own_stack.start()
+    file = tmp_path / "work/viewer.token"
+    made = st.cli("token", "create", "from-a-context", "--role", "viewer")
+    assert made.returncode == 0, made.stderr
+    file.write_text(made.stdout)
+    file.chmod(0o600)
+    assert cli("context", "add", "tcp", "--host", st.url, "--token-file", "viewer.token").returncode == 0
+    r = cli("status", "robot", "idle")
+    assert r.returncode == 0 and r.stderr == "", r.stderr
+    assert "token:from-a-context" in cli("whoami", "-o", "json").stdout
+    r = cli("down", "robot", "idle")
+    assert r.returncode == 4 and len(r.stderr.splitlines()) == 1
+    assert "from-a-context" in st.cli("__complete", "token", "revoke", "").stdout
+    assert st.cli("token", "revoke", "from-a-context").returncode == 0
+    r = cli("status", "robot", "idle")
+    assert r.returncode == 4 and made.stdout.strip() not in r.stderr
+
+
 class Recorder(BaseHTTPRequestHandler):
     seen = []
 
