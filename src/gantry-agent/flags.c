@@ -1,4 +1,5 @@
 #include "gantry-agent/flags.h"
+#include "base/build.h"
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -40,6 +41,15 @@ static const char usage[] =
 static void print(int fd, const char *text)
 {
     (void)file_write_all(fd, slice_of(text), NULL);
+}
+
+static void print_version(void)
+{
+    char text[512];
+    struct buf b = BUF_FIXED(text);
+    (void)buf_addf(&b, "gantry-agent " GANTRY_VERSION "\ncommit %s\ncompiler %s, %s\n", build_commit,
+                   build_compiler, build_type);
+    print(STDOUT_FILENO, text);
 }
 
 BASE_PRINTF(1, 2) static int wrong(const char *fmt, ...)
@@ -188,7 +198,7 @@ int flags_parse(struct flags *f, int argc, char **argv)
             return EXIT_FINE;
         }
         if (strcmp(argv[i], "--version") == 0) {
-            print(STDOUT_FILENO, "gantry-agent " GANTRY_VERSION "\n");
+            print_version();
             return EXIT_FINE;
         }
     }

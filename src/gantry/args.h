@@ -41,6 +41,8 @@ enum option_id {
     OPTION_ROLE,
     OPTION_RIGHT,
     OPTION_EXPIRES,
+    OPTION_WHO,
+    OPTION_SINCE,
     OPTION_COUNT
 };
 _Static_assert(OPTION_COUNT <= 64, "the options of a verb are bits of a uint64_t");

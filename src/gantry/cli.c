@@ -1,4 +1,5 @@
 #include "gantry/cli.h"
+#include "base/build.h"
 #include "base/file.h"
 #include "base/str.h"
 #include "gantry/text.h"
@@ -125,7 +126,8 @@ static int run_verb(struct cli *c)
 {
     const struct args *a = &c->args;
     if (args_has(a, OPTION_VERSION)) {
-        buf_addlit(&c->out, "gantry " GANTRY_VERSION "\n");
+        buf_addf(&c->out, "gantry " GANTRY_VERSION "\ncommit %s\ncompiler %s, %s\n", build_commit,
+                 build_compiler, build_type);
         return EXIT_DONE;
     }
     if (args_has(a, OPTION_HELP)) {

@@ -62,6 +62,12 @@ const struct verb cli_verbs[] = {
     {NULL, "health", "", 0, 0, WATCH, "whether gantryd is ready, and why not", NULL, cmd_health},
     {NULL, "metrics", "", 0, 0, 0, "gantryd's metrics, as Prometheus reads them", NULL,
      cmd_metrics},
+    {NULL, "audit", "", 0, 0,
+     OPTION_BIT(OPTION_FOLLOW) | OPTION_BIT(OPTION_LINES) | OPTION_BIT(OPTION_WHO) |
+         OPTION_BIT(OPTION_SINCE),
+     "who changed what, and who was refused",
+     "  With -f it goes on, asking every second. -o wide shows request, peer and detail too.\n",
+     cmd_audit},
     {NULL, "api", "METHOD PATH", 2, 2,
      OPTION_BIT(OPTION_DATA) | OPTION_BIT(OPTION_HEADER) | OPTION_BIT(OPTION_INCLUDE),
      "one call to gantryd, as it is",

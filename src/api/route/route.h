@@ -204,6 +204,8 @@ bool api_may_see_all(const struct api_call *c);
  * one literal may follow. */
 bool api_path_match(const char *pattern, struct slice path, struct slice *params, size_t max);
 
+/* Changes slow_ns. */
+void api_set_slow(struct api *a, uint64_t ns);
 /* Counts a request for a WebSocket, which has no row: 101, or the refusal's status. */
 void api_count_upgrade(struct api *a, int status);
 /* Appends gantry_http_requests_total and gantry_http_request_duration_seconds. The time of a call

@@ -56,6 +56,12 @@ void call_count(struct call *k, int status, bool stream)
         log_slow(k, status, ns);
 }
 
+void api_set_slow(struct api *a, uint64_t ns)
+{
+    CHECK_MAGIC(a, API_MAGIC);
+    a->o.slow_ns = ns;
+}
+
 void api_count_upgrade(struct api *a, int status)
 {
     CHECK_MAGIC(a, API_MAGIC);
