@@ -230,6 +230,7 @@ class Stack:
         self.extra_config = ""
         self.docker_socket = str(self.sockets / "no-docker.sock")
         self.audit_file = self.root / "audit.log"
+        self.audit_config = ""
         self.listeners = []
         self.auth = []  # lines below auth:
         self.env = dict(os.environ, NO_COLOR="1")
@@ -263,7 +264,7 @@ auth:
   socket: "{self.docker_socket}"
 audit:
   file: "{self.audit_file}"
-http:
+{self.audit_config}http:
   listeners:
     - address: "127.0.0.1:{self.port}"
     - address: "unix:{self.unix}"

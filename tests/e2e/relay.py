@@ -1,6 +1,6 @@
-"""Relays a Unix socket to another, until it is ended. usage: relay.py LISTEN TARGET [FILE]
+"""Relays a Unix socket to another, until it is ended. usage: relay.py LISTEN TARGET [FILE [HEADER...]]
 
-Writes the request lines that pass to FILE, if given.
+Writes the request lines that pass to FILE, if given, and the lines of these headers.
 """
 import os
 import re
@@ -10,6 +10,7 @@ import sys
 import threading
 
 listen, target = sys.argv[1], sys.argv[2]
+headers = "|".join(re.escape(h) for h in sys.argv[4:]).encode()
 log = open(sys.argv[3], "a", buffering=1) if len(sys.argv) > 3 else None
 if os.path.exists(listen):
     os.unlink(listen)
@@ -30,7 +31,8 @@ def pump(a, b, note):
             if not data:
                 break
             if note and log:
-                for m in re.findall(rb"^(?:GET|POST|HEAD|DELETE) \S+ HTTP/1\.1", data, re.M):
+                more = rb"|(?:" + headers + rb"): [^\r\n]*" if headers else b""
+                for m in re.findall(rb"^(?:(?:GET|POST|PUT|HEAD|DELETE) \S+ HTTP/1\.1" + more + rb")", data, re.M):
                     log.write(m.decode() + "\n")
             b.sendall(data)
     except OSError:

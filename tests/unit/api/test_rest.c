@@ -62,9 +62,23 @@ static const struct {
     {"GET", "/services/text/status", "x", 200},
 };
 
+static char seen_headers[512]; /* of the request before */
+
+static void note_header(struct exchange *x, const char *name)
+{
+    struct slice v = exchange_header(x, name);
+    size_t at = strlen(seen_headers);
+    if (v.p != NULL)
+        snprintf(seen_headers + at, sizeof(seen_headers) - at, "%s=%.*s ", name, (int)v.len, v.p);
+}
+
 static void agent_handle(void *ctx, struct exchange *x)
 {
     (void)ctx;
+    seen_headers[0] = '\0';
+    note_header(x, "x-request-id");
+    note_header(x, "traceparent");
+    note_header(x, "tracestate");
     const struct http_request *r = exchange_request(x);
     struct http_response resp = {.status = 500, .content_type = "application/json"};
     const char *text = "{\"error\":\"no such row\"}";
@@ -201,6 +215,8 @@ static const struct runtime_ops rt_ops = {.name = "fake",
                                           .exec = rt_exec,
                                           .put_file = rt_put_file};
 
+static const struct audit_source audit_source;
+
 /* --- the rig --- */
 
 static const struct protocol *const protocols[] = {&protocol_http1, NULL};
@@ -244,7 +260,8 @@ static int setup(void **state)
                               .runtime = &rig.runtime,
                               .cors = &cors,
                               .hosts = hosts,
-                              .n_hosts = 2};
+                              .n_hosts = 2,
+                              .audit_source = &audit_source};
     assert_int_equal(rest_new(&rig.rest, &ro, &e), 0);
     lo = (struct listener_options){
         .host = "127.0.0.1", .protocols = protocols, .handler = rest_handle, .ctx = rig.rest};
@@ -315,6 +332,7 @@ static bool ask_pool(struct client_pool *p, enum http_method m, const char *targ
 }
 
 #define CS "/containers/robot/services"
+#define CS_ROW "/containers/{container}/services"
 static const struct {
     enum http_method method;
     const char *target, *body;
@@ -631,12 +649,227 @@ static void no_memory(void **state)
     }
 }
 
+/* --- health, metrics, audit, traces --- */
+
+static bool get(const char *target)
+{
+    return ask_pool(rig.pool, HTTP_METHOD_GET, target, NULL);
+}
+
+static void expect_text(const char *part)
+{
+    if (strstr(rig.text, part) == NULL)
+        fail_msg("no %s in %s", part, rig.text);
+}
+
+static void health(void **state)
+{
+    (void)state;
+    assert_true(get("/healthz"));
+    assert_int_equal(rig.status, 200);
+    assert_string_equal(rig.text, "ok\n");
+    assert_true(get("/readyz")); /* nothing has been told yet */
+    assert_int_equal(rig.status, 503);
+    expect_text("{\"ready\":false,\"checks\":[{\"name\":\"configuration\",\"ok\":false");
+    rest_note_config(rig.rest, true, "loaded");
+    assert_true(get("/readyz"));
+    assert_int_equal(rig.status, 503);
+    expect_text("{\"name\":\"listeners\",\"ok\":false,\"required\":true,\"detail\":\"0 open\"}");
+    rest_set_server(rig.rest, rig.server);
+    runtime_up = false;
+    assert_true(get("/readyz"));
+    assert_int_equal(rig.status, 200); /* the engine is told, not required */
+    expect_text("{\"ready\":true,");
+    expect_text("{\"name\":\"fake\",\"ok\":false,\"required\":false,\"detail\":\"not reachable\"}");
+    expect_text("\"0 of 2 answered the last call, the others were not asked\"");
+    assert_true(get("/containers/away/services"));
+    assert_true(get("/readyz"));
+    assert_int_equal(rig.status, 200);
+    expect_text("1 of 2 did not answer the last call, first \\\"away\\\"");
+    rest_drain(rig.rest);
+    assert_true(get("/readyz"));
+    assert_int_equal(rig.status, 503);
+    expect_text("{\"name\":\"draining\",\"ok\":false,\"required\":true,");
+}
+
+static void metrics(void **state)
+{
+    (void)state;
+    rest_set_server(rig.rest, rig.server);
+    assert_true(get(CS "/a/status"));
+    assert_true(get(CS "/none/status"));
+    assert_true(get("/containers/away/services"));
+    assert_true(get("/metrics"));
+    assert_int_equal(rig.status, 200);
+    assert_string_equal(rig.type, "text/plain; version=0.0.4; charset=utf-8");
+    expect_text("gantry_build_info{version=\"" GANTRY_VERSION "\"");
+    expect_text("gantry_http_requests_total{method=\"GET\",route=\"" CS_ROW
+                "/{service}/status\",status=\"200\"} 1\n");
+    expect_text("gantry_agent_calls_total{container=\"robot\",outcome=\"ok\"} 1\n");
+    expect_text("gantry_agent_calls_total{container=\"robot\",outcome=\"error\"} 1\n");
+    expect_text("gantry_agent_calls_total{container=\"away\",outcome=\"unreachable\"} 1\n");
+    expect_text("gantry_agent_call_duration_seconds_count{container=\"robot\"} 2\n");
+    expect_text("gantry_http_listeners 1\n");
+    expect_text("process_resident_memory_bytes ");
+}
+
+static struct audit_query seen_query;
+static char seen_who[32];
+static int audit_rc;
+static struct audit_job {
+    audit_read_fn fn;
+    void *ctx;
+} audit_job;
+
+static void audit_tell(void *ctx)
+{
+    (void)ctx;
+    struct err e = {0};
+    if (audit_rc == ERR_IO)
+        err_set(&e, ERR_IO, "no such luck");
+    audit_job.fn(audit_job.ctx, &e, e.code == 0 ? SLICE_LIT("{\"a\":1}") : SLICE_LIT(""), true);
+}
+
+static int audit_begin(void *ctx, const struct audit_query *q, audit_read_fn fn, void *fn_ctx,
+                       struct err *e)
+{
+    (void)ctx;
+    seen_query = *q;
+    snprintf(seen_who, sizeof(seen_who), "%.*s", (int)q->who.len, q->who.p ? q->who.p : "");
+    if (audit_rc != 0 && audit_rc != ERR_IO)
+        return err_set(e, audit_rc, "not now");
+    audit_job = (struct audit_job){fn, fn_ctx};
+    return loop_defer(rig.loop, audit_tell, NULL) == 0 ? 0 : err_set(e, ERR_NO_MEMORY, "oom");
+}
+
+static void audit_say(void *ctx, struct audit_stats *ret)
+{
+    (void)ctx;
+    *ret = (struct audit_stats){.on = true, .writable = audit_rc == 0, .lost = 7};
+}
+
+static const struct audit_source audit_source = {.stats = audit_say, .read = audit_begin};
+
+static void audit(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *query;
+        int status;
+        size_t n;
+        const char *who, *since; /* since "": a time that is not known before */
+    } asks[] = {
+        {"", 200, 100, "", NULL},
+        {"?n=1&who=uid%3A0", 200, 1, "uid:0", NULL},
+        {"?since=2026-11-21T03:52:00.123Z", 200, 100, "", "2026-11-21T03:52:00.123"},
+        {"?since=2026-11-21T03:52:00Z", 200, 100, "", "2026-11-21T03:52:00"},
+        {"?since=2026-11-21", 200, 100, "", "2026-11-21"},
+        {"?since=10m", 200, 100, "", ""},
+        {"?n=0", 400, 0, NULL, NULL},
+        {"?n=10001", 400, 0, NULL, NULL},
+        {"?n=x", 422, 0, NULL, NULL},
+        {"?since=2026-11-21T03:52:00%2B01:00", 400, 0, NULL, NULL},
+        {"?since=2026-11-2", 400, 0, NULL, NULL},
+        {"?since=2026-11-21T03:52:00.", 400, 0, NULL, NULL},
+        {"?since=2026-11-21T03:52:00.1234Z", 400, 0, NULL, NULL},
+        {"?since=", 400, 0, NULL, NULL},
+        {"?since=Z", 400, 0, NULL, NULL},
+        {"?since=-5m", 400, 0, NULL, NULL},
+        {"?since=90000000d", 400, 0, NULL, NULL},
+    };
+    audit_rc = 0;
+    for (size_t i = 0; i < ARRAY_LEN(asks); i++) {
+        char target[128];
+        snprintf(target, sizeof(target), "/audit%s", asks[i].query);
+        assert_true(get(target));
+        if (rig.status != asks[i].status)
+            fail_msg("%s: %d %s", target, rig.status, rig.text);
+        if (rig.status != 200)
+            continue;
+        assert_string_equal(rig.text, "{\"records\":[{\"a\":1}],\"more\":true}");
+        assert_int_equal(seen_query.n, asks[i].n);
+        assert_string_equal(seen_who, asks[i].who);
+        if (asks[i].since == NULL || asks[i].since[0] != '\0')
+            assert_string_equal(seen_query.since, asks[i].since ? asks[i].since : "");
+        else
+            assert_int_equal(strlen(seen_query.since), 23);
+    }
+    audit_rc = ERR_BUSY;
+    assert_true(get("/audit"));
+    assert_int_equal(rig.status, 503);
+    audit_rc = ERR_IO;
+    assert_true(get("/audit"));
+    assert_int_equal(rig.status, 500);
+    expect_text("no such luck");
+    assert_true(get("/readyz"));
+    expect_text("{\"name\":\"audit\",\"ok\":false,\"required\":true,");
+    assert_true(get("/metrics"));
+    expect_text("gantry_audit_records_lost_total 7\n");
+}
+
+static void traced(const char *traceparent, const char *id)
+{
+    struct http_header h[] = {{SLICE_LIT("traceparent"), slice_of(traceparent)},
+                              {SLICE_LIT("tracestate"), SLICE_LIT("v=1")},
+                              {SLICE_LIT("x-request-id"), slice_of(id)}};
+    struct client_request q = {.method = HTTP_METHOD_GET,
+                               .target = SLICE_LIT(CS "/a/status"),
+                               .headers = h,
+                               .n_headers = 3};
+    rig.done = false;
+    assert_int_equal(client_fetch(rig.pool, &q, answered, NULL, NULL, NULL), 0);
+    step_until(&rig.done);
+    assert_int_equal(rig.status, 200);
+}
+
+static void traces(void **state)
+{
+    (void)state;
+#define TRACE_ID "4bf92f3577b34da6a3ce929d0e0e4736"
+    traced("00-" TRACE_ID "-00f067aa0ba902b7-01", "my.id_1-A");
+    assert_non_null(strstr(seen_headers, "x-request-id=my.id_1-A traceparent=00-" TRACE_ID "-"));
+    assert_null(strstr(seen_headers, "00f067aa0ba902b7")); /* a parent of our own */
+    assert_non_null(strstr(seen_headers, "-01 tracestate=v=1 "));
+    traced("00-" TRACE_ID "-00f067aa0ba902b7-01 ", "a b");
+    traced("00-" TRACE_ID "-00f067aa0ba902b7", "bad id");
+    assert_null(strstr(seen_headers, "traceparent"));
+    assert_null(strstr(seen_headers, "tracestate"));
+    assert_null(strstr(seen_headers, "bad id"));
+    assert_int_equal(strlen(seen_headers), strlen("x-request-id= ") + 16);
+    traced("", "12345678901234567890123456789012345678901234567890123456789012345");
+    assert_int_equal(strlen(seen_headers), strlen("x-request-id= ") + 16);
+}
+
+static void observe_no_memory(void **state)
+{
+    (void)state;
+    static const char *const targets[] = {"/metrics", "/readyz", "/audit?since=1h", "/healthz"};
+    audit_rc = 0;
+    rest_set_server(rig.rest, rig.server);
+    rest_note_config(rig.rest, true, "loaded");
+    for (size_t i = 0; i < ARRAY_LEN(targets); i++) {
+        for (uint64_t n = 1; n < 400; n++) {
+            mem_fail_at(n, false);
+            bool sent = get(targets[i]), hit = mem_fail_hit();
+            mem_fail_at(0, false);
+            if (sent && rig.code == 0 && rig.status != 200 && rig.status != 503)
+                fail_msg("%s, allocation %d: %d %s", targets[i], (int)n, rig.status, rig.text);
+            if (!hit)
+                break;
+        }
+        assert_true(get(targets[i]));
+        assert_int_equal(rig.status, 200);
+    }
+}
+
 int main(void)
 {
     json_in_init();
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(calls),      TEST(files_and_versions), TEST(timeouts), TEST(agent_texts), TEST(engine_comes_and_goes),
+        TEST(health),     TEST(metrics),  TEST(audit),       TEST(traces),
+        TEST(observe_no_memory),
         TEST(host_names), TEST(openapi),  TEST(no_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
