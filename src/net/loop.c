@@ -266,6 +266,28 @@ void loop_hold_signals(void)
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
+int loop_work(struct loop *l, uv_work_t *w, uv_work_cb fn, uv_after_work_cb after)
+{
+    sigset_t all, old;
+
+    sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &old);
+    int rc = uv_queue_work(&l->uv, w, fn, after); /* the first one makes the pool */
+    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return rc;
+}
+
+int loop_thread(uv_thread_t *ret, uv_thread_cb fn, void *arg)
+{
+    sigset_t all, old;
+
+    sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &old);
+    int rc = uv_thread_create(ret, fn, arg);
+    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return rc;
+}
+
 void loop_free(struct loop *l)
 {
     if (l == NULL)

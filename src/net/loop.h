@@ -27,6 +27,12 @@ void loop_hold_signals(void);
 /* All handles must be closed (run the loop until their close callbacks came). */
 void loop_free(struct loop *l);
 
+/* uv_queue_work and uv_thread_create, but the threads that they make take no signals: what ends the
+ * process is for the loop's thread alone, and one that loop_hold_signals holds back must not reach
+ * another. Results as theirs. */
+int loop_work(struct loop *l, uv_work_t *w, uv_work_cb fn, uv_after_work_cb after);
+int loop_thread(uv_thread_t *ret, uv_thread_cb fn, void *arg);
+
 uv_loop_t *loop_uv(struct loop *l);
 const struct clock *loop_clock(struct loop *l);
 /* Monotonic milliseconds, cached once per pass. */

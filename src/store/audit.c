@@ -219,7 +219,7 @@ static int begin_read(void *ctx, const struct audit_query *q, audit_read_fn fn, 
     r->q.who.p = r->who;
     r->fn = fn;
     r->ctx = fn_ctx;
-    int rc = uv_queue_work(loop_uv(a->loop), &r->uv, reader_run, reader_done);
+    int rc = loop_work(a->loop, &r->uv, reader_run, reader_done);
     if (rc != 0) {
         mem_free(r);
         return err_sys(e, rc, "cannot read the audit records");
@@ -257,7 +257,7 @@ static int start(struct audit *a, const struct audit_options *o, struct err *e)
     int rc = audit_file_open(&a->file, e);
     if (rc != 0)
         return rc;
-    rc = uv_thread_create(&a->thread, run, a);
+    rc = loop_thread(&a->thread, run, a);
     if (rc != 0)
         return err_sys(e, rc, "cannot start the audit's thread");
     a->on = a->has_thread = true;

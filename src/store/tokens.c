@@ -347,7 +347,7 @@ static int start_job(struct tokens *t, const struct change *c, struct err *e)
     j->path = mem_strdup(t->path);
     int rc = j->path == NULL ? ERR_NO_MEMORY : tokens_format(t, c->token, &j->content);
     if (rc == 0)
-        rc = uv_queue_work(loop_uv(t->loop), &j->work, write_file, file_written) == 0 ? 0 : ERR_IO;
+        rc = loop_work(t->loop, &j->work, write_file, file_written) == 0 ? 0 : ERR_IO;
     if (rc != 0) {
         job_free(j);
         return err_set(e, rc, "cannot write the token file: %s", err_row(rc)->text);

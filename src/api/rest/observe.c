@@ -311,7 +311,7 @@ void rest_metrics(struct api_call *c)
         mem_free(s);
         return;
     }
-    if (uv_queue_work(loop_uv(loop), &s->uv, scrape_read, scrape_done) != 0) {
+    if (loop_work(loop, &s->uv, scrape_read, scrape_done) != 0) {
         api_reply_error(s->c, 503, "out of memory");
         mem_free(s);
     }

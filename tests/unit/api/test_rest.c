@@ -681,11 +681,11 @@ static void health(void **state)
     assert_int_equal(rig.status, 200); /* the engine is told, not required */
     expect_text("{\"ready\":true,");
     expect_text("{\"name\":\"fake\",\"ok\":false,\"required\":false,\"detail\":\"not reachable\"}");
-    expect_text("\"0 of 2 answered the last call, the others were not asked\"");
+    expect_text("\"0 of 3 answered the last call, the others were not asked\"");
     assert_true(get("/containers/away/services"));
     assert_true(get("/readyz"));
     assert_int_equal(rig.status, 200);
-    expect_text("1 of 2 did not answer the last call, first \\\"away\\\"");
+    expect_text("1 of 3 did not answer the last call, first \\\"away\\\"");
     rest_drain(rig.rest);
     assert_true(get("/readyz"));
     assert_int_equal(rig.status, 503);
