@@ -54,8 +54,14 @@ deps-npm:
 	$(call need,nodejs npm)
 deps-run:
 	$(call need,$(DEPS_RUN))
-deps-check:
+deps-check: $(BUILD)/tools/promtool
 	$(call need,$(DEPS_CHECK))
+# Only the checker of Debian's package: installing the package would start a Prometheus.
+$(BUILD)/tools/promtool: | $(BUILD)/build.ninja
+	@mkdir -p $(BUILD)/tools/apt && cd $(BUILD)/tools/apt && { apt-get update -qq && apt-get download -qq prometheus && \
+	  dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x -C .. --strip-components=3 ./usr/bin/promtool; } >/dev/null 2>&1 \
+	  || echo "no promtool: its test is skipped"
+	@rm -rf $(BUILD)/tools/apt
 deps-deb:
 	$(call need,$(DEPS_DEB))
 deps-packages:
