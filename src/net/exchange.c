@@ -16,7 +16,7 @@ void exchange_init(struct exchange *x, const struct exchange_ops *ops, struct se
         .ops = ops,
         .conn = c,
         .state = X_HEAD,
-        .body_max = server_options(c->server)->limits.max_body,
+        .body_max = server_conn_limits(c)->max_body,
     };
 }
 

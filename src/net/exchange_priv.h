@@ -59,11 +59,18 @@ enum conn_wait {
     WAIT_NONE,
 };
 
+/* The limits of the connections that were accepted while they held. */
+struct server_limits {
+    size_t refs;
+    struct http_limits limits;
+};
+
 /* One accepted connection; a protocol takes it over after the first bytes or ALPN. */
 struct server_conn {
     struct list_node link; /* in server->conns */
     struct server *server;
     struct listener *listener;
+    struct server_limits *held; /* a reference */
     struct stream *stream;
     const struct protocol *protocol; /* NULL until chosen */
     void *state;                     /* of the protocol */
@@ -103,7 +110,12 @@ void server_conn_wait(struct server_conn *c, enum conn_wait what);
 enum conn_wait server_conn_waiting(const struct server_conn *c);
 
 /* server.c, for protocols and exchange.c. */
-const struct server_options *server_options(const struct server *s); /* every limit set */
+const struct server_options *server_options(const struct server *s); /* for limits: server_conn_limits */
+/* Every limit is set, and stays as it is as long as the connection. */
+static inline const struct http_limits *server_conn_limits(const struct server_conn *c)
+{
+    return &c->held->limits;
+}
 struct server_stats *server_counts(struct server *s);
 bool server_draining(const struct server *s);
 /* Calls the listener's handler. */

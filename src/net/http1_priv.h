@@ -94,7 +94,7 @@ void http1_upgrade(struct http1 *h, void (*taken)(void *ctx, struct stream *s, s
                    void *ctx);
 static inline const struct http_limits *http1_limits(const struct http1 *h)
 {
-    return &server_options(h->conn->server)->limits;
+    return server_conn_limits(h->conn);
 }
 
 /* http1_parse.c: bytes to requests. Both return how many bytes were taken, and a verdict in

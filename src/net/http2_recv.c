@@ -16,7 +16,7 @@
 
 static const struct http_limits *limits(const struct h2_stream *s)
 {
-    return &server_options(s->h->c->server)->limits;
+    return server_conn_limits(s->h->c);
 }
 
 /* ---- streams ---- */
@@ -560,7 +560,7 @@ static nghttp2_option *make_options(void)
 
 static int first_settings(struct h2_conn *h)
 {
-    const struct http_limits *l = &server_options(h->c->server)->limits;
+    const struct http_limits *l = server_conn_limits(h->c);
     nghttp2_settings_entry iv[] = {
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, (uint32_t)l->max_streams},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)l->max_head},

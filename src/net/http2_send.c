@@ -246,7 +246,7 @@ static int op_start(struct exchange *x, const struct http_response *r)
 static int op_write(struct exchange *x, struct slice data, struct chunk *shared)
 {
     struct h2_stream *s = stream_of(x);
-    size_t max = server_options(s->h->c->server)->limits.max_queue;
+    size_t max = server_conn_limits(s->h->c)->max_queue;
     if (!can_answer(s))
         return ERR_GONE;
     if (s->no_body)

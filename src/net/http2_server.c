@@ -29,7 +29,7 @@ uint64_t h2_now(const struct h2_conn *h)
 
 static const struct http_limits *limits(const struct h2_conn *h)
 {
-    return &server_options(h->c->server)->limits;
+    return server_conn_limits(h->c);
 }
 
 void h2_wake(struct h2_conn *h)

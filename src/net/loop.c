@@ -423,6 +423,25 @@ int deadline_class_new(struct deadline_class **ret, struct loop *l, uint64_t tim
     return 0;
 }
 
+void deadline_class_set(struct deadline_class *c, uint64_t timeout_ms)
+{
+    uint64_t now = uv_now(&c->loop->uv);
+    uint64_t old_ms = c->timeout_ms;
+
+    if (old_ms == timeout_ms)
+        return;
+    c->timeout_ms = timeout_ms;
+    LIST_FOR (n, &c->armed) { /* their order stays: all move by the same time */
+        struct deadline *d = CONTAINER_OF(n, struct deadline, link);
+        uint64_t began = d->at_ms - old_ms;
+        d->at_ms = began + timeout_ms;
+    }
+    if (list_empty(&c->armed))
+        return;
+    uint64_t next = CONTAINER_OF(list_first(&c->armed), struct deadline, link)->at_ms;
+    uv_timer_start(&c->timer, on_deadlines, next > now ? next - now : 0, 0);
+}
+
 static void on_class_closed(uv_handle_t *h)
 {
     mem_free(h->data);

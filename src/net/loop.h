@@ -63,6 +63,8 @@ struct deadline {
 /* fn is called for each expired deadline, which is disarmed by then. */
 int deadline_class_new(struct deadline_class **ret, struct loop *l, uint64_t timeout_ms,
                        void (*fn)(struct deadline *d));
+/* Another time-out, for the armed ones too: what they have waited so far counts. */
+void deadline_class_set(struct deadline_class *c, uint64_t timeout_ms);
 void deadline_class_free(struct deadline_class *c); /* asynchronous inside; none may be armed */
 void deadline_init(struct deadline *d);
 void deadline_arm(struct deadline_class *c, struct deadline *d); /* (re)starts the full time */

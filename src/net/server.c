@@ -36,14 +36,17 @@ struct listener {
     struct listener_options o;
     struct listen_socket socket;
     uv_poll_t poll;
-    bool open;   /* the poll handle is not closed yet */
-    bool orphan; /* the server is gone: freed when the handle is */
+    struct loop_timer cut; /* of one that was taken away */
+    size_t conns;
+    unsigned handles; /* poll and timer, not closed yet */
+    bool orphan;      /* freed with the last handle and the last connection */
 };
 
 struct server {
     uint32_t magic;
     struct loop *loop;
     struct server_options o;
+    struct server_limits *held; /* of connections that are accepted now */
     char name[NAME_MAX_BYTES + 1];
     struct server_stats stats;
     struct list_node listeners, conns;
@@ -64,6 +67,18 @@ struct server {
 
 /* ---- connections ---- */
 
+static void limits_unref(struct server_limits *l)
+{
+    if (--l->refs == 0)
+        mem_free(l);
+}
+
+static void listener_maybe_free(struct listener *li)
+{
+    if (li->orphan && li->handles == 0 && li->conns == 0)
+        mem_free(li);
+}
+
 static void maybe_done(struct server *s)
 {
     if (s->draining && list_empty(&s->conns))
@@ -77,6 +92,9 @@ void server_conn_gone(struct server_conn *c)
     list_remove(&c->link);
     deadline_disarm(&c->deadline);
     s->stats.connections--;
+    limits_unref(c->held);
+    c->listener->conns--;
+    listener_maybe_free(c->listener);
     mem_free(c);
     if (s->peak >= TRIM_FROM && s->stats.connections < s->peak / 8) {
         /* A crowd has left: its memory lies in small pieces that the allocator keeps by itself. */
@@ -239,6 +257,7 @@ static void take(struct listener *li, int fd, const struct sockaddr *addr)
     }
     c->server = s;
     c->listener = li;
+    c->held = s->held;
     deadline_init(&c->deadline);
     list_init(&c->link);
     if (stream_accept(&c->stream, s->loop, fd, addr, li->o.tls, &early_user, c, NULL) != 0) {
@@ -247,6 +266,8 @@ static void take(struct listener *li, int fd, const struct sockaddr *addr)
         return;
     }
     list_push_back(&s->conns, &c->link);
+    c->held->refs++;
+    li->conns++;
     s->stats.connections++;
     if (s->peak < s->stats.connections)
         s->peak = s->stats.connections;
@@ -338,7 +359,7 @@ static void on_connection(uv_poll_t *h, int status BASE_UNUSED, int events BASE_
 
 static void listener_watch(struct listener *li, bool on)
 {
-    if (!li->open || li->socket.fd < 0)
+    if (li->socket.fd < 0)
         return;
     if (on)
         uv_poll_start(&li->poll, UV_READABLE, on_connection);
@@ -350,9 +371,16 @@ static void on_listener_closed(uv_handle_t *h)
 {
     struct listener *li = h->data;
 
-    li->open = false;
-    if (li->orphan)
-        mem_free(li);
+    li->handles--;
+    listener_maybe_free(li);
+}
+
+static void on_listener_timer_closed(void *ctx)
+{
+    struct listener *li = ctx;
+
+    li->handles--;
+    listener_maybe_free(li);
 }
 
 static void listener_close(struct listener *li)
@@ -362,6 +390,30 @@ static void listener_close(struct listener *li)
     uv_close((uv_handle_t *)&li->poll, on_listener_closed);
     listen_close(&li->socket);
     li->server->stats.listeners--;
+}
+
+/* Out of the list for good; the memory goes with the last handle and connection. */
+static void listener_forget(struct listener *li)
+{
+    list_remove(&li->link);
+    if (li->o.tls != NULL)
+        stream_tls_release(li->o.tls);
+    li->o.tls = NULL;
+    li->orphan = true;
+    loop_timer_close(&li->cut, on_listener_timer_closed);
+}
+
+static void on_listener_cut(void *ctx)
+{
+    struct listener *li = ctx;
+    struct server *s = li->server;
+
+    LIST_FOR_SAFE (n, &s->conns) {
+        struct server_conn *c = CONTAINER_OF(n, struct server_conn, link);
+        if (c->listener == li)
+            stream_close(c->stream);
+    }
+    listener_forget(li);
 }
 
 int server_listen(struct server *s, const struct listener_options *o, struct listener **ret,
@@ -394,7 +446,8 @@ int server_listen(struct server *s, const struct listener_options *o, struct lis
     if (li->o.tls != NULL)
         stream_tls_hold(li->o.tls);
     li->poll.data = li;
-    li->open = true;
+    (void)loop_timer_init(s->loop, &li->cut, on_listener_cut, li);
+    li->handles = 2;
     list_push_back(&s->listeners, &li->link);
     s->stats.listeners++;
     listener_watch(li, true);
@@ -416,6 +469,36 @@ unsigned listener_mark(const struct listener *li)
 uint16_t listener_port(const struct listener *li)
 {
     return li->socket.port;
+}
+
+static void drain_conn(struct server_conn *c)
+{
+    if (c->protocol == NULL)
+        stream_close(c->stream);
+    else if (!c->upgraded)
+        c->protocol->drain(c);
+}
+
+void server_unlisten(struct server *s, struct listener *li, uint64_t limit_ms)
+{
+    CHECK_MAGIC(s, SERVER_MAGIC);
+    INVARIANT(li->server == s && !li->orphan);
+    listener_close(li);
+    LIST_FOR_SAFE (n, &s->conns) {
+        struct server_conn *c = CONTAINER_OF(n, struct server_conn, link);
+        if (c->listener == li)
+            drain_conn(c);
+    }
+    loop_timer_start(&li->cut, limit_ms, 0);
+}
+
+void listener_set_tls(struct listener *li, struct tls_context *tls)
+{
+    if (tls != NULL)
+        stream_tls_hold(tls);
+    if (li->o.tls != NULL)
+        stream_tls_release(li->o.tls);
+    li->o.tls = tls;
 }
 
 /* ---- for protocols ---- */
@@ -480,9 +563,8 @@ static void fill_limits(struct http_limits *l)
 #undef FILL
 }
 
-static int make_waits(struct server *s)
+static uint64_t wait_ms(const struct http_limits *l, enum conn_wait what)
 {
-    const struct http_limits *l = &s->o.limits;
     const uint64_t ms[WAIT_NONE] = {
         [WAIT_FIRST_BYTE] = l->first_byte_ms,
         [WAIT_HEAD] = l->head_ms,
@@ -492,11 +574,49 @@ static int make_waits(struct server *s)
         [WAIT_LINGER] = LINGER_MS,
         [WAIT_HALF] = HALF_MS,
     };
+
+    return ms[what];
+}
+
+static int make_waits(struct server *s)
+{
     int rc = 0;
 
     for (int i = 0; i < WAIT_NONE && rc == 0; i++)
-        rc = deadline_class_new(&s->waits[i], s->loop, ms[i], on_expired);
+        rc = deadline_class_new(&s->waits[i], s->loop,
+                                wait_ms(&s->held->limits, (enum conn_wait)i), on_expired);
     return rc;
+}
+
+int server_prepare_limits(struct server *s BASE_UNUSED, const struct http_limits *l,
+                          struct server_limits **ret)
+{
+    struct server_limits *n = mem_zalloc(sizeof(*n));
+
+    if (n == NULL)
+        return ERR_NO_MEMORY;
+    n->refs = 1;
+    n->limits = *l;
+    fill_limits(&n->limits);
+    *ret = n;
+    return 0;
+}
+
+void server_set_limits(struct server *s, struct server_limits *l, size_t max_connections)
+{
+    CHECK_MAGIC(s, SERVER_MAGIC);
+    limits_unref(s->held);
+    s->held = l;
+    s->o.limits = l->limits;
+    s->o.max_connections = max_connections != 0 ? max_connections : MAX_CONNECTIONS;
+    for (int i = 0; i < WAIT_NONE; i++)
+        deadline_class_set(s->waits[i], wait_ms(&l->limits, (enum conn_wait)i));
+}
+
+void server_limits_drop(struct server_limits *l)
+{
+    if (l != NULL)
+        limits_unref(l);
 }
 
 static void on_done(struct loop_task *t)
@@ -539,7 +659,6 @@ int server_new(struct server **ret, struct loop *l, const struct server_options 
         memcpy(s->name, o->server_name, strlen(o->server_name));
         s->o.server_name = s->name;
     }
-    fill_limits(&s->o.limits);
     if (s->o.max_connections == 0)
         s->o.max_connections = MAX_CONNECTIONS;
     list_init(&s->listeners);
@@ -549,7 +668,7 @@ int server_new(struct server **ret, struct loop *l, const struct server_options 
     (void)loop_timer_init(l, &s->cut, on_cut, s);
     s->timers = 2;
     s->spare_fd = open("/", O_PATH | O_CLOEXEC);
-    if (make_waits(s) != 0) {
+    if (server_prepare_limits(s, &o->limits, &s->held) != 0 || make_waits(s) != 0) {
         server_free(s);
         return err_set(e, ERR_NO_MEMORY, "cannot make a server: out of memory");
     }
@@ -573,10 +692,7 @@ void server_drain(struct server *s, uint64_t limit_ms, void (*done)(void *ctx), 
     close_listeners(s);
     LIST_FOR_SAFE (n, &s->conns) {
         struct server_conn *c = CONTAINER_OF(n, struct server_conn, link);
-        if (c->protocol == NULL)
-            stream_close(c->stream);
-        else if (!c->upgraded)
-            c->protocol->drain(c);
+        drain_conn(c);
     }
     loop_timer_start(&s->cut, limit_ms, 0);
     maybe_done(s);
@@ -611,13 +727,7 @@ void server_free(struct server *s)
     INVARIANT(list_empty(&s->conns));
     close_listeners(s);
     while (!list_empty(&s->listeners)) {
-        struct listener *li = CONTAINER_OF(list_first(&s->listeners), struct listener, link);
-        list_remove(&li->link);
-        if (li->o.tls != NULL)
-            stream_tls_release(li->o.tls);
-        li->orphan = true;
-        if (!li->open)
-            mem_free(li);
+        listener_forget(CONTAINER_OF(list_first(&s->listeners), struct listener, link));
     }
     for (size_t i = 0; i < ARRAY_LEN(s->waits); i++)
         deadline_class_free(s->waits[i]);
@@ -625,6 +735,7 @@ void server_free(struct server *s)
         s->spares_free(s->spares);
     if (s->spare_fd >= 0)
         close(s->spare_fd);
+    server_limits_drop(s->held);
     loop_task_cancel(&s->done_task);
     loop_timer_close(&s->retry, on_server_timer_closed);
     loop_timer_close(&s->cut, on_server_timer_closed);

@@ -10,6 +10,7 @@
 #include "net/tls.h"
 
 struct server;
+struct server_limits;
 struct listener;
 struct protocol;
 
@@ -55,6 +56,17 @@ const char *listener_address(const struct listener *li);
 unsigned listener_mark(const struct listener *li);
 /* Port of a TCP listener, 0 for Unix. */
 uint16_t listener_port(const struct listener *li);
+/* Other limits: sizes and counts hold for connections accepted from here on, times for all. 0 takes
+ * the default, as in server_new. ERR_NO_MEMORY (nothing changed). */
+int server_prepare_limits(struct server *s, const struct http_limits *l, struct server_limits **ret);
+/* Cannot fail; takes what was prepared. max_connections 0: 10,000. */
+void server_set_limits(struct server *s, struct server_limits *l, size_t max_connections);
+void server_limits_drop(struct server_limits *l); /* prepared and not wanted; NULL is fine */
+/* Stops listening at once; the socket file goes. Connections that came through the listener answer
+ * what is under way, and are cut after limit_ms. `li` must not be used any more. */
+void server_unlisten(struct server *s, struct listener *li, uint64_t limit_ms);
+/* New connections use this context (NULL: plain). */
+void listener_set_tls(struct listener *li, struct tls_context *tls);
 const struct server_stats *server_stats(const struct server *s);
 /* The listener an exchange came through (its address, for Host checks). */
 const struct listener *exchange_listener(const struct exchange *x);

@@ -172,11 +172,10 @@ static int set_grow(struct agent_set *s)
     return 0;
 }
 
-int agent_set_add(struct agent_set *s, const struct agent_options *o, struct err *e)
+/* `calls`: with a pool to ask through. */
+static int agent_new(struct agent **ret, struct agent_set *s, const struct agent_options *o,
+                     bool calls, struct err *e)
 {
-    CHECK_MAGIC(s, SET_MAGIC);
-    if (agent_set_find(s, slice_of(o->name)) != NULL)
-        return err_set(e, ERR_EXISTS, "container \"%s\" is there twice", o->name);
     struct agent *a = mem_zalloc(sizeof(*a));
     if (a == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
@@ -187,28 +186,150 @@ int agent_set_add(struct agent_set *s, const struct agent_options *o, struct err
     a->tally = mem_zalloc(sizeof(*a->tally));
     if (o->package_xml != NULL)
         a->package_xml = mem_strdup(o->package_xml);
-    int rc = a->name == NULL || a->socket_path == NULL || a->tally == NULL ||
-                     (a->package_xml == NULL) != (o->package_xml == NULL) ||
-                     labels_copy(a, o) != 0 || set_grow(s) != 0
-                 ? ERR_NO_MEMORY
-                 : 0;
     if (a->tally != NULL)
         a->tally->refs = 1;
-    if (rc == 0)
+    int rc = 0;
+    if (a->name == NULL || a->socket_path == NULL || a->tally == NULL ||
+        (a->package_xml == NULL) != (o->package_xml == NULL) || labels_copy(a, o) != 0)
+        rc = err_set(e, ERR_NO_MEMORY, "out of memory");
+    else if (calls)
         rc = pool_new(a, CALL_CONNECTIONS, &a->calls, e);
-    else
-        err_set(e, rc, "out of memory");
-    if (rc == 0) {
-        rc = map_put(&s->by_name, slice_of(a->name), a);
-        if (rc != 0)
-            err_set(e, rc, "out of memory");
-    }
     if (rc != 0) {
         agent_free(a);
         return rc;
     }
+    *ret = a;
+    return 0;
+}
+
+int agent_set_add(struct agent_set *s, const struct agent_options *o, struct err *e)
+{
+    CHECK_MAGIC(s, SET_MAGIC);
+    if (agent_set_find(s, slice_of(o->name)) != NULL)
+        return err_set(e, ERR_EXISTS, "container \"%s\" is there twice", o->name);
+    if (set_grow(s) != 0)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    struct agent *a;
+    int rc = agent_new(&a, s, o, true, e);
+    if (rc != 0)
+        return rc;
+    rc = map_put(&s->by_name, slice_of(a->name), a);
+    if (rc != 0) {
+        agent_free(a);
+        return err_set(e, rc, "out of memory");
+    }
     s->agents[s->n++] = a;
     return 0;
+}
+
+/* --- another list --- */
+
+struct agent_change {
+    struct agent **agents; /* new ones, and old ones that stay */
+    struct agent **labels; /* for each that stays: one without connections, with the new labels */
+    size_t n, room;
+    struct map by_name;
+};
+
+static int change_add(struct agent_set *s, struct agent_change *c, const struct agent_options *o,
+                      struct err *e)
+{
+    struct agent *old = agent_set_find(s, slice_of(o->name)), *a;
+    bool stays = old != NULL && strcmp(old->socket_path, o->socket_path) == 0;
+    int rc = agent_new(&a, s, o, !stays, e);
+    if (rc != 0)
+        return rc;
+    rc = map_put(&c->by_name, slice_of(o->name), stays ? old : a);
+    if (rc != 0) {
+        agent_free(a);
+        return rc == ERR_EXISTS
+                   ? err_set(e, rc, "container \"%s\" is there twice", o->name)
+                   : err_set(e, rc, "out of memory");
+    }
+    c->agents[c->n] = stays ? old : a;
+    c->labels[c->n++] = stays ? a : NULL;
+    return 0;
+}
+
+int agent_set_prepare(struct agent_set *s, const struct agent_options *o, size_t n,
+                      struct agent_change **ret, struct err *e)
+{
+    CHECK_MAGIC(s, SET_MAGIC);
+    struct agent_change *c = mem_zalloc(sizeof(*c));
+    if (c == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    map_init(&c->by_name);
+    c->room = n > 0 ? n : 1;
+    c->agents = mem_calloc(c->room, sizeof(struct agent *));
+    c->labels = mem_calloc(c->room, sizeof(struct agent *));
+    int rc = 0;
+    if (c->agents == NULL || c->labels == NULL)
+        rc = err_set(e, ERR_NO_MEMORY, "out of memory");
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = change_add(s, c, &o[i], e);
+    if (rc != 0) {
+        agent_change_drop(c);
+        return rc;
+    }
+    *ret = c;
+    return 0;
+}
+
+static void change_free(struct agent_change *c)
+{
+    map_done(&c->by_name, NULL);
+    mem_free(c->agents);
+    mem_free(c->labels);
+    mem_free(c);
+}
+
+void agent_change_drop(struct agent_change *c)
+{
+    if (c == NULL)
+        return;
+    for (size_t i = 0; i < c->n; i++)
+        agent_free(c->labels[i] != NULL ? c->labels[i] : c->agents[i]);
+    change_free(c);
+}
+
+/* Labels, and the file that tells the version. */
+static void take_labels(struct agent *a, struct agent *from)
+{
+    char *package_xml = a->package_xml;
+    a->package_xml = from->package_xml;
+    from->package_xml = package_xml;
+    struct label *labels = a->labels;
+    size_t n = a->n_labels;
+    a->labels = from->labels;
+    a->n_labels = from->n_labels;
+    from->labels = labels;
+    from->n_labels = n;
+    agent_free(from);
+}
+
+void agent_set_commit(struct agent_set *s, struct agent_change *c,
+                      void (*gone)(void *ctx, struct agent *a, bool moved), void *ctx)
+{
+    CHECK_MAGIC(s, SET_MAGIC);
+    struct agent_change old = {.agents = s->agents, .n = s->n, .by_name = s->by_name};
+    for (size_t i = 0; i < c->n; i++)
+        if (c->labels[i] != NULL)
+            take_labels(c->agents[i], c->labels[i]);
+    s->agents = c->agents;
+    s->n = c->n;
+    s->room = c->room;
+    s->by_name = c->by_name;
+    /* The new list is in force: whoever is told of the end of an agent does not find it any more. */
+    for (size_t i = 0; i < old.n; i++) {
+        struct agent *a = old.agents[i], *now = agent_set_find(s, slice_of(a->name));
+        if (now == a)
+            continue;
+        gone(ctx, a, now != NULL);
+        agent_free(a);
+    }
+    c->agents = old.agents;
+    c->by_name = old.by_name;
+    change_free(c);
 }
 
 size_t agent_set_count(const struct agent_set *s)

@@ -52,6 +52,21 @@ int agent_set_new(struct agent_set **ret, struct loop *l, const struct agent_set
 void agent_set_free(struct agent_set *s);
 int agent_set_add(struct agent_set *s, const struct agent_options *o,
                   struct err *e); /* ERR_EXISTS */
+
+/* Another list of containers in place of the present one, in two steps: first everything that can
+ * fail, then the change. An agent whose name and socket stay is kept, with its connections and the
+ * calls under way, and takes the new labels. */
+struct agent_change;
+/* `o` is copied. ERR_EXISTS (a name twice), ERR_NO_MEMORY. */
+int agent_set_prepare(struct agent_set *s, const struct agent_options *o, size_t n,
+                      struct agent_change **ret, struct err *e);
+/* Cannot fail. gone(ctx, a, moved) is called for each agent that is no more, before it is freed, so
+ * that its views can be closed; `moved`: its container is there with another socket. Calls under way
+ * to it end with ERR_CANCELLED, from the loop. The change is used up. */
+void agent_set_commit(struct agent_set *s, struct agent_change *c,
+                      void (*gone)(void *ctx, struct agent *a, bool moved), void *ctx);
+void agent_change_drop(struct agent_change *c); /* prepared and not wanted; NULL is fine */
+
 size_t agent_set_count(const struct agent_set *s);
 struct agent *agent_set_at(const struct agent_set *s, size_t i);            /* order of the file */
 struct agent *agent_set_find(const struct agent_set *s, struct slice name); /* NULL */

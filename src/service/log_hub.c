@@ -47,7 +47,7 @@ struct upstream {
     uint32_t magic;
     struct log_hub *hub;   /* weak; not touched once closed */
     struct list_node link; /* hub->ups */
-    struct agent *agent;   /* borrowed; outlives the views */
+    struct agent *agent;   /* borrowed; NULL once it has gone */
     struct slice service;  /* owned, p never NULL */
     bool shared;           /* the last TAIL_SHARED lines: others may join */
     int64_t tail;          /* of the first question */
@@ -133,7 +133,7 @@ static void up_tell(struct upstream *u, enum log_event_kind kind, struct slice t
     u->telling = true;
     LIST_FOR (n, &u->views) {
         struct log_view *v = CONTAINER_OF(n, struct log_view, link);
-        if (v->up == NULL || v->deferred || (kind == LOG_EVENT_ERROR && v->told))
+        if (v->up == NULL || (v->deferred && kind != LOG_EVENT_GONE) || (kind == LOG_EVENT_ERROR && v->told))
             continue;
         v->told = kind == LOG_EVENT_ERROR;
         v->fn(v->ctx, &ev);
@@ -188,9 +188,14 @@ static void up_release(void *ctx)
     mem_free(u);
 }
 
+static const char *up_name(const struct upstream *u)
+{
+    return u->agent != NULL ? agent_name(u->agent) : "";
+}
+
 static void up_close(struct upstream *u)
 {
-    sm_move(&u->sm, UP_CLOSED, agent_name(u->agent));
+    sm_move(&u->sm, UP_CLOSED, up_name(u));
     if (u->call != NULL)
         client_cancel(STEAL(u->call));
     list_remove(&u->link);
@@ -585,6 +590,31 @@ void log_hub_free(struct log_hub *h)
     INVARIANT(list_empty(&h->ups));
     h->magic = 0;
     mem_free(h);
+}
+
+static struct upstream *up_of(struct log_hub *h, const struct agent *a)
+{
+    LIST_FOR (n, &h->ups) {
+        struct upstream *u = CONTAINER_OF(n, struct upstream, link);
+        if (u->agent == a)
+            return u;
+    }
+    return NULL;
+}
+
+void log_hub_agent_gone(struct log_hub *h, const struct agent *a, struct slice why)
+{
+    CHECK_MAGIC(h, HUB_MAGIC);
+    struct upstream *u;
+    while ((u = up_of(h, a)) != NULL) {
+        if (u->call != NULL)
+            client_cancel(STEAL(u->call));
+        loop_timer_stop(&u->timer);
+        if (u->sm.state != UP_WAITING)
+            sm_move(&u->sm, UP_WAITING, up_name(u));
+        u->agent = NULL;
+        up_tell(u, LOG_EVENT_GONE, why); /* mostly this closes it */
+    }
 }
 
 size_t log_hub_upstreams(const struct log_hub *h)

@@ -18,6 +18,7 @@ enum log_event_kind {
     LOG_EVENT_TEXT,  /* text: raw log text; the first one of a view holds up to 100 last lines */
     LOG_EVENT_ERROR, /* text: "Failed to fetch initial logs: ..."; the view stays, and recovers by
                         itself */
+    LOG_EVENT_GONE,  /* text: why; nothing comes any more. The view should be closed now */
 };
 struct log_event {
     enum log_event_kind kind;
@@ -41,8 +42,13 @@ void log_hub_set_times(struct log_hub *h, uint64_t poll_ms, uint64_t retry_ms);
 int log_hub_view(struct log_hub *h, struct agent *a, struct slice service, int64_t tail,
                  struct slice cursor, void (*fn)(void *ctx, const struct log_event *ev), void *ctx,
                  struct log_view **ret, struct err *e);
-/* No callback comes after it. NULL is fine. The agents outlive the views. */
+/* No callback comes after it. NULL is fine. An agent that goes before its views is told
+ * of with log_hub_agent_gone. */
 void log_view_close(struct log_view *v);
+
+/* The agent is going: all views of its logs are told so with LOG_EVENT_GONE. Those that are not closed
+ * then stay silent. */
+void log_hub_agent_gone(struct log_hub *h, const struct agent *a, struct slice why);
 
 size_t log_hub_upstreams(const struct log_hub *h); /* for tests and metrics */
 

@@ -3,6 +3,19 @@
 
 #include <string.h>
 
+void api_set_cors(struct api *a, const struct api_cors *cors)
+{
+    a->cors = *cors;
+    a->cors_any = false;
+    for (size_t i = 0; i < a->cors.n; i++)
+        a->cors_any = a->cors_any || strcmp(a->cors.allow_origins[i], "*") == 0;
+}
+
+void api_set_max_body(struct api *a, size_t max_body)
+{
+    a->o.max_body = max_body != 0 ? max_body : API_MAX_BODY_DEFAULT;
+}
+
 int api_new(struct api **ret, const struct api_options *o, struct err *e)
 {
     struct api *a = mem_zalloc(sizeof(*a));
@@ -10,16 +23,13 @@ int api_new(struct api **ret, const struct api_options *o, struct err *e)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     a->magic = API_MAGIC;
     a->o = *o;
-    if (a->o.max_body == 0)
-        a->o.max_body = API_MAX_BODY_DEFAULT;
+    api_set_max_body(a, o->max_body);
     if (a->o.clock == NULL)
         a->o.clock = &clock_system;
     if (o->cors != NULL) {
-        a->cors = *o->cors;
+        api_set_cors(a, o->cors);
         a->o.cors = &a->cors;
     }
-    for (size_t i = 0; i < a->cors.n; i++)
-        a->cors_any = a->cors_any || strcmp(a->cors.allow_origins[i], "*") == 0;
     int rc = route_compile(a, e);
     if (rc == 0 && (rc = api_stats_init(a)) != 0)
         err_set(e, rc, "out of memory");

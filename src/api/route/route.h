@@ -129,6 +129,9 @@ struct api_options {
  * tables are borrowed. */
 int api_new(struct api **ret, const struct api_options *o, struct err *e);
 void api_free(struct api *a);
+/* Other values of the options of these names, borrowed in the same way. Cannot fail. */
+void api_set_cors(struct api *a, const struct api_cors *cors);
+void api_set_max_body(struct api *a, size_t max_body);
 /* A listener's handler; ctx is the struct api. */
 void api_handle(void *ctx, struct exchange *x);
 
