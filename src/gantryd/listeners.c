@@ -1,6 +1,7 @@
 #include "gantryd/listeners.h"
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/str.h"
 
 #include <errno.h>
@@ -15,6 +16,15 @@
 #define DEFAULT_PORT 8081
 #define DEFAULT_MODE 0660
 #define TLS_WATCH_MS 2000
+
+struct listening {
+    char *address; /* as the configuration names it */
+    char *unix_path;
+    struct listener *li;
+    struct tls_context *tls;
+    unsigned mode; /* of a Unix socket */
+    gid_t gid;
+};
 
 static const struct protocol *const protocols[] = {&protocol_http1, &protocol_http2, NULL};
 static const char *const alpn[] = {"h2", "http/1.1", NULL};
@@ -47,8 +57,8 @@ static void tls_report(void *ctx, const struct err *e)
             LF_ERR(e));
 }
 
-static int make_tls(struct listeners *l, struct loop *loop, const struct config_tls *t,
-                    struct tls_context **ret, struct err *e)
+static int make_tls(struct loop *loop, const struct config_tls *t, struct tls_context **ret,
+                    struct err *e)
 {
     *ret = NULL;
     if (t->cert == NULL)
@@ -59,22 +69,35 @@ static int make_tls(struct listeners *l, struct loop *loop, const struct config_
                             .ca_file = t->client_ca,
                             .require_client_cert = t->require_client_cert,
                             .alpn = alpn};
-    int rc = tls_context_new(ret, loop, &o, e);
+    struct tls_context *made;
+    int rc = tls_context_new(&made, loop, &o, e);
     if (rc != 0)
         return rc;
-    l->tls[l->n_tls++] = *ret;
-    rc = tls_context_watch(*ret, TLS_WATCH_MS, tls_report, NULL);
-    return rc == 0 ? 0 : err_set(e, rc, "cannot watch \"%s\"", t->cert);
+    rc = tls_context_watch(made, TLS_WATCH_MS, tls_report, NULL);
+    if (rc != 0) {
+        tls_context_unref(made);
+        return err_set(e, rc, "cannot watch \"%s\"", t->cert);
+    }
+    *ret = made;
+    return 0;
 }
 
-static int listen_on(struct server *s, const struct listener_options *o, struct err *e)
+static void listening_free(struct listening *x)
 {
-    struct listener *li;
-    int rc = server_listen(s, o, &li, e);
-    if (rc != 0)
-        return rc;
-    LOG(INFO, "gantryd", "listening", "listening", LF_STR("address", listener_address(li)));
-    return 0;
+    if (x == NULL)
+        return;
+    if (x->tls != NULL)
+        tls_context_unref(x->tls);
+    mem_free(x->address);
+    mem_free(x->unix_path);
+    mem_free(x);
+}
+
+static int unix_look(const struct config_listener *c, unsigned *mode, gid_t *gid, struct err *e)
+{
+    *mode = DEFAULT_MODE;
+    int rc = c->mode != NULL ? mode_parse(c->mode, mode, e) : 0;
+    return rc == 0 ? group_find(c->group, gid, e) : rc;
 }
 
 /* Who can read along on the way has the token too. */
@@ -90,29 +113,51 @@ static void warn_plain(const struct config_listener *c, const struct listen_addr
             LF_STR("address", c->address));
 }
 
-static int open_one(struct listeners *l, struct loop *loop, struct server *s,
-                    const struct config_listener *c, struct listener_options *o, struct err *e)
+static int open_listener(struct listeners *l, struct listening *x, const struct config_listener *c,
+                         unsigned mark, struct err *e)
 {
     struct listen_address a;
-    unsigned mode = DEFAULT_MODE;
     int rc = listen_parse(c->address, &a, e);
-    if (rc == 0 && c->mode != NULL)
-        rc = mode_parse(c->mode, &mode, e);
     if (rc == 0)
-        rc = group_find(c->group, &o->unix_gid, e);
+        rc = unix_look(c, &x->mode, &x->gid, e);
     if (rc == 0)
-        rc = make_tls(l, loop, &c->tls, &o->tls, e);
-    if (rc == 0) {
-        o->unix_path = a.unix_path;
-        o->unix_mode = mode;
-        o->host = a.unix_path ? NULL : a.host;
-        o->port = a.port;
-        warn_plain(c, &a, o->mark);
-        rc = listen_on(s, o, e);
-    }
+        rc = make_tls(l->loop, &c->tls, &x->tls, e);
     if (rc != 0)
-        err_wrap(e, "cannot listen on \"%s\"", c->address);
+        return rc;
+    if (a.unix_path != NULL && (x->unix_path = mem_strdup(a.unix_path)) == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    const struct listener_options o = {.unix_path = a.unix_path,
+                                       .unix_mode = x->mode,
+                                       .unix_gid = x->gid,
+                                       .host = a.unix_path ? NULL : a.host,
+                                       .port = a.port,
+                                       .tls = x->tls,
+                                       .mark = mark,
+                                       .protocols = protocols,
+                                       .handler = l->handler,
+                                       .ctx = l->ctx};
+    warn_plain(c, &a, mark);
+    rc = server_listen(l->server, &o, &x->li, e);
+    if (rc == 0)
+        LOG(INFO, "gantryd", "listening", "listening", LF_STR("address", listener_address(x->li)));
     return rc;
+}
+
+static int open_new(struct listeners *l, const struct config_listener *c, unsigned mark,
+                    struct listening **ret, struct err *e)
+{
+    struct listening *x = mem_zalloc(sizeof(*x));
+    int rc = 0;
+    if (x == NULL || (x->address = mem_strdup(c->address)) == NULL)
+        rc = err_set(e, ERR_NO_MEMORY, "out of memory");
+    else
+        rc = open_listener(l, x, c, mark, e);
+    if (rc != 0) {
+        listening_free(x);
+        return err_wrap(e, "cannot listen on \"%s\"", c->address);
+    }
+    *ret = x;
+    return 0;
 }
 
 /* /run/gantry for root, else below the user's own run-time folder. False: there is none. */
@@ -137,61 +182,182 @@ static bool default_unix_path(char *out, size_t size, struct err *e)
     return true;
 }
 
-static int open_default(struct listeners *l, struct server *s, struct listener_options *o,
-                        const struct config_auth *auth, struct err *e)
+void listeners_init(struct listeners *l, struct loop *loop, struct server *s,
+                    const struct guard *g, void (*handler)(void *ctx, struct exchange *x),
+                    void *ctx)
 {
-    o->mark = guard_default_mark(auth, false);
-    o->host = DEFAULT_HOST;
-    o->port = DEFAULT_PORT;
-    int rc = listen_on(s, o, e);
-    if (rc != 0) {
-        err_wrap(e, "cannot listen on \"%s:%d\"", DEFAULT_HOST, DEFAULT_PORT);
-        return rc;
+    *l = (struct listeners){
+        .loop = loop, .server = s, .guard = g, .handler = handler, .ctx = ctx};
+}
+
+static struct listening *find(const struct listeners *l, const char *address)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (strcmp(l->items[i]->address, address) == 0)
+            return l->items[i];
+    return NULL;
+}
+
+static bool taken(const struct listeners_change *c, const char *address)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (strcmp(c->items[i]->address, address) == 0)
+            return true;
+    return false;
+}
+
+static int prepare_one(struct listeners *l, struct listeners_change *c,
+                       const struct config_listener *wanted, unsigned mark, struct err *e)
+{
+    struct listening *x = find(l, wanted->address);
+    unsigned mode;
+    gid_t gid;
+    int rc = 0;
+    if (taken(c, wanted->address))
+        return err_set(e, ERR_CONFLICT, "listener \"%s\" is there twice", wanted->address);
+    if (x == NULL) {
+        rc = open_new(l, wanted, mark, &x, e);
+        c->fresh[c->n] = rc == 0;
+    } else {
+        rc = unix_look(wanted, &mode, &gid, e);
+        if (rc == 0)
+            rc = make_tls(l->loop, &wanted->tls, &c->tls[c->n], e);
+        if (rc != 0)
+            err_wrap(e, "listener \"%s\"", wanted->address);
     }
+    if (rc != 0)
+        return rc;
+    c->marks[c->n] = mark;
+    c->wanted[c->n] = wanted;
+    c->items[c->n++] = x;
+    return 0;
+}
+
+/* The default listeners, as a configuration would name them. The text is used up at once. */
+static int prepare_default(struct listeners *l, struct listeners_change *c,
+                           const struct config_auth *auth, struct err *e)
+{
+    char path[256], address[sizeof(path) + sizeof("unix:")] = "";
+    struct config_listener tcp = {.address = address}, local = {.address = address};
     struct err ue = {0};
-    bool ok = default_unix_path(l->default_unix, sizeof(l->default_unix), &ue);
-    o->host = NULL;
-    o->unix_path = l->default_unix;
-    o->unix_mode = DEFAULT_MODE;
-    o->mark = guard_default_mark(auth, true);
-    if (!ok || listen_on(s, o, &ue) != 0)
+    snprintf(address, sizeof(address), "%s:%d", DEFAULT_HOST, DEFAULT_PORT);
+    int rc = prepare_one(l, c, &tcp, guard_default_mark(auth, false), e);
+    if (rc != 0)
+        return rc;
+    c->wanted[c->n - 1] = NULL;
+    bool ok = default_unix_path(path, sizeof(path), &ue);
+    snprintf(address, sizeof(address), "unix:%s", ok ? path : "");
+    if (ok && prepare_one(l, c, &local, guard_default_mark(auth, true), &ue) == 0)
+        c->wanted[c->n - 1] = NULL;
+    else
         LOG(WARN, "gantryd", "no-unix-socket", "going on without the default Unix socket",
             LF_ERR(&ue));
     return 0;
 }
 
-int listeners_open(struct listeners *l, struct loop *loop, struct server *s,
-                   const struct config *c, const struct guard *g,
-                   void (*handler)(void *ctx, struct exchange *x), void *ctx, struct err *e)
+static int prepare_named(struct listeners *l, struct listeners_change *n, const struct config *c,
+                         struct err *e)
 {
-    struct listener_options base = {
-        .unix_gid = (gid_t)-1, .protocols = protocols, .handler = handler, .ctx = ctx};
-    const struct schema_list *list = &c->http.listeners;
-    if (list->count == 0)
-        return open_default(l, s, &base, &c->auth, e);
-    const struct config_listener *items = list->items;
+    const struct config_listener *items = c->http.listeners.items;
     int rc = 0;
-    for (size_t i = 0; i < list->count && i < LISTENERS_MAX && rc == 0; i++) {
-        struct listener_options o = base;
-        rc = guard_listener(g, &c->auth, &items[i], &o.mark, e);
+    for (size_t i = 0; i < c->http.listeners.count && i < LISTENERS_MAX && rc == 0; i++) {
+        unsigned mark;
+        rc = guard_listener(l->guard, &c->auth, &items[i], &mark, e);
         if (rc == 0)
-            rc = open_one(l, loop, s, &items[i], &o, e);
+            rc = prepare_one(l, n, &items[i], mark, e);
     }
     return rc;
 }
 
-void listeners_reload(struct listeners *l)
+int listeners_prepare(struct listeners *l, const struct config *c,
+                      struct listeners_change **ret, struct err *e)
 {
-    for (size_t i = 0; i < l->n_tls; i++) {
-        struct err e = {0};
-        (void)tls_context_reload(l->tls[i], &e);
-        tls_report(NULL, &e);
+    struct listeners_change *n = mem_zalloc(sizeof(*n));
+    if (n == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    int rc = c->http.listeners.count == 0 ? prepare_default(l, n, &c->auth, e)
+                                          : prepare_named(l, n, c, e);
+    if (rc != 0) {
+        listeners_drop(l, n);
+        return rc;
     }
+    *ret = n;
+    return 0;
+}
+
+void listeners_drop(struct listeners *l, struct listeners_change *c)
+{
+    if (c == NULL)
+        return;
+    for (size_t i = 0; i < c->n; i++) {
+        if (c->tls[i] != NULL)
+            tls_context_unref(c->tls[i]);
+        if (!c->fresh[i])
+            continue;
+        server_unlisten(l->server, c->items[i]->li, 0);
+        listening_free(c->items[i]);
+    }
+    mem_free(c);
+}
+
+/* Mode and group of the socket file. Whoever is connected stays. */
+static void change_look(struct listening *x, const struct config_listener *wanted)
+{
+    unsigned mode = DEFAULT_MODE;
+    gid_t gid = (gid_t)-1;
+    struct err e = {0};
+    if (x->unix_path == NULL ||
+        (wanted != NULL && unix_look(wanted, &mode, &gid, &e) != 0) || /* seen when preparing */
+        (mode == x->mode && gid == x->gid))
+        return;
+    if (gid == (gid_t)-1 && x->gid != (gid_t)-1)
+        gid = getegid(); /* as a socket made now would have it */
+    if (chown(x->unix_path, (uid_t)-1, gid) != 0 || chmod(x->unix_path, mode) != 0) {
+        err_sys(&e, errno, "cannot change mode and group of \"%s\"", x->unix_path);
+        LOG(WARN, "gantryd", "socket-mode", "the socket keeps its mode and group", LF_ERR(&e));
+        return;
+    }
+    x->mode = mode;
+    x->gid = gid;
+}
+
+static void keep(struct listening *x, struct tls_context *tls, unsigned mark,
+                 const struct config_listener *wanted)
+{
+    listener_set_mark(x->li, mark);
+    if (tls != NULL || x->tls != NULL)
+        listener_set_tls(x->li, tls);
+    if (x->tls != NULL)
+        tls_context_unref(x->tls);
+    x->tls = tls;
+    if (tls != NULL)
+        LOG(INFO, "gantryd", "tls-reloaded", "TLS files were read again",
+            LF_STR("address", x->address));
+    change_look(x, wanted);
+}
+
+void listeners_commit(struct listeners *l, struct listeners_change *c, uint64_t limit_ms)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (!c->fresh[i])
+            keep(c->items[i], c->tls[i], c->marks[i], c->wanted[i]);
+    for (size_t i = 0; i < l->n; i++) {
+        struct listening *x = l->items[i];
+        if (taken(c, x->address))
+            continue;
+        LOG(INFO, "gantryd", "listener-closed", "not listening there any more",
+            LF_STR("address", x->address));
+        server_unlisten(l->server, x->li, limit_ms);
+        listening_free(x);
+    }
+    memcpy(l->items, c->items, sizeof(l->items));
+    l->n = c->n;
+    mem_free(c);
 }
 
 void listeners_done(struct listeners *l)
 {
-    for (size_t i = 0; i < l->n_tls; i++)
-        tls_context_unref(l->tls[i]);
-    l->n_tls = 0;
+    for (size_t i = 0; i < l->n; i++)
+        listening_free(l->items[i]);
+    l->n = 0;
 }

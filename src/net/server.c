@@ -492,6 +492,11 @@ void server_unlisten(struct server *s, struct listener *li, uint64_t limit_ms)
     loop_timer_start(&li->cut, limit_ms, 0);
 }
 
+void listener_set_mark(struct listener *li, unsigned mark)
+{
+    li->o.mark = mark;
+}
+
 void listener_set_tls(struct listener *li, struct tls_context *tls)
 {
     if (tls != NULL)

@@ -65,6 +65,8 @@ void server_limits_drop(struct server_limits *l); /* prepared and not wanted; NU
 /* Stops listening at once; the socket file goes. Connections that came through the listener answer
  * what is under way, and are cut after limit_ms. `li` must not be used any more. */
 void server_unlisten(struct server *s, struct listener *li, uint64_t limit_ms);
+/* Another mark, for requests from here on. */
+void listener_set_mark(struct listener *li, unsigned mark);
 /* New connections use this context (NULL: plain). */
 void listener_set_tls(struct listener *li, struct tls_context *tls);
 const struct server_stats *server_stats(const struct server *s);

@@ -89,6 +89,37 @@ static const struct answer_field docker_status[] = {
     STR_NULL("finished_at", "Last end; 0001-01-01T00:00:00Z if never", "0001-01-01T00:00:00Z"),
     INT_NULL("exit_code", "Exit status of the last run", 0),
 };
+static const struct answer_field config_value[] = {
+    STR("key", "Path of the key", "http.limits.max_head"),
+    FIELD("value", ANSWER_STR, "As it is written in the file; null: not set; lists are JSON",
+          .flags = ANSWER_NULLABLE, .example = "\"16k\""),
+    STR("source", "default, FILE:LINE, a variable or a flag", "/etc/gantry/config.yml:12"),
+    BOOL("reload", "A reload changes it", true),
+};
+static const struct answer_field config_response[] = {
+    FIELD("files", ANSWER_STRS, "The files that were read, in their order",
+          .example = "[\"/etc/gantry/config.yml\"]"),
+    LIST("values", "ConfigValue", "In the order of the reference page"),
+};
+static const struct answer_field config_change[] = {
+    STR("key", "Path of the key", "containers.robot.socket_path"),
+    FIELD("old", ANSWER_STR, "Value before; null: there was none", .flags = ANSWER_NULLABLE,
+          .example = "\"/run/a.sock\""),
+    FIELD("new", ANSWER_STR, "Value after; null: there is none", .flags = ANSWER_NULLABLE,
+          .example = "\"/run/b.sock\""),
+};
+static const struct answer_field config_fault[] = {
+    STR("file", "The file, variable or flag", "/etc/gantry/config.yml"),
+    INT("line", "From 1; 0: of the whole", 3),
+    INT("column", "From 1; 0: of the whole", 5),
+    STR("message", "What is wrong", "http.limits.max_head: \\\"x\\\" is not a size"),
+    BOOL("warning", "It is accepted, but has no effect", false),
+};
+static const struct answer_field config_report[] = {
+    LIST("applied", "ConfigChange", "What was, or would be, changed"),
+    LIST("restart", "ConfigChange", "What keeps its old value until a restart"),
+    LIST("faults", "ConfigFault", "Faults and warnings of all files, variables and flags"),
+};
 static const struct answer_field error_response[] = {
     STR("error", "What is wrong, in one sentence", "Container 'robot2' not found"),
     FIELD("detail", ANSWER_ANY, "Always null", .flags = ANSWER_OPTIONAL, .example = "null"),
@@ -287,6 +318,11 @@ static const struct answer_field readiness[] = {
 static const struct answer_schema schemas[] = {
     SCHEMA("ContainerInfo", "A container with an agent", container_info),
     SCHEMA("ContainerListResponse", "The containers of the configuration", container_list),
+    SCHEMA("ConfigChange", "A value that differs", config_change),
+    SCHEMA("ConfigFault", "Something wrong in the configuration", config_fault),
+    SCHEMA("ConfigReport", "What a reload changes", config_report),
+    SCHEMA("ConfigResponse", "The effective configuration", config_response),
+    SCHEMA("ConfigValue", "A value of the configuration", config_value),
     SCHEMA("DockerContainerActionResponse", "What was done", docker_response),
     SCHEMA("DockerContainerInfo", "A container of the engine", docker_info),
     SCHEMA("DockerContainerListResponse", "Containers of the engine", docker_list),
@@ -350,6 +386,7 @@ static const struct answer_tag tags[] = {
     {"services", "Services inside a container, supervised by s6: status, start and stop, logs, run "
                  "scripts. Live logs come as server-sent events (`follow=true`) or over the "
                  "WebSocket of the log, see `x-gantry-websockets`."},
+    {"config", "The configuration of gantryd: what is in force, what a reload would change, the reload."},
     {"docker", "Containers of the machine's container engine."},
     {"tokens", "Who the caller is, and the bearer tokens that others show."},
     {"audit", "The record of changes and refusals."},

@@ -249,6 +249,25 @@ static const struct api_route routes[] = {
           .operation_id =
               "list_service_run_backups_containers__container__services__service__run_backups_get",
           .answer_schema = "ServiceRunBackupsResponse", .handler = rest_service_run_backups),
+    ROUTE(GET, "/config", RIGHT_READ, "config", .tag = "config",
+          .summary = "Effective configuration, and where each value comes from",
+          .description = "Defaults, files, environment and flags taken together, as they are in "
+                         "force. Secrets show as `(set)`.",
+          .operation_id = "get_config_config_get", .answer_schema = "ConfigResponse",
+          .handler = rest_config_get),
+    ROUTE(GET, "/config/diff", RIGHT_READ, "config", .tag = "config",
+          .summary = "What a reload would change",
+          .description = "The configuration in force against files and environment as they are now. "
+                         "Changes nothing, and shows faults as a reload would.",
+          .operation_id = "diff_config_config_diff_get", .answer_schema = "ConfigReport",
+          .handler = rest_config_diff),
+    ROUTE(POST, "/config/reload", RIGHT_ADMIN, "config", .tag = "config",
+          .summary = "Read the configuration anew and apply it, all of it or nothing",
+          .description = "As SIGHUP does. Values that need a restart are reported and keep their old "
+                         "value. 400: there are faults; 409: it cannot be applied now. Both have the "
+                         "report beside the error.",
+          .operation_id = "reload_config_config_reload_post", .answer_schema = "ConfigReport",
+          .statuses = {400, 409}, .handler = rest_config_reload),
     ROUTE(GET, "/docker/containers", RIGHT_READ, "docker-container", QUERY(docker_all_query),
           .list = true, .tag = "docker", .summary = "Containers of the engine",
           .description = "Those that run; with `all` every one.",
@@ -492,7 +511,7 @@ bool rest_host_allowed(void *app, struct exchange *x)
     return false;
 }
 
-/* The two answers that never change. */
+/* Answers that are the same for all. */
 static int make_static(struct rest *r)
 {
     struct json_out j;
@@ -539,7 +558,7 @@ int rest_new(struct rest **ret, const struct rest_options *o, struct err *e)
     r->magic = REST_MAGIC;
     r->o = *o;
     if (r->o.max_viewers == 0)
-        r->o.max_viewers = 10000;
+        r->o.max_viewers = REST_MAX_VIEWERS;
     list_init(&r->viewers);
     buf_init(&r->out, REST_MAX_ANSWER);
     struct api_options ao = {.routes = routes,
@@ -592,6 +611,20 @@ void rest_note_config(struct rest *r, bool ok, const char *detail)
     CHECK_MAGIC(r, REST_MAGIC);
     r->config_ok = ok;
     snprintf(r->config_detail, sizeof(r->config_detail), "%s", detail);
+}
+
+void rest_change(struct rest *r, const struct rest_options *o)
+{
+    CHECK_MAGIC(r, REST_MAGIC);
+    r->o.hosts = o->hosts;
+    r->o.n_hosts = o->n_hosts;
+    r->o.ws_queue = o->ws_queue;
+    r->o.ws_message = o->ws_message;
+    r->o.max_viewers = o->max_viewers != 0 ? o->max_viewers : REST_MAX_VIEWERS;
+    api_set_max_body(r->api, o->max_body);
+    if (o->cors != NULL)
+        api_set_cors(r->api, o->cors);
+    buf_done(&r->containers);
 }
 
 void rest_drain(struct rest *r)

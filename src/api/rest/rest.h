@@ -18,6 +18,16 @@
 struct rest;
 struct server;
 
+/* What the program can tell of its configuration, and do with it. Each writes one JSON object. */
+struct rest_config {
+    void *self;
+    int (*show)(void *self, struct buf *out, struct err *e);
+    int (*diff)(void *self, struct buf *out, struct err *e);
+    /* Reads everything anew and applies it, or nothing: ERR_INVALID (faults), ERR_CONFLICT (cannot be
+     * applied now), both with the report in *out; ERR_NO_MEMORY. Never called inside a handler. */
+    int (*reload)(void *self, struct buf *out, struct err *e);
+};
+
 /* Everything is borrowed and must outlive the front end. */
 struct rest_options {
     struct loop *loop;
@@ -28,6 +38,7 @@ struct rest_options {
     const struct api_guard *guard;  /* NULL: everybody may do everything */
     const struct token_admin *tokens; /* NULL: there is no place to keep them; 503 */
     const struct audit_sink *audit; /* NULL: nothing is recorded */
+    const struct rest_config *config; /* NULL: these calls get 503 */
     const char *const *hosts; /* further Host names that are served; "*": every one */
     size_t n_hosts;
     const char *docs_root;  /* folder of Swagger UI and ReDoc; NULL or without them: a page of our own */
@@ -49,6 +60,9 @@ void rest_note_config(struct rest *r, bool ok, const char *detail);
 void rest_set_slow(struct rest *r, uint64_t ms);
 /* A listener's handler; ctx is the struct rest. */
 void rest_handle(void *ctx, struct exchange *x);
+/* Takes cors, hosts, max_body, ws_queue, ws_message and max_viewers of `o`, and makes GET /containers
+ * anew of the agents there are. Cannot fail. */
+void rest_change(struct rest *r, const struct rest_options *o);
 /* Ends all log streams: WebSockets with close code 1012 (a client then comes back), events with a
  * proper end. New ones get 503. */
 void rest_drain(struct rest *r);

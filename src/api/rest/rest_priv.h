@@ -15,6 +15,7 @@
 #define REST_MAX_OPENAPI (4u * 1024u * 1024u)
 #define REST_SERVICE_NAME_MAX 255
 #define REST_LOG_TAIL 100
+#define REST_MAX_VIEWERS 10000
 
 /* api_route.variant: the paths of Talos, and those of its successor cyclo_manager (talos contract
  * 1.10). */
@@ -27,7 +28,7 @@ struct rest {
     struct api *api;
     struct buf out;        /* answers are built here, one after the other */
     struct buf root;       /* GET / */
-    struct buf containers; /* GET /containers: the configuration does not change while running */
+    struct buf containers; /* GET /containers; made on first use after each change of the agents */
     struct buf openapi;    /* made on first use, and then kept */
     char openapi_etag[ETAG_SIZE];
     struct list_node viewers;
@@ -131,6 +132,11 @@ void rest_token_list(struct api_call *c);
 void rest_token_create(struct api_call *c);
 void rest_token_revoke(struct api_call *c);
 void rest_whoami(struct api_call *c);
+
+/* config.c */
+void rest_config_get(struct api_call *c);
+void rest_config_diff(struct api_call *c);
+void rest_config_reload(struct api_call *c);
 
 /* docs.c, openapi.c */
 void rest_docs(struct api_call *c);

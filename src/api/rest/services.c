@@ -13,6 +13,8 @@ void rest_containers(struct api_call *c)
 {
     struct rest *r = c->app;
     if (api_may_see_all(c)) {
+        if (r->containers.len == 0)
+            rest_write_containers(&r->containers, r, NULL);
         api_reply_json(c, 200, &r->containers);
         return;
     }

@@ -10,6 +10,7 @@
 
 #define SSE_PING_MS 15000
 #define WS_NORMAL 1000
+#define WS_GOING_AWAY 1001
 #define WS_POLICY 1008
 #define WS_INTERNAL 1011
 #define WS_RESTART 1012
@@ -60,7 +61,7 @@ static int sse_text(struct buf *b, const struct log_event *ev)
     struct json_out j;
     json_begin(&j, &data);
     json_obj(&j);
-    bool error = ev->kind == LOG_EVENT_ERROR;
+    bool error = ev->kind != LOG_EVENT_TEXT;
     json_kslice(&j, error ? "error" : "logs", ev->text);
     if (!error) {
         if (ev->cursor.len > 0)
@@ -81,7 +82,7 @@ static int sse_text(struct buf *b, const struct log_event *ev)
 static struct ws_frame *make_frame(const struct log_event *ev)
 {
     struct buf b = BUF_INIT(REST_MAX_ANSWER);
-    ws_text(&b, ev->kind == LOG_EVENT_ERROR ? "error" : "logs", ev->text);
+    ws_text(&b, ev->kind == LOG_EVENT_TEXT ? "logs" : "error", ev->text);
     struct ws_frame *f = b.err == 0 ? ws_frame_new((struct slice){b.data, b.len}) : NULL;
     buf_done(&b);
     return f;
@@ -142,6 +143,19 @@ static int viewer_send(struct viewer *v, struct encoded *c)
     return v->ws ? ws_send_frame(v->ws, c->frame) : exchange_write_chunk(v->x, c->sse);
 }
 
+/* The log is not there any more: the viewer was told why. */
+static void viewer_end(struct viewer *v, struct slice why)
+{
+    char reason[120]; /* a close frame has room for 123 bytes */
+    struct buf b = BUF_FIXED(reason);
+    (void)buf_add(&b, why.p, why.len);
+    viewer_stop(v);
+    if (v->ws != NULL)
+        ws_close(v->ws, WS_GOING_AWAY, b.err == 0 ? reason : "the container was removed");
+    else if (exchange_finish(v->x, NULL, 0) != 0)
+        exchange_abort(v->x);
+}
+
 static void viewer_event(void *ctx, const struct log_event *ev)
 {
     struct viewer *v = ctx;
@@ -170,6 +184,8 @@ static void viewer_event(void *ctx, const struct log_event *ev)
         viewer_stop(v); /* its `closed` is on the way */
     else if (rc != 0)
         viewer_cut(v, rc);
+    else if (ev->kind == LOG_EVENT_GONE)
+        viewer_end(v, ev->text);
 }
 
 /* NULL: too many, or out of memory. */

@@ -1,0 +1,51 @@
+/* daemon_priv.h: what the files of the daemon share. */
+#ifndef GANTRY_GANTRYD_DAEMON_PRIV_H
+#define GANTRY_GANTRYD_DAEMON_PRIV_H
+
+#include "api/rest/rest.h"
+#include "driver/docker/docker.h"
+#include "gantryd/daemon.h"
+#include "gantryd/listeners.h"
+#include "net/server.h"
+
+#include <limits.h>
+
+enum { DAEMON_SIGNALS = 3 };
+
+struct daemon {
+    struct settings *settings;
+    const struct settings_source *from;
+    const struct config *c; /* of the settings */
+    struct loop *loop;
+    struct agent_set *agents;
+    struct log_hub *hub;
+    struct docker *docker;
+    struct runtime runtime;
+    struct api_cors cors;
+    struct rest_config config_calls;
+    struct rest *rest;
+    char docs_root[PATH_MAX];
+    struct server *server;
+    struct listeners listeners;
+    uv_signal_t signals[DAEMON_SIGNALS];
+    size_t n_signals;
+    struct loop_timer step; /* while stopping */
+    bool has_step, drained, parts_gone;
+    int asked; /* how often we were told to stop */
+};
+
+/* daemon.c: parts as a configuration wants them. */
+struct rest_options daemon_rest_options(struct daemon *d, const struct config *c);
+struct http_limits daemon_limits(const struct config *c);
+size_t daemon_max_connections(const struct config *c);
+int daemon_docker(struct daemon *d, const struct config *c, struct docker **ret, struct err *e);
+/* Labels are mem_free's; the rest is borrowed of c. ERR_NO_MEMORY. */
+int daemon_agent_options(const struct config *c, struct agent_options **ret, struct err *e);
+void daemon_agent_options_free(struct agent_options *o, size_t n);
+
+/* reload.c */
+void daemon_reload_calls(struct daemon *d);
+/* By a signal: the report goes to the log. */
+void daemon_reload(struct daemon *d);
+
+#endif
