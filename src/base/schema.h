@@ -52,7 +52,7 @@ struct schema_field {
     const struct schema *sub;  /* STRUCT, LIST, MAP */
     int (*check)(const void *member, struct err *e); /* more checks; may be NULL */
     const char *unit, *doc;
-    const char *example; /* YAML text that the annotated file shows where there is no default */
+    const char *example; /* YAML text that the annotated file shows where there is no default; of a list: all of it */
 };
 
 struct schema {

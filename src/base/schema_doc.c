@@ -38,9 +38,37 @@ static void template_entry(const struct schema_field *f, struct buf *out, int in
     }
 }
 
+/* "Doc (facts)", behind "name: " if there is one. */
+static void template_words(const struct schema_field *f, const char *name, struct buf *out,
+                           int indent)
+{
+    char text[1024], facts[512];
+    struct buf b = BUF_FIXED(text), more = BUF_FIXED(facts);
+    schema_add_facts(&more, f);
+    if (name != NULL)
+        (void)buf_addf(&b, "%s: ", name);
+    (void)buf_adds(&b, f->doc != NULL ? f->doc : "");
+    if (more.len > 0)
+        (void)buf_addf(&b, " (%s)", facts);
+    schema_add_comment(out, "##", indent, text);
+}
+
+/* What the entries of a list have whose example stands in one line. */
+static void template_entry_words(const struct schema_field *list, struct buf *out, int indent)
+{
+    for (size_t i = 0; i < list->sub->n_fields; i++)
+        if (is_told(&list->sub->fields[i], NULL))
+            template_words(&list->sub->fields[i], list->sub->fields[i].name, out, indent);
+}
+
+static bool in_one_line(const struct schema_field *f)
+{
+    return f->type == SCHEMA_LIST && f->example != NULL;
+}
+
 static void template_value(const struct schema_field *f, struct buf *out, int indent)
 {
-    bool nested = f->type == SCHEMA_LIST || f->type == SCHEMA_MAP;
+    bool nested = (f->type == SCHEMA_LIST && !in_one_line(f)) || f->type == SCHEMA_MAP;
     if (f->type == SCHEMA_STRUCT) {
         (void)buf_addc(out, '\n');
         template_members(f->sub, NULL, out, indent + 2, false);
@@ -64,15 +92,11 @@ static void template_members(const struct schema *s, const struct schema_field *
 {
     for (size_t i = 0; i < s->n_fields && out->err == 0; i++) {
         const struct schema_field *f = &s->fields[i];
-        char text[1024], facts[512];
-        struct buf b = BUF_FIXED(text), more = BUF_FIXED(facts);
         if (!is_told(f, without))
             continue;
-        schema_add_facts(&more, f);
-        (void)buf_adds(&b, f->doc != NULL ? f->doc : "");
-        if (more.len > 0)
-            (void)buf_addf(&b, " (%s)", facts);
-        schema_add_comment(out, "##", indent + (item ? 2 : 0), text);
+        template_words(f, NULL, out, indent + (item ? 2 : 0));
+        if (in_one_line(f))
+            template_entry_words(f, out, indent + 2);
         (void)buf_addc(out, '#');
         add_spaces(out, indent);
         if (item) { /* the first member of a list's entry carries its dash */

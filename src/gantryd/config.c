@@ -318,17 +318,20 @@ static const struct schema_field auth_certificate_fields[] = {
 static const struct schema auth_certificate_schema =
     SCHEMA(config_auth_certificate, auth_certificate_fields, .name = "AuthCertificate");
 static const struct schema_field auth_fields[] = {
-    FIELD("required", SCHEMA_BOOL, config_auth, required, .def = "false",
+    FIELD("required", SCHEMA_BOOL, config_auth, required, .def = "false", .flags = SCHEMA_RELOAD,
           .doc = "Ask on loopback and Unix listeners too who it is"),
     FIELD("tokens", SCHEMA_STR, config_auth, tokens, .check = check_path,
+          .example = "/var/lib/gantry/tokens.json",
           .doc = "File of the tokens; default /var/lib/gantry/tokens.json, for other users than "
                  "root $XDG_STATE_HOME/gantry/tokens.json"),
     FIELD("peers", SCHEMA_LIST, config_auth, peers, .sub = &auth_peer_schema, .max = 64,
-          .check = check_peers,
+          .flags = SCHEMA_RELOAD, .check = check_peers,
+          .example = "[{user: robot, role: operator}]",
           .doc = "Who may do what over Unix sockets, the first that fits; none: everybody who can "
                  "open the socket may do everything"),
     FIELD("certificates", SCHEMA_LIST, config_auth, certificates, .sub = &auth_certificate_schema,
-          .max = 64, .check = check_certificates,
+          .max = 64, .flags = SCHEMA_RELOAD, .check = check_certificates,
+          .example = "[{name: \"operator-*\", role: operator}]",
           .doc = "Who may do what with a client certificate, the first that fits"),
 };
 static const struct schema auth_schema = SCHEMA(config_auth, auth_fields, .name = "Auth");
@@ -429,7 +432,8 @@ static const struct schema_field log_fields[] = {
           .flags = SCHEMA_RELOAD, .example = "[\"net=debug\"]",
           .doc = "Levels of single rooms, as \"net=debug\""),
     FIELD("slow", SCHEMA_DURATION, config_log, slow, .min = 0, .max = DAY_MS, .def = "1s",
-          .unit = "ms", .doc = "Requests that take longer are logged; 0: none"),
+          .unit = "ms", .flags = SCHEMA_RELOAD,
+          .doc = "Requests that take longer are logged; 0: none"),
 };
 static const struct schema log_schema = SCHEMA(config_log, log_fields, .name = "Log");
 static const struct schema_field audit_fields[] = {

@@ -4,53 +4,22 @@
  * under way (at most shutdown.limit), then agents, runtime, hub and front end go, and the loop runs
  * empty.
  */
-#include "gantryd/daemon.h"
+#include "gantryd/daemon_priv.h"
 
-#include "api/rest/rest.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "driver/docker/docker.h"
 #include "gantryd/audit_place.h"
-#include "gantryd/guard.h"
-#include "gantryd/listeners.h"
 #include "gantryd/share.h"
-#include "net/server.h"
 #include "net/ws.h"
-#include "store/audit.h"
 
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { SIGNALS = 3, MAX_FILES = 65536, FILES_KEPT = 512, STOP_STEP_MS = 20 };
-
-struct daemon {
-    struct settings *settings;
-    const struct settings_source *from;
-    const struct config *c; /* of the settings */
-    struct loop *loop;
-    struct agent_set *agents;
-    struct log_hub *hub;
-    struct docker *docker;
-    struct runtime runtime;
-    struct audit *audit;
-    struct audit_sink audit_sink;
-    struct audit_source audit_source;
-    struct api_cors cors;
-    struct guard *guard;
-    struct rest *rest;
-    char docs_root[PATH_MAX];
-    struct server *server;
-    struct listeners listeners;
-    uv_signal_t signals[SIGNALS];
-    size_t n_signals;
-    struct loop_timer step; /* while stopping */
-    bool has_step, drained, parts_gone;
-    int asked; /* how often we were told to stop */
-};
+enum { MAX_FILES = 65536, FILES_KEPT = 512, STOP_STEP_MS = 20 };
 
 /* As many open files as allowed, but no more than the loop can watch without asking for memory. */
 static void raise_file_limit(void)
@@ -65,41 +34,71 @@ static void raise_file_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &r); /* the old limit serves too, with fewer connections */
 }
 
-static int add_agent(struct daemon *d, const struct config_container *k, struct err *e)
+static int label_options(const struct config_container *k, struct agent_options *o)
 {
     size_t n = k->services.count;
     struct agent_label *labels = mem_calloc(n, sizeof(*labels));
     if (labels == NULL)
-        return err_set(e, ERR_NO_MEMORY, "out of memory");
+        return ERR_NO_MEMORY;
     const struct config_label *from = k->services.items;
     for (size_t i = 0; i < n; i++)
         labels[i] = (struct agent_label){from[i].id, from[i].label};
-    struct agent_options o = {
+    *o = (struct agent_options){
         .name = k->name,
         .socket_path = k->socket_path,
         .labels = labels,
         .n_labels = n,
         .package_xml = k->repo_version.package_xml_path};
-    int rc = agent_set_add(d->agents, &o, e);
-    mem_free(labels);
-    return rc;
+    return 0;
+}
+
+void daemon_agent_options_free(struct agent_options *o, size_t n)
+{
+    for (size_t i = 0; o != NULL && i < n; i++)
+        mem_free((void *)o[i].labels);
+    mem_free(o);
+}
+
+int daemon_agent_options(const struct config *c, struct agent_options **ret, struct err *e)
+{
+    size_t n = c->containers.count;
+    const struct config_container *items = c->containers.items;
+    struct agent_options *o = mem_calloc(n, sizeof(*o));
+    int rc = o == NULL ? ERR_NO_MEMORY : 0;
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = label_options(&items[i], &o[i]);
+    if (rc != 0) {
+        daemon_agent_options_free(o, n);
+        return err_set(e, rc, "out of memory");
+    }
+    *ret = o;
+    return 0;
 }
 
 static int make_agents(struct daemon *d, struct err *e)
 {
     struct agent_set_options o = {0};
+    struct agent_options *items = NULL;
+    size_t n = d->c->containers.count;
     int rc = agent_set_new(&d->agents, d->loop, &o, e);
-    const struct config_container *items = d->c->containers.items;
-    for (size_t i = 0; i < d->c->containers.count && rc == 0; i++)
-        rc = add_agent(d, &items[i], e);
+    if (rc == 0)
+        rc = daemon_agent_options(d->c, &items, e);
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = agent_set_add(d->agents, &items[i], e);
+    daemon_agent_options_free(items, n);
     return rc;
+}
+
+int daemon_docker(struct daemon *d, const struct config *c, struct docker **ret, struct err *e)
+{
+    struct docker_options o = {.socket_path = c->docker.socket,
+                               .strict_talos = c->compat == COMPAT_TALOS_0_1_2};
+    return docker_new(ret, d->loop, &o, e);
 }
 
 static int make_runtime(struct daemon *d, struct err *e)
 {
-    struct docker_options o = {.socket_path = d->c->docker.socket,
-                               .strict_talos = d->c->compat == COMPAT_TALOS_0_1_2};
-    int rc = docker_new(&d->docker, d->loop, &o, e);
+    int rc = daemon_docker(d, d->c, &d->docker, e);
     if (rc == 0)
         docker_runtime(d->docker, &d->runtime);
     return rc;
@@ -115,18 +114,18 @@ static int make_audit(struct daemon *d, struct err *e)
     return rc;
 }
 
-static int make_rest(struct daemon *d, struct err *e)
+struct rest_options daemon_rest_options(struct daemon *d, const struct config *c)
 {
-    const struct config *c = d->c;
     d->cors = (struct api_cors){.allow_origins = c->cors.allow_origins.items,
                                 .n = c->cors.allow_origins.count};
-    struct rest_options o = {.loop = d->loop,
+    return (struct rest_options){.loop = d->loop,
                              .agents = d->agents,
                              .hub = d->hub,
                              .runtime = &d->runtime,
                              .cors = &d->cors,
                              .guard = guard_api(d->guard),
                              .tokens = guard_tokens(d->guard),
+                             .config = &d->config_calls,
                              .hosts = c->http.hosts.items,
                              .n_hosts = c->http.hosts.count,
                              .docs_root = share_docs(d->docs_root, c->http.docs_root),
@@ -137,6 +136,12 @@ static int make_rest(struct daemon *d, struct err *e)
                              .audit = &d->audit_sink,
                              .audit_source = &d->audit_source,
                              .slow_ms = (uint64_t)c->log.slow};
+}
+
+static int make_rest(struct daemon *d, struct err *e)
+{
+    daemon_reload_calls(d);
+    struct rest_options o = daemon_rest_options(d, d->c);
     return rest_new(&d->rest, &o, e);
 }
 
@@ -151,27 +156,47 @@ static size_t most_connections(size_t wanted)
     return wanted < most ? wanted : most;
 }
 
+struct http_limits daemon_limits(const struct config *c)
+{
+    const struct config_limits *l = &c->http.limits;
+    return (struct http_limits){.max_head = (size_t)l->max_head,
+                                .max_headers = (size_t)l->max_headers,
+                                .max_target = (size_t)l->max_target,
+                                .max_body = (size_t)l->max_body,
+                                .max_queue = (size_t)l->max_queue,
+                                .max_streams = (size_t)l->max_streams,
+                                .max_pipelined = (size_t)l->max_pipelined,
+                                .first_byte_ms = (uint64_t)l->first_byte,
+                                .head_ms = (uint64_t)l->head,
+                                .body_ms = (uint64_t)l->body,
+                                .idle_ms = (uint64_t)l->idle,
+                                .write_ms = (uint64_t)l->write};
+}
+
+size_t daemon_max_connections(const struct config *c)
+{
+    return most_connections((size_t)c->http.limits.max_connections);
+}
+
 static int make_server(struct daemon *d, struct err *e)
 {
-    const struct config_limits *l = &d->c->http.limits;
     struct server_options o = {
-        .limits = {.max_head = (size_t)l->max_head,
-                   .max_headers = (size_t)l->max_headers,
-                   .max_target = (size_t)l->max_target,
-                   .max_body = (size_t)l->max_body,
-                   .max_queue = (size_t)l->max_queue,
-                   .max_streams = (size_t)l->max_streams,
-                   .max_pipelined = (size_t)l->max_pipelined,
-                   .first_byte_ms = (uint64_t)l->first_byte,
-                   .head_ms = (uint64_t)l->head,
-                   .body_ms = (uint64_t)l->body,
-                   .idle_ms = (uint64_t)l->idle,
-                   .write_ms = (uint64_t)l->write},
-        .max_connections = most_connections((size_t)l->max_connections),
+        .limits = daemon_limits(d->c),
+        .max_connections = daemon_max_connections(d->c),
         .server_name = "gantry",
         .request_ids = true,
     };
     return server_new(&d->server, d->loop, &o, e);
+}
+
+static int make_listeners(struct daemon *d, struct err *e)
+{
+    struct listeners_change *change;
+    listeners_init(&d->listeners, d->loop, d->server, d->guard, rest_handle, d->rest);
+    int rc = listeners_prepare(&d->listeners, d->c, &change, e);
+    if (rc == 0)
+        listeners_commit(&d->listeners, change, 0);
+    return rc;
 }
 
 static void rest_gone(void *ctx)
@@ -245,19 +270,19 @@ static void on_signal(uv_signal_t *h, int signum)
 {
     struct daemon *d = h->data;
     if (signum == SIGHUP)
-        listeners_reload(&d->listeners);
+        daemon_reload(d);
     else
         stop(d, signum);
 }
 
 static int make_signals(struct daemon *d, struct err *e)
 {
-    static const int wanted[SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
+    static const int wanted[DAEMON_SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
     int rc = loop_timer_init(d->loop, &d->step, on_step, d);
     if (rc != 0)
         return err_set(e, rc, "cannot make a timer");
     d->has_step = true;
-    for (size_t i = 0; i < SIGNALS; i++) {
+    for (size_t i = 0; i < DAEMON_SIGNALS; i++) {
         uv_signal_t *h = &d->signals[i];
         rc = uv_signal_init(loop_uv(d->loop), h);
         if (rc != 0)
@@ -285,7 +310,6 @@ int daemon_new(struct daemon **ret, struct settings *s, const struct settings_so
     d->settings = s;
     d->from = from;
     d->c = &s->c;
-    const struct config *c = d->c;
     raise_file_limit();
     int rc = loop_new(&d->loop, &clock_system, e);
     if (rc == 0)
@@ -297,7 +321,7 @@ int daemon_new(struct daemon **ret, struct settings *s, const struct settings_so
     if (rc == 0)
         rc = make_audit(d, e);
     if (rc == 0)
-        rc = guard_new(&d->guard, d->loop, &clock_system, &c->auth, e);
+        rc = guard_new(&d->guard, d->loop, &clock_system, &d->c->auth, e);
     if (rc == 0)
         rc = make_rest(d, e);
     if (rc == 0)
@@ -309,8 +333,7 @@ int daemon_new(struct daemon **ret, struct settings *s, const struct settings_so
     if (rc == 0)
         rc = make_signals(d, e);
     if (rc == 0)
-        rc = listeners_open(&d->listeners, d->loop, d->server, c, d->guard, rest_handle, d->rest,
-                            e);
+        rc = make_listeners(d, e);
     if (rc != 0) {
         daemon_free(d);
         return rc;

@@ -7,6 +7,7 @@
 #include "gantryd/daemon.h"
 #include "gantryd/listeners.h"
 #include "net/server.h"
+#include "store/audit.h"
 
 #include <limits.h>
 
@@ -21,8 +22,12 @@ struct daemon {
     struct log_hub *hub;
     struct docker *docker;
     struct runtime runtime;
+    struct audit *audit;
+    struct audit_sink audit_sink;
+    struct audit_source audit_source;
     struct api_cors cors;
     struct rest_config config_calls;
+    struct guard *guard;
     struct rest *rest;
     char docs_root[PATH_MAX];
     struct server *server;

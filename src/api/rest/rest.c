@@ -622,6 +622,7 @@ void rest_change(struct rest *r, const struct rest_options *o)
     r->o.ws_message = o->ws_message;
     r->o.max_viewers = o->max_viewers != 0 ? o->max_viewers : REST_MAX_VIEWERS;
     api_set_max_body(r->api, o->max_body);
+    api_set_slow(r->api, o->slow_ms * NS_PER_MS);
     if (o->cors != NULL)
         api_set_cors(r->api, o->cors);
     buf_done(&r->containers);

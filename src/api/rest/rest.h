@@ -60,7 +60,7 @@ void rest_note_config(struct rest *r, bool ok, const char *detail);
 void rest_set_slow(struct rest *r, uint64_t ms);
 /* A listener's handler; ctx is the struct rest. */
 void rest_handle(void *ctx, struct exchange *x);
-/* Takes cors, hosts, max_body, ws_queue, ws_message and max_viewers of `o`, and makes GET /containers
+/* Takes cors, hosts, max_body, ws_queue, ws_message, slow_ms and max_viewers of `o`, and makes GET /containers
  * anew of the agents there are. Cannot fail. */
 void rest_change(struct rest *r, const struct rest_options *o);
 /* Ends all log streams: WebSockets with close code 1012 (a client then comes back), events with a

@@ -109,7 +109,8 @@ static const struct exchange_ops ops = {
 void fake_request(struct fake *f, const char *method, const char *target, const char *headers)
 {
     memset(f, 0, sizeof(*f));
-    exchange_init(&f->x, &ops, &(struct server_conn){0});
+    static struct server_limits held;
+    exchange_init(&f->x, &ops, &(struct server_conn){.held = &held});
     f->x.conn = NULL;
     struct http_request *r = &f->x.req;
     r->method_text = slice_of(method);
