@@ -1,10 +1,13 @@
 """Configuration: layers, generated pages, reload, sd_notify, with a real gantryd."""
+import http.client
 import os
 import pathlib
+import signal
+import socket
 import subprocess
 
 import pytest
-from harness import program
+from harness import Stack, ask, free_port, program, wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -59,3 +62,138 @@ def test_effective_names_the_sources(tmp_path):
 
 def test_print_config_wants_a_known_word():
     assert gantryd("--print-config", "all").returncode == 2
+
+
+@pytest.fixture
+def st(tmp_path):
+    s = Stack(tmp_path)
+    s.env = {k: v for k, v in s.env.items() if not k.startswith("GANTRY_")}
+    yield s.start()
+    s.stop()
+    s.check_clean()
+
+
+def rewrite(s, **replace):
+    text = s.config()
+    for old, new in replace.get("pairs", []):
+        assert old in text
+        text = text.replace(old, new)
+    (s.root / "config.yml").write_text(text + replace.get("more", ""))
+
+
+def reload(s):
+    r = s.ask("POST", "/config/reload")
+    return r.status, r.json()
+
+
+def log_lines(s, ident):
+    return [line for line in s.gantryd.text().splitlines() if f'"{ident}"' in line or f"id={ident}" in line]
+
+
+def test_config_shows_values_with_sources(st):
+    c = st.get("/config").json()
+    values = {v["key"]: v for v in c["values"]}
+    assert c["files"] == [str(st.root / "config.yml")]
+    assert values["containers.robot.socket_path"]["value"] == st.agent_sock
+    assert values["containers.robot.socket_path"]["source"].startswith(f"{st.root}/config.yml:")
+    assert values["http.limits.idle"] == {"key": "http.limits.idle", "value": "75s", "source": "default", "reload": True}
+    assert values["http.docs_root"]["value"] is None and values["http.docs_root"]["reload"] is False
+
+
+def test_diff_then_reload(st):
+    assert st.get("/config/diff").json() == {"applied": [], "restart": [], "faults": []}
+    rewrite(st, pairs=[("  missing:", "  second:")])
+    more = st.root / "conf.d" / "10-more.yml"
+    more.parent.mkdir()
+    more.write_text("log: {level: debug}\naudit: {keep: 7}\nshutdown: {limit: 3s}\n")
+    d = st.get("/config/diff").json()
+    changed = {c["key"]: (c["old"], c["new"]) for c in d["applied"]}
+    assert changed["log.level"] == ("info", "debug") and changed["shutdown.limit"] == ("10s", "3s")
+    assert changed["containers.missing.socket_path"][1] is None and changed["containers.second.socket_path"][0] is None
+    assert d["restart"] == [{"key": "audit.keep", "old": "5", "new": "7"}]
+    status, report = reload(st)
+    assert status == 200 and report == d
+    assert [c["name"] for c in st.get("/containers").json()["containers"]] == ["robot", "second"]
+    assert st.get("/containers/missing/services").status == 404
+    assert st.get("/containers/second/services").status == 503
+    left = st.get("/config/diff").json()
+    assert left["applied"] == [] and [c["key"] for c in left["restart"]] == ["audit.keep"]
+    values = {v["key"]: v for v in st.get("/config").json()["values"]}
+    assert values["audit.keep"]["value"] == "5" and values["audit.keep"]["source"] == "default"
+    assert values["log.level"]["value"] == "debug" and values["log.level"]["source"] == f"{more}:1"
+    assert log_lines(st, "config-changed") and log_lines(st, "config-needs-restart")
+
+
+def test_refused_reload_changes_nothing(st):
+    rewrite(st, pairs=[("  missing:", "  second:")], more="nonsense: 1\nshutdown: {limit: soon}\n")
+    status, body = reload(st)
+    assert status == 400 and body["detail"] is None and "nonsense" in body["error"]
+    assert body["applied"] == [] and body["restart"] == []
+    assert len(body["faults"]) == 2 and all(f["line"] > 0 and f["file"] == str(st.root / "config.yml")
+                                            for f in body["faults"])
+    assert [c["name"] for c in st.get("/containers").json()["containers"]] == ["robot", "missing"]
+    os.kill(st.gantryd.pid, signal.SIGHUP)
+    wait_for("the refusal in the log", lambda: len(log_lines(st, "config-reload-refused")) >= 2)
+    # An address that somebody else has: everything else stays as it was, too.
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        st.listeners = [f'address: "127.0.0.1:{s.getsockname()[1]}"']
+        rewrite(st, more="log: {level: debug}\n")
+        status, body = reload(st)
+    assert status == 409 and "cannot listen on" in body["error"] and body["applied"] == []
+    assert {v["key"]: v["value"] for v in st.get("/config").json()["values"]}["log.level"] == "info"
+    assert st.get("/containers/robot/services").status == 200
+
+
+def test_listeners_come_and_go(st):
+    ports = [free_port(), free_port()]
+    extra = str(st.sockets / "extra.sock")
+    st.listeners = [f'address: "127.0.0.1:{ports[0]}"', f'{{address: "unix:{extra}", mode: "0600"}}']
+    rewrite(st)
+    kept = http.client.HTTPConnection("127.0.0.1", st.port, timeout=10)
+    kept.request("GET", "/")
+    kept.getresponse().read()
+    assert reload(st)[0] == 200
+    assert os.stat(extra).st_mode & 0o777 == 0o600
+    assert ask(http.client.HTTPConnection("127.0.0.1", ports[0], timeout=10), "GET", "/").status == 200
+    idle = http.client.HTTPConnection("127.0.0.1", ports[0], timeout=10)
+    idle.request("GET", "/")
+    idle.getresponse().read()
+    st.listeners = [f'address: "127.0.0.1:{ports[1]}"', f'{{address: "unix:{extra}", mode: "0640"}}']
+    rewrite(st)
+    # The reload is asked for through the listener that it takes away.
+    r = ask(http.client.HTTPConnection("127.0.0.1", ports[0], timeout=10), "POST", "/config/reload")
+    assert r.status == 200
+    assert os.stat(extra).st_mode & 0o777 == 0o640
+    with pytest.raises(OSError):
+        ask(http.client.HTTPConnection("127.0.0.1", ports[0], timeout=5), "GET", "/")
+    with pytest.raises((OSError, http.client.HTTPException)):
+        idle.sock.settimeout(5)
+        idle.auto_open = 0
+        idle.request("GET", "/")
+        idle.getresponse()
+    assert ask(http.client.HTTPConnection("127.0.0.1", ports[1], timeout=10), "GET", "/").status == 200
+    kept.request("GET", "/")  # the same connection, before and after
+    assert kept.getresponse().read() and kept.sock is not None
+    kept.close()
+    st.listeners = []
+    rewrite(st)
+    assert reload(st)[0] == 200 and not os.path.exists(extra)
+
+
+def test_limits_and_origins_change(st):
+    rewrite(st, pairs=[("http:\n", "http:\n  limits: {max_body: 100}\n  hosts: [robot.local]\n")],
+            more="cors: {allow_origins: [\"https://a.example\"]}\n")
+    host = {"Host": "robot.local"}
+    path, big = "/containers/robot/services/idle/run", {"content": "x" * 200}
+    assert st.get("/", headers=host).status == 421
+    assert reload(st)[0] == 200
+    assert st.get("/", headers=host).status == 200
+    assert st.ask("PUT", path, big).status == 413
+    r = st.get("/", headers={"Origin": "https://a.example"})
+    assert r.headers["access-control-allow-origin"] == "https://a.example"
+    (st.root / "config.yml").write_text(st.config())
+    os.kill(st.gantryd.pid, signal.SIGHUP)
+    wait_for("the old hosts", lambda: st.get("/", headers=host).status == 421)
+    assert "access-control-allow-origin" not in st.get("/", headers={"Origin": "https://a.example"}).headers

@@ -109,7 +109,7 @@ static const struct exchange_ops ops = {
 void fake_request(struct fake *f, const char *method, const char *target, const char *headers)
 {
     memset(f, 0, sizeof(*f));
-    static struct server_limits held;
+    static struct server_limits held = {.refs = 1, .limits = {.max_body = 1 << 20}};
     exchange_init(&f->x, &ops, &(struct server_conn){.held = &held});
     f->x.conn = NULL;
     struct http_request *r = &f->x.req;
