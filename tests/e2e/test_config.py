@@ -1,10 +1,12 @@
 """Configuration: layers, generated pages, reload, sd_notify, with a real gantryd."""
 import http.client
+import json
 import os
 import pathlib
 import signal
 import socket
 import subprocess
+import threading
 
 import pytest
 from harness import Stack, ask, free_port, program, wait_for
@@ -197,3 +199,113 @@ def test_limits_and_origins_change(st):
     os.kill(st.gantryd.pid, signal.SIGHUP)
     wait_for("the old hosts", lambda: st.get("/", headers=host).status == 421)
     assert "access-control-allow-origin" not in st.get("/", headers={"Origin": "https://a.example"}).headers
+
+
+def test_viewers_of_removed_and_moved_containers_are_told(st):
+    import asyncio
+    import websockets
+
+    async def run():
+        url = f"ws://127.0.0.1:{st.port}/ws/containers/robot/services/ticker/logs"
+        async with websockets.connect(url) as ws:
+            assert json.loads(await asyncio.wait_for(ws.recv(), 10))["type"] == "logs"
+            sse = http.client.HTTPConnection("127.0.0.1", st.port, timeout=10)
+            sse.request("GET", "/containers/robot/services/ticker/logs?follow=true")
+            stream = sse.getresponse()
+            assert stream.readline()
+            rewrite(st, pairs=[("  robot:", "  other:")])
+            assert (await asyncio.to_thread(reload, st))[0] == 200
+            last = None
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                while True:
+                    last = json.loads(await asyncio.wait_for(ws.recv(), 10))
+            assert last == {"type": "error", "data": "Container 'robot' was removed from the configuration"}
+            assert closed.value.rcvd.code == 1001 and "robot" in closed.value.rcvd.reason
+            rest = (await asyncio.to_thread(stream.read)).decode()
+            assert "event: error" in rest and "was removed" in rest
+            sse.close()
+        async with websockets.connect(url.replace("/robot/", "/other/")) as ws:
+            assert json.loads(await asyncio.wait_for(ws.recv(), 10))["type"] == "logs"
+            rewrite(st, pairs=[("  robot:", "  other:"), (st.agent_sock, st.agent_sock + ".moved")])
+            assert (await asyncio.to_thread(reload, st))[0] == 200
+            with pytest.raises(websockets.ConnectionClosed):
+                while True:
+                    last = json.loads(await asyncio.wait_for(ws.recv(), 10))
+            assert last["data"] == "Container 'other' has another agent socket now"
+
+    asyncio.run(run())
+
+
+def test_many_reloads_while_others_work(st):
+    """Containers and listeners come and go 200 times; what is not touched does not notice."""
+    stop, faults, answers = threading.Event(), [], [0]
+    extra = free_port()
+
+    def ask_on(path, wanted):
+        c = http.client.HTTPConnection("127.0.0.1", st.port, timeout=30)
+        c.connect()
+        c.auto_open = 0  # a lost connection is a fault
+        try:
+            while not stop.is_set():
+                c.request("GET", path)
+                r = c.getresponse()
+                r.read()
+                answers[0] += 1
+                if r.status not in wanted:
+                    faults.append((path, r.status))
+        except (OSError, http.client.HTTPException) as e:
+            faults.append((path, repr(e)))
+        finally:
+            c.close()
+
+    def follow():
+        c = http.client.HTTPConnection("127.0.0.1", st.port, timeout=30)
+        c.request("GET", "/containers/robot/services/ticker/logs?follow=true")
+        r = c.getresponse()
+        try:
+            while not stop.is_set():
+                line = r.readline()
+                if not line or b"error" in line:
+                    faults.append(("follow", line))
+                    break
+        finally:
+            c.close()
+
+    def flap():  # views of the container that comes and goes
+        while not stop.is_set():
+            c = http.client.HTTPConnection("127.0.0.1", st.port, timeout=30)
+            try:
+                c.request("GET", "/containers/twin/services/ticker/logs?follow=true")
+                r = c.getresponse()
+                if r.status == 200:
+                    r.read()
+            except http.client.HTTPException as e:
+                faults.append(("flap", repr(e)))
+            finally:
+                c.close()
+
+    threads = [threading.Thread(target=ask_on, args=("/containers/robot/services/ticker/status", {200})),
+               threading.Thread(target=ask_on, args=("/containers/twin/services/ticker/status", {200, 404, 503})),
+               threading.Thread(target=ask_on, args=("/containers", {200})),
+               threading.Thread(target=follow), threading.Thread(target=flap)]
+    for t in threads:
+        t.start()
+    try:
+        admin = http.client.HTTPConnection("127.0.0.1", st.port, timeout=60)
+        for i in range(200):
+            twin = f'  twin:\n    socket_path: "{st.agent_sock}{"" if i % 4 else ".away"}"\n' if i % 3 else ""
+            st.listeners = [f'address: "127.0.0.1:{extra}"'] if i % 2 else []
+            rewrite(st, pairs=[("  missing:", twin + "  missing:")], more=f"shutdown: {{limit: {5 + i % 2}s}}\n")
+            admin.request("POST", "/config/reload")
+            r = admin.getresponse()
+            body = r.read()
+            assert r.status == 200, body
+        admin.close()
+    finally:
+        stop.set()
+        rewrite(st)  # without the twin: its last view ends
+        reload(st)
+        for t in threads:
+            t.join(40)
+    assert not faults, faults[:5]
+    assert answers[0] > 100 and not any(t.is_alive() for t in threads)
