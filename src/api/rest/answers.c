@@ -122,7 +122,7 @@ static const struct answer_field config_report[] = {
 };
 static const struct answer_field error_response[] = {
     STR("error", "What is wrong, in one sentence", "Container 'robot2' not found"),
-    FIELD("detail", ANSWER_ANY, "Always null", .flags = ANSWER_OPTIONAL, .example = "null"),
+    FIELD("detail", ANSWER_ANY, "Null; of a refused reload of the configuration its ConfigReport", .flags = ANSWER_OPTIONAL, .example = "null"),
 };
 static const struct answer_field detail[] = {
     STR("detail", "What is wrong", "Not Found"),

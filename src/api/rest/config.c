@@ -11,7 +11,7 @@ static const struct rest_config *config_of(struct api_call *c)
     return k;
 }
 
-/* The object of a report, behind what every error has. */
+/* As every error, with the report as its detail. */
 static void reply_refused(struct api_call *c, int status, const struct err *e, struct slice report)
 {
     struct buf b = BUF_INIT(CONFIG_MAX_ANSWER);
@@ -19,11 +19,8 @@ static void reply_refused(struct api_call *c, int status, const struct err *e, s
     json_begin(&j, &b);
     json_obj(&j);
     json_kstr(&j, "error", e->msg);
-    json_knull(&j, "detail");
-    if (report.len > 2 && b.err == 0) { /* "{...}": its members follow ours */
-        (void)buf_addc(&b, ',');
-        (void)buf_add(&b, report.p + 1, report.len - 2);
-    }
+    json_key(&j, "detail");
+    json_raw(&j, report);
     json_end_obj(&j);
     api_reply_json(c, status, &b);
     buf_done(&b);

@@ -265,7 +265,7 @@ static const struct api_route routes[] = {
           .summary = "Read the configuration anew and apply it, all of it or nothing",
           .description = "As SIGHUP does. Values that need a restart are reported and keep their old "
                          "value. 400: there are faults; 409: it cannot be applied now. Both have the "
-                         "report beside the error.",
+                         "report as their `detail`.",
           .operation_id = "reload_config_config_reload_post", .answer_schema = "ConfigReport",
           .statuses = {400, 409}, .handler = rest_config_reload),
     ROUTE(GET, "/docker/containers", RIGHT_READ, "docker-container", QUERY(docker_all_query),
