@@ -16,11 +16,6 @@ void api_set_max_body(struct api *a, size_t max_body)
     a->o.max_body = max_body != 0 ? max_body : API_MAX_BODY_DEFAULT;
 }
 
-void api_set_slow(struct api *a, uint64_t slow_ns)
-{
-    a->o.slow_ns = slow_ns;
-}
-
 int api_new(struct api **ret, const struct api_options *o, struct err *e)
 {
     struct api *a = mem_zalloc(sizeof(*a));

@@ -132,7 +132,6 @@ void api_free(struct api *a);
 /* Other values of the options of these names, borrowed in the same way. Cannot fail. */
 void api_set_cors(struct api *a, const struct api_cors *cors);
 void api_set_max_body(struct api *a, size_t max_body);
-void api_set_slow(struct api *a, uint64_t slow_ns);
 /* A listener's handler; ctx is the struct api. */
 void api_handle(void *ctx, struct exchange *x);
 
