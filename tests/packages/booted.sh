@@ -101,7 +101,7 @@ stops_at_once() { systemctl stop gantryd && is Result success && is ExecMainStat
 remove() { systemctl start gantryd && apt_ remove gantryd && ! systemctl is-active gantryd; }
 purge() {
     apt_ purge gantryd && systemctl daemon-reload && is LoadState not-found && [ ! -e /etc/gantry ] && [ ! -e /var/lib/gantry ] &&
-        [ ! -e /var/log/gantry ] && ! getent passwd gantry && [ -z "$(find /etc/systemd /var/lib/systemd -name '*gantry*')" ]
+        [ ! -e /var/log/gantry ] && ! getent passwd gantry && [ -z "$(find /etc/systemd /var/lib/systemd -name 'gantryd*')" ]
 }
 
 begin
