@@ -28,7 +28,7 @@ DEPS_FUZZ  = clang libclang-rt-14-dev
 DEPS_BENCH = nginx-light wrk
 
 .PHONY: all deps deps-build deps-npm deps-run deps-check deps-deb deps-packages deps-fuzz deps-bench build run check check-unit \
-  check-asan check-valgrind check-e2e check-fuzz bench fuzz docs-config install uninstall dist deb check-packages fmt lint clean help
+  check-asan check-valgrind check-e2e check-fuzz bench fuzz docs-config install uninstall dist deb image check-packages fmt lint clean help
 
 all: build
 
@@ -113,6 +113,9 @@ uninstall: ## removes what install put there; a changed configuration stays
 
 dist: ## gantry-VERSION.tar.gz of the committed tree, the same file each time
 	@git archive --format=tar --prefix=gantry-$$(cat VERSION)/ HEAD | gzip -n -9 >$(DIST)
+
+image: deb ## container image gantry, on BASE
+	docker build $(if $(BASE),--build-arg BASE=$(BASE)) -t gantry -f packaging/docker/Dockerfile $(BUILD)/deb
 
 deb: build deps-deb ## Debian packages gantryd, gantry, gantry-agent in build/deb
 	@BUILD=$(BUILD) JOBS=$(JOBS) sh packaging/deb.sh $(BUILD)/deb
