@@ -15,6 +15,7 @@
 #include "net/ws.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -199,6 +200,14 @@ static int make_listeners(struct daemon *d, struct err *e)
     return rc;
 }
 
+void daemon_tell_ready(struct daemon *d)
+{
+    char text[64];
+    size_t n = d->c->containers.count;
+    (void)snprintf(text, sizeof(text), "Serving %zu container%s", n, n == 1 ? "" : "s");
+    notify_ready(d->notify, text);
+}
+
 static void rest_gone(void *ctx)
 {
     struct daemon *d = ctx;
@@ -216,6 +225,8 @@ static void free_parts(struct daemon *d)
     listeners_done(&d->listeners);
     agent_set_free(d->agents);
     docker_free(d->docker);
+    notify_free(d->notify);
+    d->notify = NULL;
     guard_free(d->guard);
     loop_hold_signals();
     for (size_t i = 0; i < d->n_signals; i++)
@@ -261,6 +272,7 @@ static void stop(struct daemon *d, int signum)
         return;
     LOG(INFO, "gantryd", "stop", "stopping: answers under way are finished first",
         LF_INT("signal", signum), LF_INT("limit_ms", d->c->shutdown.limit));
+    notify_stopping(d->notify, "Stopping: answers under way are finished first");
     rest_drain(d->rest);
     server_drain(d->server, (uint64_t)d->c->shutdown.limit, on_drained, d);
     loop_timer_start(&d->step, STOP_STEP_MS, STOP_STEP_MS);
@@ -333,11 +345,14 @@ int daemon_new(struct daemon **ret, struct settings *s, const struct settings_so
     if (rc == 0)
         rc = make_signals(d, e);
     if (rc == 0)
+        rc = notify_new(&d->notify, d->loop, e);
+    if (rc == 0)
         rc = make_listeners(d, e);
     if (rc != 0) {
         daemon_free(d);
         return rc;
     }
+    daemon_tell_ready(d);
     *ret = d;
     return 0;
 }

@@ -6,6 +6,7 @@
 #include "driver/docker/docker.h"
 #include "gantryd/daemon.h"
 #include "gantryd/listeners.h"
+#include "gantryd/notify.h"
 #include "net/server.h"
 #include "store/audit.h"
 
@@ -28,6 +29,7 @@ struct daemon {
     struct api_cors cors;
     struct rest_config config_calls;
     struct guard *guard;
+    struct notify *notify;
     struct rest *rest;
     char docs_root[PATH_MAX];
     struct server *server;
@@ -47,6 +49,9 @@ int daemon_docker(struct daemon *d, const struct config *c, struct docker **ret,
 /* Labels are mem_free's; the rest is borrowed of c. ERR_NO_MEMORY. */
 int daemon_agent_options(const struct config *c, struct agent_options **ret, struct err *e);
 void daemon_agent_options_free(struct agent_options *o, size_t n);
+
+/* "Serving 3 containers" for the service manager. */
+void daemon_tell_ready(struct daemon *d);
 
 /* reload.c */
 void daemon_reload_calls(struct daemon *d);

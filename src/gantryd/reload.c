@@ -206,17 +206,14 @@ static void commit(struct daemon *d, struct reload *r, struct parts *p)
     logging_setup(d->c, &r->fresh.c);
 }
 
-/* ERR_INVALID, ERR_CONFLICT: refused; the report is in *r. */
-static int run(struct daemon *d, struct reload *r, struct err *e)
+static int change(struct daemon *d, struct reload *r, struct err *e)
 {
     struct parts p = {0};
-    if (d->asked > 0)
-        return err_set(e, ERR_CONFLICT, "gantryd is stopping");
     int rc = reload_read(d, r, e);
-    if (rc != 0)
+    if (rc == 0)
+        rc = keep_origins(d, r);
+    if (rc == ERR_INVALID)
         return rc;
-    /* What the swap will leave in the fresh settings is checked as it will be in force. */
-    rc = keep_origins(d, r);
     if (rc == 0)
         rc = prepare(d, &r->fresh.c, &p, e);
     if (rc != 0) {
@@ -233,12 +230,25 @@ static int run(struct daemon *d, struct reload *r, struct err *e)
     return 0;
 }
 
+/* ERR_INVALID, ERR_CONFLICT: refused; the report is in *r. */
+static int run(struct daemon *d, struct reload *r, struct err *e)
+{
+    if (d->asked > 0)
+        return err_set(e, ERR_CONFLICT, "gantryd is stopping");
+    notify_reloading(d->notify, "Reading the configuration anew");
+    int rc = change(d, r, e);
+    daemon_tell_ready(d);
+    if (rc == 0)
+        return 0;
+    log_refused(d, r, e);
+    return rc;
+}
+
 void daemon_reload(struct daemon *d)
 {
     struct reload r = {0};
     struct err e = {0};
-    if (run(d, &r, &e) != 0)
-        log_refused(d, &r, &e);
+    (void)run(d, &r, &e); /* it has told */
     reload_done(&r);
 }
 
@@ -281,8 +291,6 @@ static int call_reload(void *self, struct buf *out, struct err *e)
     static const struct settings_changes none = {0};
     struct reload r = {0};
     int rc = run(d, &r, e);
-    if (rc != 0)
-        log_refused(d, &r, e);
     if (rc != 0)
         write_report(&none, &r.fresh, out);
     else

@@ -310,3 +310,33 @@ def test_many_reloads_while_others_work(st):
             t.join(40)
     assert not faults, faults[:5]
     assert answers[0] > 100 and not any(t.is_alive() for t in threads)
+
+
+def test_service_manager_is_told(tmp_path):
+    st = Stack(tmp_path)
+    st.env = {k: v for k, v in st.env.items() if not k.startswith("GANTRY_")}
+    st.sockets.mkdir(mode=0o700)
+    path = str(st.sockets / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(path)
+        s.settimeout(20)
+        try:
+            st.start_gantryd(env=dict(st.env, NOTIFY_SOCKET=path, WATCHDOG_USEC="100000"), wait=False)
+
+            def next_state():
+                while True:
+                    text = s.recv(4096).decode()
+                    if text != "WATCHDOG=1":
+                        return text
+
+            assert next_state() == "READY=1\nSTATUS=Serving 2 containers"
+            assert st.get("/").status == 200
+            assert s.recv(4096) == b"WATCHDOG=1" and s.recv(4096) == b"WATCHDOG=1"
+            os.kill(st.gantryd.pid, signal.SIGHUP)
+            assert next_state().startswith("RELOADING=1\nMONOTONIC_USEC=")
+            assert next_state().startswith("READY=1")
+            st.gantryd.p.send_signal(signal.SIGTERM)
+            assert next_state().startswith("STOPPING=1")
+        finally:
+            st.stop()
+    st.check_clean()
