@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/json_in.h"
 #include "base/log.h"
+#include "gantry-agent/commands.h"
 #include "gantry-agent/flags.h"
 #include "net/server.h"
 
@@ -119,6 +120,8 @@ int main(int argc, char **argv)
     struct flags f;
     struct program p = {0};
     struct err e = {0};
+    if (argc > 1 && command_known(argv[1]))
+        return command_run(argc, argv);
     int rc = flags_parse(&f, argc, argv);
     if (rc >= 0)
         return rc;

@@ -1,0 +1,418 @@
+/* Publishing and retiring slots (contract 15.2, 15.3). */
+#include "s6/slot.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/str.h"
+#include "s6/dir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOCK_FILE ".pg.lock"
+#define LOCK_MS 10000
+#define NEW_PREFIX ".pg-new-"
+#define OLD_PREFIX ".pg-old-"
+#define TAKEN_MS 2000       /* until s6-svscan has a new slot */
+#define END_EXTRA_MS 6000   /* beyond timeout_kill: finish has five seconds */
+#define STEP_MAX_MS 20
+#define NAME_SIZE 64
+#define SLOT_NAME_SIZE (PROFILE_PREFIX_MAX + PROFILE_NAME_MAX + 1)
+
+void slots_close(struct slots *s)
+{
+    if (s->fd >= 0)
+        close(s->fd);
+    s->fd = -1;
+}
+
+/* What s6-svscan finds it runs as its own user. As root, nobody else may put anything there, and gateways must not
+ * stay root (contract 15.8). */
+static int check_safe(const struct slots *s, struct err *e)
+{
+    struct stat st;
+    if (geteuid() != 0)
+        return 0;
+    if (!s->l->drop)
+        return err_set(e, ERR_DENIED, "as root, gateways would run as root: set drop, or run as user %s", s->l->user);
+    if (fstat(s->fd, &st) != 0)
+        return err_sys(e, errno, "cannot look at \"%s\"", s->l->scandir);
+    if (st.st_uid != 0 || (st.st_mode & 022) != 0)
+        return err_set(e, ERR_DENIED,
+                       "\"%s\" can be written by others than root, who could run anything as root: "
+                       "chown it to root with mode 0755, or run its s6-svscan as user %s",
+                       s->l->scandir, s->l->user);
+    return 0;
+}
+
+int slots_open(struct slots *s, const struct profile_layout *l, struct err *e)
+{
+    *s = (struct slots){.l = l, .fd = open(l->scandir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    int rc = s->fd >= 0 ? check_safe(s, e) : err_sys(e, errno, "cannot open scandir \"%s\"", l->scandir);
+    if (rc != 0)
+        slots_close(s);
+    return rc;
+}
+
+/* ---- waiting ----------------------------------------------------------------------------------- */
+
+struct wait {
+    uint64_t until_ms;
+    int step_ms;
+};
+
+static struct wait wait_begin(uint64_t limit_ms)
+{
+    return (struct wait){clock_mono_ms(&clock_system) + limit_ms, 1};
+}
+
+/* Lets a little time pass, more each time; false when the time is over. */
+static bool wait_more(struct wait *w)
+{
+    if (clock_mono_ms(&clock_system) >= w->until_ms)
+        return false;
+    (void)poll(NULL, 0, w->step_ms);
+    w->step_ms = w->step_ms * 2 > STEP_MAX_MS ? STEP_MAX_MS : w->step_ms * 2;
+    return true;
+}
+
+static int slots_lock(struct slots *s, struct err *e)
+{
+    struct wait w = wait_begin(LOCK_MS);
+    int fd = openat(s->fd, LOCK_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0660);
+    if (fd < 0)
+        return err_sys(e, errno, "cannot open \"%s/%s\"", s->l->scandir, LOCK_FILE);
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        int sys = errno;
+        if ((sys == EWOULDBLOCK || sys == EINTR) && wait_more(&w))
+            continue;
+        close(fd);
+        return sys == EWOULDBLOCK ?
+                   err_set(e, ERR_BUSY, "somebody holds the lock of \"%s\"", s->l->scandir) :
+                   err_sys(e, sys, "cannot lock \"%s\"", s->l->scandir);
+    }
+    return fd;
+}
+
+/* ---- names --------------------------------------------------------------------------------------- */
+
+static int slot_name(const struct slots *s, struct slice name, char out[SLOT_NAME_SIZE], struct err *e)
+{
+    int rc = profile_name_require(name, e);
+    if (rc == 0)
+        (void)snprintf(out, SLOT_NAME_SIZE, "%s%.*s", s->l->prefix, (int)name.len, name.p);
+    return rc;
+}
+
+static void staging_name(struct slots *s, const char *prefix, char out[NAME_SIZE])
+{
+    (void)snprintf(out, NAME_SIZE, "%s%ld-%u", prefix, (long)getpid(), s->counter++);
+}
+
+bool slot_exists(const struct slots *s, struct slice name)
+{
+    char slot[SLOT_NAME_SIZE];
+    struct stat st;
+    return slot_name(s, name, slot, NULL) == 0 && fstatat(s->fd, slot, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* ---- s6 -------------------------------------------------------------------------------------------- */
+
+/* As s6_svc_ok: somebody else holds a lock on <dir>/supervise/lock. */
+static bool supervised_at(int at, const char *dir)
+{
+    char path[SLOT_NAME_SIZE + 32];
+    struct flock l = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+    int n = snprintf(path, sizeof(path), "%s/supervise/lock", dir);
+    if (n < 0 || (size_t)n >= sizeof(path))
+        return false;
+    _cleanup_(file_closep) int fd = openat(at, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    return fd >= 0 && fcntl(fd, F_GETLK, &l) == 0 && l.l_type != F_UNLCK;
+}
+
+static bool log_supervised_at(int at, const char *dir)
+{
+    char path[SLOT_NAME_SIZE + 8];
+    int n = snprintf(path, sizeof(path), "%s/log", dir);
+    return n > 0 && (size_t)n < sizeof(path) && supervised_at(at, path);
+}
+
+bool slot_supervised(const struct slots *s, struct slice name, bool log)
+{
+    char slot[SLOT_NAME_SIZE];
+    if (slot_name(s, name, slot, NULL) != 0)
+        return false;
+    return supervised_at(s->fd, slot) && (!log || log_supervised_at(s->fd, slot));
+}
+
+/* One write, which a fifo takes whole or not at all. */
+static int send_letters(int at, const char *path, const char *letters, struct err *e)
+{
+    struct stat st;
+    _cleanup_(file_closep) int fd = openat(at, path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 && (errno == ENXIO || errno == ENOENT || errno == ENOTDIR))
+        return err_set(e, ERR_STATE, "nobody reads \"%s\"", path);
+    if (fd < 0)
+        return err_sys(e, errno, "cannot open \"%s\"", path);
+    if (fstat(fd, &st) != 0 || !S_ISFIFO(st.st_mode))
+        return err_set(e, ERR_STATE, "\"%s\" is not a fifo", path);
+    size_t n = strlen(letters);
+    ssize_t w = write(fd, letters, n);
+    if (w == (ssize_t)n)
+        return 0;
+    return w >= 0 || errno == EAGAIN ? err_set(e, ERR_BUSY, "\"%s\" is full", path) :
+                                       err_sys(e, errno, "cannot write \"%s\"", path);
+}
+
+int slots_rescan(struct slots *s, struct err *e)
+{
+    return send_letters(s->fd, ".s6-svscan/control", "an", e);
+}
+
+int slot_control(const struct slots *s, struct slice name, const char *letters, struct err *e)
+{
+    char slot[SLOT_NAME_SIZE], path[SLOT_NAME_SIZE + 32];
+    int rc = slot_name(s, name, slot, e);
+    if (rc != 0)
+        return rc;
+    if (!slot_exists(s, name))
+        return err_set(e, ERR_NOT_FOUND, "no such gateway '%.*s'", (int)name.len, name.p);
+    (void)snprintf(path, sizeof(path), "%s/supervise/control", slot);
+    return send_letters(s->fd, path, letters, e);
+}
+
+/* ---- going ----------------------------------------------------------------------------------------- */
+
+/* Waits until no supervisor is left on a retired tree, then removes it. */
+static int bury(struct slots *s, const char *old, struct err *e)
+{
+    struct wait w = wait_begin((uint64_t)s->l->timeout_kill + END_EXTRA_MS);
+    while (supervised_at(s->fd, old) || log_supervised_at(s->fd, old)) {
+        if (!wait_more(&w))
+            return err_set(e, ERR_BUSY, "the gateway is still stopping; its files stay in \"%s/%s\" until it has",
+                           s->l->scandir, old);
+    }
+    return slot_tree_remove(s->fd, old, e);
+}
+
+/* Renames what is at `slot` away, so that the next scan does not see it. ERR_NOT_FOUND: nothing is there. */
+static int set_aside(struct slots *s, const char *slot, char old[NAME_SIZE], struct err *e)
+{
+    staging_name(s, OLD_PREFIX, old);
+    if (renameat(s->fd, slot, s->fd, old) != 0)
+        return err_sys(e, errno, "cannot set \"%s\" aside", slot);
+    return 0;
+}
+
+int slot_unregister(struct slots *s, struct slice name, struct err *e)
+{
+    char slot[SLOT_NAME_SIZE], old[NAME_SIZE];
+    int rc = slot_name(s, name, slot, e);
+    if (rc != 0)
+        return rc;
+    int lock = slots_lock(s, e);
+    if (lock < 0)
+        return lock;
+    struct err ae = {0};
+    rc = set_aside(s, slot, old, &ae);
+    if (rc == 0)
+        (void)slots_rescan(s, NULL); /* without s6-svscan nothing is supervised either */
+    close(lock);
+    if (rc == ERR_NOT_FOUND)
+        return 0;
+    if (rc != 0) {
+        if (e != NULL)
+            *e = ae;
+        return rc;
+    }
+    return bury(s, old, e);
+}
+
+/* ---- appearing ------------------------------------------------------------------------------------- */
+
+/* Builds under a dot name. */
+static int stage(struct slots *s, bool up, const struct slot_text *t, char staged[NAME_SIZE],
+                 struct err *e)
+{
+    staging_name(s, NEW_PREFIX, staged);
+    return slot_tree_make(s->fd, staged, s->l, t, up, e);
+}
+
+/* renameat2 that refuses an existing target, also where the file system does not know the flag: then the lock, which
+ * every writer holds, makes the look before the rename as good. */
+static int rename_new(int at, const char *from, const char *to)
+{
+    struct stat st;
+    if (renameat2(at, from, at, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != ENOSYS && errno != EINVAL)
+        return -1;
+    if (fstatat(at, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        errno = EEXIST;
+        return -1;
+    }
+    return renameat(at, from, at, to);
+}
+
+static int wait_until_taken(struct slots *s, struct slice name, struct err *e)
+{
+    struct wait w = wait_begin(TAKEN_MS);
+    int rc = slots_rescan(s, e);
+    if (rc != 0)
+        return rc;
+    while (!slot_supervised(s, name, true)) {
+        if (!wait_more(&w))
+            return err_set(e, ERR_STATE, "s6-svscan does not supervise '%.*s' (service limit?)", (int)name.len,
+                           name.p);
+    }
+    return 0;
+}
+
+static int publish_new(struct slots *s, struct slice name, const char *slot, const char *staged, struct err *e)
+{
+    int lock = slots_lock(s, e);
+    int rc = lock < 0 ? lock : 0;
+    if (rc == 0 && rename_new(s->fd, staged, slot) != 0)
+        rc = errno == EEXIST || errno == ENOTEMPTY ?
+                 err_set(e, ERR_EXISTS, "profile gateway '%.*s' already registered at %s/%s", (int)name.len,
+                         name.p, s->l->scandir, slot) :
+                 err_sys(e, errno, "cannot publish \"%s\"", slot);
+    if (lock >= 0)
+        close(lock);
+    return rc;
+}
+
+int slot_register(struct slots *s, struct slice name, bool root, bool up, const struct slot_env *env,
+                  size_t n_env, struct err *e)
+{
+    char slot[SLOT_NAME_SIZE], staged[NAME_SIZE];
+    struct slot_text t = {0};
+    (void)slots_sweep(s);
+    int rc = slot_render(&t, s->l, name, root, env, n_env, e);
+    if (rc == 0)
+        rc = slot_name(s, name, slot, e);
+    if (rc == 0)
+        rc = stage(s, up, &t, staged, e);
+    if (rc == 0) {
+        rc = publish_new(s, name, slot, staged, e);
+        if (rc != 0)
+            (void)slot_tree_remove(s->fd, staged, NULL);
+    }
+    slot_text_done(&t);
+    if (rc != 0)
+        return rc;
+    rc = wait_until_taken(s, name, e);
+    if (rc != 0)
+        (void)slot_unregister(s, name, NULL);
+    return rc;
+}
+
+/* Puts the staged tree in the place of what is there; `old` is then the dot name of that. */
+static int swap(struct slots *s, const char *staged, const char *slot, char old[NAME_SIZE], struct err *e)
+{
+    if (renameat2(s->fd, staged, s->fd, slot, RENAME_EXCHANGE) == 0) {
+        /* What gave way has the staging name now, which a sweep would take for unfinished: name it rightly. */
+        staging_name(s, OLD_PREFIX, old);
+        if (renameat(s->fd, staged, s->fd, old) != 0)
+            (void)snprintf(old, NAME_SIZE, "%s", staged);
+        return 0;
+    }
+    if (errno != ENOSYS && errno != EINVAL)
+        return err_sys(e, errno, "cannot replace \"%s\"", slot);
+    int rc = set_aside(s, slot, old, e);
+    if (rc == 0 && renameat(s->fd, staged, s->fd, slot) != 0)
+        rc = err_sys(e, errno, "cannot publish \"%s\"", slot);
+    return rc;
+}
+
+/* With the lock held: what is to be done about an existing entry, and doing it. */
+static int ensure_locked(struct slots *s, const char *slot, const char *staged, const struct slot_text *t,
+                         bool up, bool force, char old[NAME_SIZE], enum slot_outcome *ret, struct err *e)
+{
+    old[0] = '\0';
+    *ret = SLOT_MADE;
+    if (rename_new(s->fd, staged, slot) == 0)
+        return 0;
+    if (errno != EEXIST && errno != ENOTEMPTY)
+        return err_sys(e, errno, "cannot publish \"%s\"", slot);
+    if (supervised_at(s->fd, slot) && !force)
+        *ret = slot_tree_same(s->fd, slot, t, up) ? SLOT_SAME : SLOT_LIVE;
+    else if (slot_tree_same(s->fd, slot, t, up))
+        *ret = SLOT_SAME;
+    else
+        *ret = SLOT_REPLACED;
+    return *ret == SLOT_REPLACED ? swap(s, staged, slot, old, e) : 0;
+}
+
+int slot_ensure(struct slots *s, struct slice name, bool root, bool up, bool force,
+                enum slot_outcome *ret, struct err *e)
+{
+    char slot[SLOT_NAME_SIZE], staged[NAME_SIZE], old[NAME_SIZE] = "";
+    struct slot_text t = {0};
+    int rc = slot_render(&t, s->l, name, root, NULL, 0, e);
+    if (rc == 0)
+        rc = slot_name(s, name, slot, e);
+    if (rc == 0)
+        rc = stage(s, up, &t, staged, e);
+    if (rc == 0) {
+        int lock = slots_lock(s, e);
+        rc = lock < 0 ? lock : ensure_locked(s, slot, staged, &t, up, force, old, ret, e);
+        if (lock >= 0)
+            close(lock);
+        if (rc != 0 || *ret == SLOT_SAME || *ret == SLOT_LIVE)
+            (void)slot_tree_remove(s->fd, staged, NULL);
+    }
+    slot_text_done(&t);
+    if (rc == 0 && old[0] != '\0' && !supervised_at(s->fd, old))
+        (void)slot_tree_remove(s->fd, old, NULL); /* a supervised one goes with a later sweep */
+    return rc;
+}
+
+/* ---- what crashed programs left --------------------------------------------------------------------- */
+
+/* The process id in ".pg-new-PID-N"; 0 if there is none. */
+static pid_t staging_pid(const char *name)
+{
+    struct slice rest = slice_of(name + strlen(NEW_PREFIX)), pid;
+    uint64_t v;
+    if (!slice_split(&rest, '-', &pid) || str_to_u64(pid, &v) != 0 || v > INT32_MAX)
+        return 0;
+    return (pid_t)v;
+}
+
+static bool is_leftover(const struct slots *s, const char *name)
+{
+    if (strncmp(name, OLD_PREFIX, strlen(OLD_PREFIX)) == 0)
+        return !supervised_at(s->fd, name) && !log_supervised_at(s->fd, name);
+    if (strncmp(name, NEW_PREFIX, strlen(NEW_PREFIX)) == 0) {
+        pid_t pid = staging_pid(name);
+        return pid != getpid() && (pid == 0 || (kill(pid, 0) != 0 && errno == ESRCH));
+    }
+    /* The original's staging: ".gateway-NAME.tmp" and what it made of those (contract 15.3). */
+    return name[0] == '.' && strncmp(name + 1, s->l->prefix, strlen(s->l->prefix)) == 0 &&
+           strstr(name, ".tmp") != NULL;
+}
+
+size_t slots_sweep(struct slots *s)
+{
+    struct s6_dir d;
+    const char *name;
+    size_t left = 0;
+    _cleanup_(file_closep) int fd = openat(s->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    s6_dir_rewind(&d, fd);
+    while ((name = s6_dir_next(&d, NULL)) != NULL) {
+        if (is_leftover(s, name) && slot_tree_remove(s->fd, name, NULL) != 0)
+            left++;
+    }
+    return left;
+}
