@@ -121,10 +121,11 @@ void s6_names_done(struct s6_names *n)
     *n = (struct s6_names){0};
 }
 
-static bool is_service(int fd, const char *name)
+static bool is_service(void *ctx, int fd, const char *name)
 {
     char path[256 + 8];
     size_t n = strlen(name);
+    (void)ctx;
     if (!name_is_safe((struct slice){name, n}, 255))
         return false;
     memcpy(path, name, n);
@@ -141,27 +142,24 @@ static int compare_names(const void *a, const void *b, void *text)
     return strcmp(t + *(const uint32_t *)a, t + *(const uint32_t *)b);
 }
 
-int s6_scan(const char *scandir, struct s6_names *ret, struct err *e)
+int s6_list(int fd, size_t max, bool (*wanted)(void *ctx, int fd, const char *name), void *ctx,
+            struct s6_names *ret, struct err *e)
 {
-    *ret = (struct s6_names){0};
-    _cleanup_(file_closep) int fd = open(scandir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return errno == ENOENT ? 0 : err_sys(e, errno, "open \"%s\"", scandir);
-    _cleanup_(buf_done) struct buf text = BUF_INIT(S6_MAX_SERVICES * 256u);
+    _cleanup_(buf_done) struct buf text = BUF_INIT(max * 256u);
     struct s6_dir d;
     size_t count = 0;
     int rc = 0;
+    *ret = (struct s6_names){0};
     s6_dir_rewind(&d, fd);
     for (const char *name; (name = s6_dir_next(&d, &rc)) != NULL;) {
-        if (!is_service(fd, name))
+        if (wanted != NULL && !wanted(ctx, fd, name))
             continue;
-        if (++count > S6_MAX_SERVICES)
-            return err_set(e, ERR_LIMIT, "\"%s\" has more than %d services", scandir,
-                           S6_MAX_SERVICES);
+        if (++count > max)
+            return err_set(e, ERR_LIMIT, "more than %zu entries", max);
         (void)buf_add(&text, name, strlen(name) + 1);
     }
     if (rc != 0)
-        return err_set(e, rc, "cannot read \"%s\"", scandir);
+        return err_set(e, rc, "the entries: %s", err_row(rc)->text);
     if (count == 0)
         return 0;
     struct s6_names n = {.count = count, .from = mem_calloc(count, sizeof(*n.from))};
@@ -178,4 +176,16 @@ int s6_scan(const char *scandir, struct s6_names *ret, struct err *e)
     qsort_r(n.from, count, sizeof(*n.from), compare_names, n.text);
     *ret = n;
     return 0;
+}
+
+int s6_scan(const char *scandir, struct s6_names *ret, struct err *e)
+{
+    *ret = (struct s6_names){0};
+    _cleanup_(file_closep) int fd = open(scandir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : err_sys(e, errno, "open \"%s\"", scandir);
+    int rc = s6_list(fd, S6_MAX_SERVICES, is_service, NULL, ret, e);
+    if (rc != 0)
+        err_wrap(e, "cannot read \"%s\"", scandir);
+    return rc;
 }

@@ -2,24 +2,18 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/mem.h"
 #include "base/str.h"
 #include "s6/boot_log.h"
 #include "s6/dir.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define PROFILES "profiles"
 #define MAX_PROFILES 100000
-#define NAMES_MAX ((size_t)32 << 20)
 
 struct pass {
     const struct profile_layout *l;
@@ -252,64 +246,24 @@ static void entry(struct pass *p, int profiles, const char *text)
 
 /* ---- the walk ------------------------------------------------------------------------------------- */
 
-struct names {
-    struct buf text;   /* NUL-terminated, one after the other */
-    const char **at;   /* sorted */
-    size_t n;
-};
-
-static int compare(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b); /* strcmp compares unsigned bytes */
-}
-
-static int sort_names(struct names *n, struct err *e)
-{
-    n->at = mem_calloc(n->n > 0 ? n->n : 1, sizeof(*n->at));
-    if (n->at == NULL)
-        return err_set(e, ERR_NO_MEMORY, "out of memory");
-    const char *at = n->text.data;
-    for (size_t i = 0; i < n->n; i++) {
-        n->at[i] = at;
-        at += strlen(at) + 1;
-    }
-    qsort(n->at, n->n, sizeof(*n->at), compare);
-    return 0;
-}
-
-static int read_names(int fd, struct names *n, struct err *e)
-{
-    struct s6_dir d;
-    const char *name;
-    int rc = 0;
-    s6_dir_rewind(&d, fd);
-    while ((name = s6_dir_next(&d, &rc)) != NULL) {
-        if (n->n == MAX_PROFILES)
-            return err_set(e, ERR_LIMIT, "more than %d entries in " PROFILES, MAX_PROFILES);
-        n->n++;
-        if (buf_add(&n->text, name, strlen(name) + 1) != 0)
-            return err_set(e, n->text.err, "the entries of " PROFILES ": %s", err_row(n->text.err)->text);
-    }
-    if (rc != 0)
-        return err_set(e, rc, "cannot read " PROFILES);
-    return sort_names(n, e);
-}
-
 static int walk(struct pass *p, struct err *e)
 {
-    struct names n = {.text = BUF_INIT(NAMES_MAX)};
+    struct s6_names n;
     be_owner(p, p->home);
     _cleanup_(file_closep) int fd = openat(p->home, PROFILES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int sys = errno;
     be_self();
     if (fd < 0) /* without the folder there are no profiles (contract 6.2) */
         return sys == ENOENT || sys == ENOTDIR || sys == ELOOP ? 0 : err_sys(e, sys, "cannot open " PROFILES);
-    int rc = read_names(fd, &n, e);
-    for (size_t i = 0; i < n.n && rc == 0; i++)
-        entry(p, fd, n.at[i]);
-    mem_free(n.at);
-    buf_done(&n.text);
-    return rc;
+    int rc = s6_list(fd, MAX_PROFILES, NULL, NULL, &n, e);
+    if (rc != 0) {
+        err_wrap(e, "cannot read " PROFILES);
+        return rc;
+    }
+    for (size_t i = 0; i < n.count; i++)
+        entry(p, fd, s6_name(&n, i));
+    s6_names_done(&n);
+    return 0;
 }
 
 static void open_log(struct pass *p)

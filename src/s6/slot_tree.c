@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TREE_DEPTH 8 /* a slot has 3 levels; what else is found may be a little deeper */
+#define TREE_DEPTH 100 /* a slot has 3 levels; a profile that is deleted may have more */
 
 struct node {
     const char *path;

@@ -1,0 +1,279 @@
+#include "s6/gateway.h"
+
+#include "base/file.h"
+#include "base/str.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define STEP_MAX_MS 20
+#define END_EXTRA_MS 6000 /* beyond timeout_kill, as slot.c */
+#define TALLY_ENTRY 14    /* of supervise/death_tally: TAI64N, exit status, signal */
+#define TALLY_MAX 65536u
+
+enum gateway_manager gateway_detect(const struct profile_layout *l)
+{
+    struct stat st;
+    char path[PROFILE_PATH_SIZE + 32];
+    struct buf comm = BUF_INIT(64), b = BUF_FIXED(path);
+    bool is_init = file_read(AT_FDCWD, "/proc/1/comm", 0, &comm, NULL) == 0 &&
+                   slice_eqs(slice_trim((struct slice){comm.data, comm.len}), "s6-svscan") &&
+                   stat("/run/s6/basedir", &st) == 0 && S_ISDIR(st.st_mode);
+    buf_done(&comm);
+    buf_addf(&b, "%s/.s6-svscan/control", l->scandir);
+    if (is_init)
+        return GATEWAY_S6;
+    _cleanup_(file_closep) int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    return fd >= 0 && fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) ? GATEWAY_S6 : GATEWAY_NONE;
+}
+
+int gateways_open(struct gateways *g, const struct profile_layout *l, const struct clock *clock, struct err *e)
+{
+    *g = (struct gateways){.l = l, .clock = clock, .home = -1};
+    int rc = slots_open(&g->slots, l, e);
+    if (rc != 0)
+        return rc;
+    g->home = open(l->home, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (g->home >= 0)
+        return 0;
+    rc = err_sys(e, errno, "cannot open home \"%s\"", l->home);
+    gateways_close(g);
+    return rc;
+}
+
+void gateways_close(struct gateways *g)
+{
+    slots_close(&g->slots);
+    if (g->home >= 0)
+        close(g->home);
+    g->home = -1;
+}
+
+/* ---- folders ------------------------------------------------------------------------------------ */
+
+static bool is_root(const struct gateways *g, struct slice name)
+{
+    return name.len > 0 && slice_eqs(name, g->l->root_profile);
+}
+
+/* The profile's folder, or a negative code. Links are followed, as the boot pass does, but not as root. */
+static int open_profile(const struct gateways *g, struct slice name, struct err *e)
+{
+    char path[PROFILE_NAME_MAX + 16] = ".";
+    struct buf b = BUF_FIXED(path);
+    if (!is_root(g, name))
+        buf_addf(&b, "profiles/%.*s", (int)name.len, name.p);
+    else
+        buf_addlit(&b, ".");
+    int flags = geteuid() == 0 ? O_NOFOLLOW : 0;
+    int fd = openat(g->home, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | flags);
+    return fd >= 0 ? fd : err_sys(e, errno, "cannot open profile \"%s\"", path);
+}
+
+static bool has_marker(const struct gateways *g, int fd)
+{
+    return faccessat(fd, g->l->marker, F_OK, 0) == 0;
+}
+
+/* The home counts as a profile without a marker (contract 12.1). */
+static bool profile_there(const struct gateways *g, struct slice name)
+{
+    _cleanup_(file_closep) int fd = open_profile(g, name, NULL);
+    return fd >= 0 && (is_root(g, name) || has_marker(g, fd));
+}
+
+/* ---- acting --------------------------------------------------------------------------------------- */
+
+static int no_such(struct slice name, struct err *e)
+{
+    return err_set(e, ERR_NOT_FOUND,
+                   "no such gateway '%.*s': register it with `gantry-agent profile create %.*s` first, "
+                   "or pass an existing profile name",
+                   (int)name.len, name.p, (int)name.len, name.p);
+}
+
+/* Written before the act, so that a boot in between does what was asked (contract 15.4). */
+static void write_wish(struct gateways *g, struct slice name, const char *desired, struct err *warning)
+{
+    bool root = geteuid() == 0;
+    uid_t uid = root ? (uid_t)g->l->uid : (uid_t)-1;
+    gid_t gid = root ? (gid_t)g->l->gid : (gid_t)-1;
+    _cleanup_(file_closep) int fd = open_profile(g, name, warning);
+    if (fd >= 0)
+        (void)profile_state_want(fd, desired, clock_real_ns(g->clock) / 1000000000, uid, gid, warning);
+}
+
+static bool read_s6(const struct gateways *g, struct slice name, struct s6_status *ret)
+{
+    char slot[PROFILE_PREFIX_MAX + PROFILE_NAME_MAX + 1];
+    struct buf b = BUF_FIXED(slot);
+    profile_slot_name(g->l, name, &b);
+    return s6_status_read(g->l->scandir, (struct slice){slot, b.len}, ret, NULL) == 0;
+}
+
+/* Looks until the gateway is as wanted. A process that finishes is neither up nor gone. */
+static bool wait_for(const struct gateways *g, struct slice name, bool up, uint64_t limit_ms)
+{
+    uint64_t until = clock_mono_ms(&clock_system) + limit_ms;
+    int step = 1;
+    for (;;) {
+        struct s6_status st;
+        bool known = read_s6(g, name, &st);
+        if (up ? known && s6_status_up(&st) : !known || st.pid == 0)
+            return true;
+        if (clock_mono_ms(&clock_system) >= until)
+            return false;
+        (void)poll(NULL, 0, step);
+        step = step * 2 > STEP_MAX_MS ? STEP_MAX_MS : step * 2;
+    }
+}
+
+static int timed_out(struct slice name, const char *what, uint64_t ms, struct err *e)
+{
+    return err_set(e, ERR_TIMEOUT, "gateway '%.*s' did not %s within %llu ms", (int)name.len, name.p, what,
+                   (unsigned long long)ms);
+}
+
+static int send_start(struct gateways *g, struct slice name, uint64_t wait_ms, struct err *e)
+{
+    int rc = slot_control(&g->slots, name, "U", e);
+    if (rc == 0 && wait_ms > 0 && !wait_for(g, name, true, wait_ms))
+        rc = timed_out(name, "come up", wait_ms, e);
+    return rc;
+}
+
+/* Down first, and up when it is gone: right for every exit status and every finish script, and for one that was down
+ * (contract 14.3, 14.4, 15.4). */
+static int send_restart(struct gateways *g, struct slice name, uint64_t wait_ms, struct err *e)
+{
+    uint64_t limit = (uint64_t)g->l->timeout_kill + END_EXTRA_MS;
+    int rc = slot_control(&g->slots, name, "d", e);
+    if (rc == 0 && !wait_for(g, name, false, limit))
+        rc = timed_out(name, "stop", limit, e);
+    return rc == 0 ? send_start(g, name, wait_ms, e) : rc;
+}
+
+static int send_stop(struct gateways *g, struct slice name, uint64_t wait_ms, struct err *e)
+{
+    int rc = slot_control(&g->slots, name, "D", e);
+    if (rc == 0 && wait_ms > 0 && !wait_for(g, name, false, wait_ms))
+        rc = timed_out(name, "stop", wait_ms, e);
+    return rc;
+}
+
+int gateway_act(struct gateways *g, struct slice name, enum gateway_action a, uint64_t wait_ms,
+                struct gateway_outcome *ret, struct err *e)
+{
+    *ret = (struct gateway_outcome){0};
+    int rc = profile_name_require(name, e);
+    if (rc != 0)
+        return rc;
+    if (!slot_exists(&g->slots, name)) {
+        if (a != GATEWAY_START || !profile_there(g, name))
+            return no_such(name, e);
+        rc = slot_register(&g->slots, name, is_root(g, name), false, NULL, 0, e);
+        if (rc != 0 && rc != ERR_EXISTS)
+            return rc;
+        ret->registered = rc == 0;
+    }
+    write_wish(g, name, a == GATEWAY_STOP ? "stopped" : "running", &ret->warning);
+    rc = a == GATEWAY_START ? send_start(g, name, wait_ms, e) :
+         a == GATEWAY_STOP  ? send_stop(g, name, wait_ms, e) :
+                              send_restart(g, name, wait_ms, e);
+    return rc == ERR_NOT_FOUND ? no_such(name, e) : rc;
+}
+
+/* ---- telling --------------------------------------------------------------------------------------- */
+
+const char *gateway_phase_name(enum gateway_phase p)
+{
+    static const char *const names[] = {"down", "up", "ready", "finishing", "unknown"};
+    return names[p];
+}
+
+const char *gateway_why_name(enum gateway_why w)
+{
+    static const char *const names[] = {"",           "not_wanted", "not_registered", "not_supervised",
+                                        "crash_loop", "fatal_exit", "exited",         "restarting"};
+    return names[w];
+}
+
+static uint64_t tally_second(const char *p)
+{
+    uint64_t v = 0;
+    for (int i = 0; i < 8; i++)
+        v = v << 8 | (unsigned char)p[i];
+    return v;
+}
+
+/* True if the last deaths came as fast as the slot's finish script does not allow. */
+static bool died_too_often(const struct gateways *g, struct slice name)
+{
+    char path[PROFILE_PREFIX_MAX + PROFILE_NAME_MAX + 32];
+    struct buf b = BUF_FIXED(path);
+    _cleanup_(buf_done) struct buf text = BUF_INIT(TALLY_MAX);
+    size_t deaths = (size_t)g->l->crash_deaths;
+    profile_slot_name(g->l, name, &b);
+    buf_addlit(&b, "/supervise/death_tally");
+    if (deaths == 0 || file_read(g->slots.fd, path, 0, &text, NULL) != 0)
+        return false;
+    size_t n = text.len / TALLY_ENTRY;
+    if (n < deaths)
+        return false;
+    uint64_t first = tally_second(text.data + (n - deaths) * TALLY_ENTRY);
+    uint64_t last = tally_second(text.data + (n - 1) * TALLY_ENTRY);
+    return last >= first && last - first <= (uint64_t)g->l->crash_seconds;
+}
+
+static void explain(const struct gateways *g, struct slice name, struct gateway_status *r)
+{
+    const struct s6_status *s = &r->s6;
+    int w = s->wait_status;
+    if (r->phase != GATEWAY_DOWN)
+        return;
+    if (s->want_up)
+        r->why = GATEWAY_WHY_RESTARTING;
+    else if (!s->normally_up)
+        r->why = GATEWAY_WHY_NOT_WANTED;
+    else if (WIFEXITED(w) && WEXITSTATUS(w) == g->l->fatal_exit)
+        r->why = GATEWAY_WHY_FATAL;
+    else if (died_too_often(g, name))
+        r->why = GATEWAY_WHY_CRASH_LOOP;
+    else if (WIFEXITED(w) && WEXITSTATUS(w) == 0 && g->l->exit_0_stops)
+        r->why = GATEWAY_WHY_EXITED;
+    else
+        r->why = GATEWAY_WHY_NOT_WANTED;
+}
+
+int gateway_status(struct gateways *g, struct slice name, struct gateway_status *ret, struct err *e)
+{
+    int rc = profile_name_require(name, e);
+    if (rc != 0)
+        return rc;
+    struct gateway_status r = {.phase = GATEWAY_UNKNOWN};
+    _cleanup_(file_closep) int fd = open_profile(g, name, NULL);
+    if (fd >= 0) {
+        r.present = is_root(g, name) || has_marker(g, fd);
+        (void)profile_state_read(fd, &r.state, NULL);
+        r.last_exit = profile_exit_read(fd);
+    }
+    r.registered = slot_exists(&g->slots, name);
+    r.supervised = r.registered && read_s6(g, name, &r.s6);
+    if (!r.registered)
+        r.phase = GATEWAY_DOWN;
+    if (r.supervised)
+        r.phase = s6_status_up(&r.s6) ? (r.s6.ready ? GATEWAY_READY : GATEWAY_UP) :
+                  r.s6.pid != 0       ? GATEWAY_FINISHING :
+                                        GATEWAY_DOWN;
+    if (r.supervised)
+        explain(g, name, &r);
+    else
+        r.why = r.registered ? GATEWAY_WHY_NOT_SUPERVISED : GATEWAY_WHY_NOT_REGISTERED;
+    *ret = r;
+    return 0;
+}

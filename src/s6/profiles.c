@@ -1,0 +1,163 @@
+/* Profiles made, removed and listed (gateway.h; contract profile-gateways, 8). */
+#include "base/file.h"
+#include "base/str.h"
+#include "s6/dir.h"
+#include "s6/gateway.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PROFILES "profiles"
+#define MAX_PROFILES 100000
+
+static bool is_root(const struct gateways *g, struct slice name)
+{
+    return name.len > 0 && slice_eqs(name, g->l->root_profile);
+}
+
+static void owners(const struct gateways *g, uid_t *uid, gid_t *gid)
+{
+    bool root = geteuid() == 0;
+    *uid = root ? (uid_t)g->l->uid : (uid_t)-1;
+    *gid = root ? (gid_t)g->l->gid : (gid_t)-1;
+}
+
+/* Makes a folder if there is none, and opens it; *made tells. */
+static int need_folder(const struct gateways *g, int at, const char *name, bool *made, struct err *e)
+{
+    uid_t uid;
+    gid_t gid;
+    owners(g, &uid, &gid);
+    *made = mkdirat(at, name, 0700) == 0;
+    if (!*made && errno != EEXIST)
+        return err_sys(e, errno, "cannot make \"%s\"", name);
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return err_sys(e, errno, "cannot open \"%s\"", name);
+    if (!*made || ((uid == (uid_t)-1 || fchown(fd, uid, gid) == 0) && fchmod(fd, 0755) == 0))
+        return fd;
+    int rc = err_sys(e, errno, "cannot set up \"%s\"", name);
+    close(fd);
+    return rc;
+}
+
+/* What people find in a new marker: a comment, right in YAML and in Markdown. */
+static int need_marker(const struct gateways *g, int fd, struct slice name, struct err *e)
+{
+    char text[PROFILE_NAME_MAX + 32];
+    uid_t uid;
+    gid_t gid;
+    owners(g, &uid, &gid);
+    if (faccessat(fd, g->l->marker, F_OK, 0) == 0)
+        return 0;
+    int n = snprintf(text, sizeof(text), "# profile %.*s\n", (int)name.len, name.p);
+    return file_replace(fd, g->l->marker, (struct slice){text, (size_t)n}, 0644, uid, gid, e);
+}
+
+int profile_create(struct gateways *g, struct slice name, const struct slot_env *env, size_t n_env,
+                   struct err *e)
+{
+    char text[PROFILE_NAME_MAX + 1];
+    bool made;
+    int rc = profile_name_new(name, text, e);
+    if (rc != 0)
+        return rc;
+    name = slice_of(text);
+    if (!is_root(g, name)) {
+        _cleanup_(file_closep) int folder = need_folder(g, g->home, PROFILES, &made, e);
+        if (folder < 0)
+            return folder;
+        _cleanup_(file_closep) int fd = need_folder(g, folder, text, &made, e);
+        if (fd < 0)
+            return fd;
+        rc = need_marker(g, fd, name, e);
+        if (rc != 0) {
+            if (made)
+                (void)unlinkat(folder, text, AT_REMOVEDIR);
+            return rc;
+        }
+    }
+    return slot_register(&g->slots, name, is_root(g, name), false, env, n_env, e);
+}
+
+int profile_delete(struct gateways *g, struct slice name, struct err *e)
+{
+    char path[PROFILE_NAME_MAX + 1];
+    struct stat st;
+    int rc = profile_name_require(name, e);
+    if (rc != 0)
+        return rc;
+    if (is_root(g, name))
+        return err_set(e, ERR_INVALID, "'%s' is the home itself and cannot be deleted", g->l->root_profile);
+    (void)snprintf(path, sizeof(path), "%.*s", (int)name.len, name.p);
+    _cleanup_(file_closep) int folder = openat(g->home, PROFILES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool there = folder >= 0 && fstatat(folder, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    if (!there && !slot_exists(&g->slots, name))
+        return err_set(e, ERR_NOT_FOUND, "there is no profile '%s'", path);
+    rc = slot_unregister(&g->slots, name, e);
+    if (rc == 0 && there)
+        rc = slot_tree_remove(folder, path, e);
+    return rc;
+}
+
+/* ---- listing ------------------------------------------------------------------------------------- */
+
+static bool is_profile(void *ctx, int fd, const char *name)
+{
+    const struct gateways *g = ctx;
+    char path[PROFILE_NAME_MAX + PROFILE_WORD_SIZE + 2];
+    struct slice n = slice_of(name);
+    if (profile_name_check(n) != PROFILE_NAME_FINE || is_root(g, n))
+        return false;
+    int len = snprintf(path, sizeof(path), "%s/%s", name, g->l->marker);
+    return len > 0 && (size_t)len < sizeof(path) && faccessat(fd, path, F_OK, 0) == 0;
+}
+
+static bool is_slot(void *ctx, int fd, const char *name)
+{
+    const struct gateways *g = ctx;
+    size_t n = strlen(g->l->prefix);
+    struct stat st;
+    if (strncmp(name, g->l->prefix, n) != 0)
+        return false;
+    struct slice profile = slice_of(name + n);
+    return profile_name_check(profile) == PROFILE_NAME_FINE && !is_root(g, profile) &&
+           fstatat(fd, name, &st, 0) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* Both lists are sorted: slots by their whole name, whose prefix is the same for all. */
+static int merge(const struct gateways *g, const struct s6_names *profiles, const struct s6_names *slots,
+                 int (*fn)(void *ctx, struct slice name), void *ctx)
+{
+    size_t i = 0, k = 0, prefix = strlen(g->l->prefix);
+    int rc = 0;
+    while ((i < profiles->count || k < slots->count) && rc == 0) {
+        const char *a = i < profiles->count ? s6_name(profiles, i) : NULL;
+        const char *b = k < slots->count ? s6_name(slots, k) + prefix : NULL;
+        int order = a == NULL ? 1 : b == NULL ? -1 : strcmp(a, b);
+        rc = fn(ctx, slice_of(order <= 0 ? a : b));
+        i += order <= 0;
+        k += order >= 0;
+    }
+    return rc;
+}
+
+int profiles_each(struct gateways *g, int (*fn)(void *ctx, struct slice name), void *ctx, struct err *e)
+{
+    struct s6_names profiles = {0}, slots = {0};
+    _cleanup_(file_closep) int folder = openat(g->home, PROFILES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = folder < 0 ? 0 : s6_list(folder, MAX_PROFILES, is_profile, g, &profiles, e);
+    if (rc == 0)
+        rc = s6_list(g->slots.fd, MAX_PROFILES, is_slot, g, &slots, e);
+    if (rc == 0 && g->l->root_profile[0] != '\0')
+        rc = fn(ctx, slice_of(g->l->root_profile));
+    if (rc == 0)
+        rc = merge(g, &profiles, &slots, fn, ctx);
+    s6_names_done(&profiles);
+    s6_names_done(&slots);
+    return rc;
+}
