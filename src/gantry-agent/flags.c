@@ -203,7 +203,7 @@ int flags_parse(struct flags *f, int argc, char **argv)
         }
     }
     if (argc < 2)
-        return wrong("which command? There are: serve, reconcile, port");
+        return wrong("which command? There are: serve, reconcile, profile, gateway, port");
     if (strcmp(argv[1], "serve") != 0)
         return wrong("unknown command \"%s\"", argv[1]);
     for (int i = 2; i < argc; i++) {

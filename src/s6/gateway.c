@@ -29,7 +29,9 @@ enum gateway_manager gateway_detect(const struct profile_layout *l)
     if (is_init)
         return GATEWAY_S6;
     _cleanup_(file_closep) int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-    return fd >= 0 && fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) ? GATEWAY_S6 : GATEWAY_NONE;
+    if (fd < 0) /* one of another user is one, too: what cannot be done there must be told */
+        return errno == EACCES ? GATEWAY_S6 : GATEWAY_NONE;
+    return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) ? GATEWAY_S6 : GATEWAY_NONE;
 }
 
 int gateways_open(struct gateways *g, const struct profile_layout *l, const struct clock *clock, struct err *e)

@@ -22,10 +22,13 @@ enum gateway_manager gateway_detect(const struct profile_layout *l);
 int gateways_open(struct gateways *g, const struct profile_layout *l, const struct clock *clock, struct err *e);
 void gateways_close(struct gateways *g);
 
-/* Makes the folder and the marker if there are none, and the slot, down. ERR_EXISTS if it has a slot already. */
-int profile_create(struct gateways *g, struct slice name, const struct slot_env *env, size_t n_env, struct err *e);
-/* Takes the slot away, then the folder with everything in it. ERR_NOT_FOUND; ERR_INVALID for the root profile. */
-int profile_delete(struct gateways *g, struct slice name, struct err *e);
+/* Makes the folder and the marker if there are none, and the slot, down, unless no s6 runs here. A slot that could not
+ * be made is only a warning (warning->code; the next boot makes it). ERR_INVALID (the name), what the system says. */
+int profile_create(struct gateways *g, struct slice name, const struct slot_env *env, size_t n_env,
+                   struct err *warning, struct err *e);
+/* Takes the slot away (a failure is a warning), then the folder with everything in it. ERR_NOT_FOUND; ERR_INVALID for
+ * the root profile. */
+int profile_delete(struct gateways *g, struct slice name, struct err *warning, struct err *e);
 
 enum gateway_action { GATEWAY_START, GATEWAY_STOP, GATEWAY_RESTART };
 struct gateway_outcome {

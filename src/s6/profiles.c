@@ -59,7 +59,7 @@ static int need_marker(const struct gateways *g, int fd, struct slice name, stru
 }
 
 int profile_create(struct gateways *g, struct slice name, const struct slot_env *env, size_t n_env,
-                   struct err *e)
+                   struct err *warning, struct err *e)
 {
     char text[PROFILE_NAME_MAX + 1];
     bool made;
@@ -81,10 +81,13 @@ int profile_create(struct gateways *g, struct slice name, const struct slot_env 
             return rc;
         }
     }
-    return slot_register(&g->slots, name, is_root(g, name), false, env, n_env, e);
+    if (gateway_detect(g->l) != GATEWAY_NONE &&
+        slot_register(&g->slots, name, is_root(g, name), false, env, n_env, warning) == ERR_EXISTS)
+        warning->code = 0; /* somebody was quicker, which is as good (contract 8) */
+    return 0;
 }
 
-int profile_delete(struct gateways *g, struct slice name, struct err *e)
+int profile_delete(struct gateways *g, struct slice name, struct err *warning, struct err *e)
 {
     char path[PROFILE_NAME_MAX + 1];
     struct stat st;
@@ -98,10 +101,8 @@ int profile_delete(struct gateways *g, struct slice name, struct err *e)
     bool there = folder >= 0 && fstatat(folder, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
     if (!there && !slot_exists(&g->slots, name))
         return err_set(e, ERR_NOT_FOUND, "there is no profile '%s'", path);
-    rc = slot_unregister(&g->slots, name, e);
-    if (rc == 0 && there)
-        rc = slot_tree_remove(folder, path, e);
-    return rc;
+    (void)slot_unregister(&g->slots, name, warning); /* a slot that stays does not keep the profile (contract 8) */
+    return there ? slot_tree_remove(folder, path, e) : 0;
 }
 
 /* ---- listing ------------------------------------------------------------------------------------- */
