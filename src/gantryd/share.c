@@ -21,7 +21,8 @@ const char *share_docs(char room[PATH_MAX], const char *configured)
     if (n > 0) {
         dir[n] = '\0';
         *strrchr(dir, '/') = '\0'; /* the kernel's path is absolute */
-        if (found(room, dir, "/../share/gantry/apidocs") || found(room, dir, "/../../share/apidocs"))
+        if (found(room, dir, "/../share/gantry/apidocs") ||
+            found(room, dir, "/../../share/apidocs"))
             return room;
     }
     return found(room, GANTRY_DATADIR, "/gantry/apidocs") ? room : NULL;

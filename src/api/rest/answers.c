@@ -1,16 +1,21 @@
-/* The answers as data. Order: as the talos contract lists the names in 1.6, then what came later. */
+/* The answers as data. Order: as the talos contract lists the names in 1.6, then what came later.
+ */
 #include "api/rest/answers.h"
 #include "api/rest/rest_priv.h"
 
 #include <string.h>
 
 /* name, doc, example; the examples of texts are written without their quotes */
-#define FIELD(name_, type_, doc_, ...) {.name = (name_), .type = (type_), .doc = (doc_), __VA_ARGS__}
+#define FIELD(name_, type_, doc_, ...)                                                             \
+    {                                                                                              \
+        .name = (name_), .type = (type_), .doc = (doc_), __VA_ARGS__                               \
+    }
 #define STR(n, d, ex) FIELD(n, ANSWER_STR, d, .example = "\"" ex "\"")
 #define INT(n, d, ex) FIELD(n, ANSWER_INT, d, .example = #ex)
 #define BOOL(n, d, ex) FIELD(n, ANSWER_BOOL, d, .example = #ex)
 #define TIME(n, d, ex) FIELD(n, ANSWER_STR, d, .format = "date-time", .example = "\"" ex "\"")
-#define ENUM(n, values_, d, ex) FIELD(n, ANSWER_STR, d, .values = (values_), .example = "\"" ex "\"")
+#define ENUM(n, values_, d, ex)                                                                    \
+    FIELD(n, ANSWER_STR, d, .values = (values_), .example = "\"" ex "\"")
 #define STR_NULL(n, d, ex)                                                                         \
     FIELD(n, ANSWER_STR, d, .flags = ANSWER_NULLABLE | ANSWER_OPTIONAL, .example = "\"" ex "\"")
 #define INT_NULL(n, d, ex)                                                                         \
@@ -22,10 +27,11 @@
 #define DOCKER_ID STR("id", "Id of the engine, 64 hexadecimal digits", "4f1a7c0d9b2e")
 #define DOCKER_NAME STR("name", "Name, without a leading slash", "web")
 #define DOCKER_IMAGE STR("image", "A tag of the image; empty if it has none", "nginx:1.27")
-#define DOCKER_CREATED STR("created", "When it was made (RFC 3339)", "2026-11-21T03:52:00.123456789Z")
+#define DOCKER_CREATED                                                                             \
+    STR("created", "When it was made (RFC 3339)", "2026-11-21T03:52:00.123456789Z")
 
-static const char *const docker_states[] = {"created", "running", "paused", "restarting",
-                                            "removing", "exited", "dead", NULL};
+static const char *const docker_states[] = {"created",  "running", "paused", "restarting",
+                                            "removing", "exited",  "dead",   NULL};
 
 static const struct answer_field root_docs[] = {
     STR("swagger_ui", "Path of Swagger UI", "/docs"),
@@ -256,8 +262,7 @@ static const struct answer_field validation_error[] = {
     STR("type", "The fault, for programs", "int_parsing"),
     FIELD("input", ANSWER_ANY, "The value that is wrong", .flags = ANSWER_OPTIONAL,
           .example = "\"abc\""),
-    FIELD("ctx", ANSWER_STR_MAP, "More about it", .flags = ANSWER_OPTIONAL,
-          .example = "{}"),
+    FIELD("ctx", ANSWER_STR_MAP, "More about it", .flags = ANSWER_OPTIONAL, .example = "{}"),
 };
 #define LATEST                                                                                     \
     STR("latest", "Always unknown: no update server is asked", "unknown"),                         \
@@ -314,7 +319,10 @@ static const struct answer_field readiness[] = {
     LIST("checks", "ReadinessCheck", "What was looked at"),
 };
 
-#define SCHEMA(name_, doc_, fields_) {(name_), (doc_), (fields_), ARRAY_LEN(fields_)}
+#define SCHEMA(name_, doc_, fields_)                                                               \
+    {                                                                                              \
+        (name_), (doc_), (fields_), ARRAY_LEN(fields_)                                             \
+    }
 static const struct answer_schema schemas[] = {
     SCHEMA("ContainerInfo", "A container with an agent", container_info),
     SCHEMA("ContainerListResponse", "The containers of the configuration", container_list),
@@ -381,7 +389,8 @@ const struct answer_schema *answer_schema_find(const char *name)
 
 static const struct answer_tag tags[] = {
     {"root", "Name and version."},
-    {"documents", "This documentation, for programs and for people. It works without the Internet."},
+    {"documents",
+     "This documentation, for programs and for people. It works without the Internet."},
     {"containers", "The containers of the configuration, each with an agent inside."},
     {"services", "Services inside a container, supervised by s6: status, start and stop, logs, run "
                  "scripts. Live logs come as server-sent events (`follow=true`) or over the "
@@ -435,7 +444,8 @@ static const struct answer_status statuses[] = {
     {400, "BadRequest", "The body is not UTF-8, or its content makes no sense", "ErrorResponse",
      "Detail", ERROR_EXAMPLE("Content must not be empty"), NULL, NULL},
     {401, "Unauthorized", "The listener asks for an identity, and there is none that is known",
-     "ErrorResponse", NULL, ERROR_EXAMPLE("Not authenticated: show a token as \\\"Authorization: Bearer TOKEN\\\""),
+     "ErrorResponse", NULL,
+     ERROR_EXAMPLE("Not authenticated: show a token as \\\"Authorization: Bearer TOKEN\\\""),
      "WWW-Authenticate", "Bearer"},
     {403, "Forbidden", "The identity lacks the right, or the Origin of a web page is not allowed",
      "ErrorResponse", NULL,
@@ -464,12 +474,13 @@ static const struct answer_status statuses[] = {
     {429, "TooManyRequests", "Too many failed attempts from this peer", "ErrorResponse", NULL,
      ERROR_EXAMPLE("Too many wrong tokens from here; try again in 6 s"), "Retry-After", "Seconds"},
     {500, "InternalServerError", "The agent or the engine failed at it", "ErrorResponse", NULL,
-     ERROR_EXAMPLE("Agent error for container 'robot': Failed to control service: no such tool"), NULL,
-     NULL},
+     ERROR_EXAMPLE("Agent error for container 'robot': Failed to control service: no such tool"),
+     NULL, NULL},
     {501, "NotImplemented", "Not served by this installation, or the agent lacks the tool for it",
-     "ErrorResponse", NULL,
-     ERROR_EXAMPLE("audit records are not kept: audit.file is \\\"none\\\""), NULL, NULL},
-    {502, "BadGateway", "The agent's answer is a redirect, or says so itself", "ErrorResponse", NULL,
+     "ErrorResponse", NULL, ERROR_EXAMPLE("audit records are not kept: audit.file is \\\"none\\\""),
+     NULL, NULL},
+    {502, "BadGateway", "The agent's answer is a redirect, or says so itself", "ErrorResponse",
+     NULL,
      ERROR_EXAMPLE("Agent error for container 'robot': Redirect response '307 Temporary Redirect'"),
      NULL, NULL},
     {503, "ServiceUnavailable",
@@ -500,15 +511,15 @@ const struct answer_status *answer_status_find(int status)
 }
 
 #define LOG_FRAME                                                                                  \
-    "{\"type\":\"object\",\"required\":[\"type\",\"data\"],\"properties\":{\"type\":{\"enum\":["           \
+    "{\"type\":\"object\",\"required\":[\"type\",\"data\"],\"properties\":{\"type\":{\"enum\":["   \
     "\"logs\",\"error\"]},\"data\":{\"type\":\"string\"}}}"
 #define ERROR_FRAME                                                                                \
-    "{\"type\":\"object\",\"required\":[\"type\",\"data\"],\"properties\":{\"type\":{\"const\":"          \
+    "{\"type\":\"object\",\"required\":[\"type\",\"data\"],\"properties\":{\"type\":{\"const\":"   \
     "\"error\"},\"data\":{\"type\":\"string\"}}}"
 #define ABOUT_LOG                                                                                  \
     "The server sends one text frame a change: first the last 100 lines, then what is written. "   \
-    "After a frame of type error the connection is closed. What a client sends is ignored. A "                   \
-    "browser, which cannot set headers here, shows its token as the subprotocol "                 \
+    "After a frame of type error the connection is closed. What a client sends is ignored. A "     \
+    "browser, which cannot set headers here, shows its token as the subprotocol "                  \
     "`gantry.bearer.TOKEN` next to `gantry.v1`."
 #define ABOUT_TOPIC                                                                                \
     "Answers with one frame of type error and closes. The path is kept for clients that ask."

@@ -1,6 +1,6 @@
 /* answers.h: what the API says about itself beyond the route table: the schemas of its answers, its
- * tags, path parameters, statuses and WebSockets. openapi.c makes the document from it; a row of the
- * route table that names something missing here does not pass the unit test of the document.
+ * tags, path parameters, statuses and WebSockets. openapi.c makes the document from it; a row of
+ * the route table that names something missing here does not pass the unit test of the document.
  *
  * To add a call: its row in rest.c; the schema of its answer, and its tag or path parameter if they
  * are new, in answers.c. Bodies of requests need nothing here: the row has their members.
@@ -56,21 +56,21 @@ const struct answer_tag *answer_tags(size_t *n);
 /* A path parameter. The same word may mean something else to another kind of thing. */
 struct answer_path_param {
     const char *name;
-    const char *kind; /* of the row's right; NULL: all others */
+    const char *kind;          /* of the row's right; NULL: all others */
     const char *doc, *example; /* example is text, not JSON */
-    int max_len;      /* bytes; 0: no limit of its own */
+    int max_len;               /* bytes; 0: no limit of its own */
 };
 const struct answer_path_param *answer_path_param_find(const char *name, size_t len,
                                                        const char *kind);
 
 /* An answer that is no success. */
 struct answer_status {
-    int status;          /* 0: any that is not told otherwise */
+    int status;       /* 0: any that is not told otherwise */
     const char *name; /* in components.responses */
     const char *doc;
-    const char *schema; /* NULL: no body */
-    const char *other;  /* a second possible schema, or NULL */
-    const char *example; /* JSON */
+    const char *schema;              /* NULL: no body */
+    const char *other;               /* a second possible schema, or NULL */
+    const char *example;             /* JSON */
     const char *header, *header_doc; /* one that matters, or NULL */
 };
 /* NULL: not known. */

@@ -88,8 +88,7 @@ static void reply_own(struct api_call *c, const char *type, const char *text)
 static bool send_file(struct api_call *c, const struct static_file *f)
 {
     const char *root = ((const struct rest *)c->app)->o.docs_root;
-    return root != NULL &&
-           static_send(c, root, f, page_headers, ARRAY_LEN(page_headers)) == 0;
+    return root != NULL && static_send(c, root, f, page_headers, ARRAY_LEN(page_headers)) == 0;
 }
 
 void rest_docs(struct api_call *c)

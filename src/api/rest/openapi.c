@@ -36,8 +36,9 @@ static bool is_conditional(const struct api_route *r)
     return r->conditional;
 }
 static const struct rule rules[] = {
-    {304, is_conditional}, {400, has_body}, {401, is_guarded}, {403, is_guarded}, {404, has_path_param},
-    {413, has_body},       {421, always},   {422, has_params}, {429, is_guarded}, {503, always},
+    {304, is_conditional}, {400, has_body}, {401, is_guarded}, {403, is_guarded},
+    {404, has_path_param}, {413, has_body}, {421, always},     {422, has_params},
+    {429, is_guarded},     {503, always},
 };
 
 static bool row_has_status(const struct api_route *r, int status)
@@ -124,7 +125,7 @@ static void put_object_field(struct json_out *j, const struct answer_field *f)
 static void put_field(struct json_out *j, const struct answer_field *f)
 {
     static const char *const types[] = {
-        [ANSWER_STR] = "string",  [ANSWER_INT] = "integer",    [ANSWER_NUM] = "number",
+        [ANSWER_STR] = "string",   [ANSWER_INT] = "integer",   [ANSWER_NUM] = "number",
         [ANSWER_BOOL] = "boolean", [ANSWER_LIST] = "array",    [ANSWER_STRS] = "array",
         [ANSWER_PLACE] = "array",  [ANSWER_STR_MAP] = "object"};
     bool nullable = (f->flags & ANSWER_NULLABLE) != 0;
@@ -203,12 +204,9 @@ static void put_example(struct json_out *j, const char *name, unsigned depth)
 
 static const char *param_type(const struct api_param *p)
 {
-    static const char *const types[] = {[API_STR] = "string",
-                                        [API_INT] = "integer",
-                                        [API_BOOL] = "boolean",
-                                        [API_ENUM] = "string",
-                                        [API_STR_MAP] = "object",
-                                        [API_STRS] = "array"};
+    static const char *const types[] = {
+        [API_STR] = "string",  [API_INT] = "integer",    [API_BOOL] = "boolean",
+        [API_ENUM] = "string", [API_STR_MAP] = "object", [API_STRS] = "array"};
     return types[p->type];
 }
 
@@ -603,7 +601,8 @@ static void put_info(struct json_out *j)
         "a wrong method 405 with `Allow`. A slash too many or too few at the end is redirected "
         "(307).\n\nWho asks is known from the Unix socket's peer, a bearer token or a client "
         "certificate, where the listener asks for it; each call names the right it needs in "
-        "`x-gantry-right`.\n\nEvery answer has the request's id in `X-Request-Id`; a `traceparent` of "
+        "`x-gantry-right`.\n\nEvery answer has the request's id in `X-Request-Id`; a `traceparent` "
+        "of "
         "the request goes on to the agent and into the log.");
     json_kstr(j, "version", GANTRY_VERSION);
     json_key(j, "license");

@@ -166,8 +166,7 @@ int static_send(struct api_call *c, const char *root, const struct static_file *
     }
     if (zipped)
         h[k++] = (struct http_header){SLICE_LIT("content-encoding"), SLICE_LIT("gzip")};
-    struct http_response r = {
-        .status = 200, .content_type = f->type, .headers = h, .n_headers = k};
+    struct http_response r = {.status = 200, .content_type = f->type, .headers = h, .n_headers = k};
     send_body(c, &r, fd, st.st_size);
     return 0;
 }

@@ -1,5 +1,5 @@
-/* static.h: files of a folder as answers: with ETag, from their .gz where the client takes it, and in
- * pieces as fast as the client reads. Names come from tables only, never from a request.
+/* static.h: files of a folder as answers: with ETag, from their .gz where the client takes it, and
+ * in pieces as fast as the client reads. Names come from tables only, never from a request.
  */
 #ifndef GANTRY_API_REST_STATIC_H
 #define GANTRY_API_REST_STATIC_H

@@ -103,8 +103,13 @@ static void fake_abort(struct exchange *x)
     exchange_close(x, ERR_GONE);
 }
 
-static const struct exchange_ops ops = {
-    .respond = fake_respond, .start = fake_start, .write = fake_write, .finish = fake_finish, .pause = fake_pause, .queued = fake_queued, .abort = fake_abort};
+static const struct exchange_ops ops = {.respond = fake_respond,
+                                        .start = fake_start,
+                                        .write = fake_write,
+                                        .finish = fake_finish,
+                                        .pause = fake_pause,
+                                        .queued = fake_queued,
+                                        .abort = fake_abort};
 
 void fake_request(struct fake *f, const char *method, const char *target, const char *headers)
 {

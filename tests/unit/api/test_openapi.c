@@ -1,4 +1,5 @@
-/* The table of calls and what the document says of it: nothing may be missing, nothing left over. */
+/* The table of calls and what the document says of it: nothing may be missing, nothing left over.
+ */
 #include "../base/unit.h"
 
 #include "api/rest/answers.h"
@@ -163,7 +164,8 @@ static void check_example(const char *name, json_t *schema, json_t *example)
         if (json_object_get(example, key) == NULL)
             fail_msg("example of %s lacks %s", name, key);
     }
-    json_object_foreach(example, key, value) {
+    json_object_foreach(example, key, value)
+    {
         if (json_object_get(properties, key) == NULL)
             fail_msg("example of %s has %s", name, key);
     }
@@ -176,7 +178,8 @@ static void answers_have_schemas_and_examples(void **state)
         json_t *op = operation_of(&rows[i]), *answer;
         const char *status;
         assert_non_null(at(op, "responses", rows[i].success == 201 ? "201" : "200"));
-        json_object_foreach(json_object_get(op, "responses"), status, answer) {
+        json_object_foreach(json_object_get(op, "responses"), status, answer)
+        {
             json_t *media = at(deref(answer), "content", "application/json");
             if (media == NULL)
                 continue;
@@ -234,7 +237,8 @@ static void schemas_are_whole(void **state)
     }
     const char *name;
     json_t *any;
-    json_object_foreach(at(doc, "components", "schemas"), name, any) {
+    json_object_foreach(at(doc, "components", "schemas"), name, any)
+    {
         char ref[128];
         snprintf(ref, sizeof(ref), "{\"$ref\":\"#/components/schemas/%s\"}", name);
         char member[128];
@@ -242,7 +246,8 @@ static void schemas_are_whole(void **state)
         if (strstr(text.data, ref) == NULL && strstr(text.data, member) == NULL)
             fail_msg("nothing leads to schema %s", name);
     }
-    json_object_foreach(at(doc, "components", "responses"), name, any) {
+    json_object_foreach(at(doc, "components", "responses"), name, any)
+    {
         char ref[128];
         snprintf(ref, sizeof(ref), "\"#/components/responses/%s\"", name);
         if (strstr(text.data, ref) == NULL && strcmp(name, "Conflict") != 0 &&
@@ -255,23 +260,37 @@ static void schemas_are_whole(void **state)
 static void old_names_stay(void **state)
 {
     (void)state;
-    static const char *const names[] = {
-        "ContainerInfo", "ContainerListResponse", "DockerContainerActionRequest",
-        "DockerContainerActionResponse", "DockerContainerInfo", "DockerContainerListResponse",
-        "DockerContainerLogsResponse", "DockerContainerStatus", "HTTPValidationError",
-        "ROS2TopicDataResponse", "ROS2TopicStatus", "ROS2TopicsListResponse",
-        "ServiceActionRequest", "ServiceControlResponse", "ServiceInfo", "ServiceListResponse",
-        "ServiceLogsClearResponse", "ServiceLogsResponse", "ServiceRunScriptResponse",
-        "ServiceRunScriptUpdateRequest", "ServiceStatusListResponse", "ServiceStatusResponse",
-        "ValidationError"};
+    static const char *const names[] = {"ContainerInfo",
+                                        "ContainerListResponse",
+                                        "DockerContainerActionRequest",
+                                        "DockerContainerActionResponse",
+                                        "DockerContainerInfo",
+                                        "DockerContainerListResponse",
+                                        "DockerContainerLogsResponse",
+                                        "DockerContainerStatus",
+                                        "HTTPValidationError",
+                                        "ROS2TopicDataResponse",
+                                        "ROS2TopicStatus",
+                                        "ROS2TopicsListResponse",
+                                        "ServiceActionRequest",
+                                        "ServiceControlResponse",
+                                        "ServiceInfo",
+                                        "ServiceListResponse",
+                                        "ServiceLogsClearResponse",
+                                        "ServiceLogsResponse",
+                                        "ServiceRunScriptResponse",
+                                        "ServiceRunScriptUpdateRequest",
+                                        "ServiceStatusListResponse",
+                                        "ServiceStatusResponse",
+                                        "ValidationError"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         if (at(json_object_get(doc, "components"), "schemas", names[i]) == NULL)
             fail_msg("no schema %s", names[i]);
     }
     assert_string_equal(json_get_str(doc, "openapi"), "3.1.0");
     assert_string_equal(json_get_str(json_object_get(doc, "info"), "title"), "Gantry API");
-    assert_non_null(at(json_object_get(doc, "paths"),
-                       "/containers/{container}/ros2/topics/{topic}", "get"));
+    assert_non_null(
+        at(json_object_get(doc, "paths"), "/containers/{container}/ros2/topics/{topic}", "get"));
 }
 
 static void no_memory(void **state)

@@ -220,9 +220,9 @@ static void encodings(void **state)
     static const struct {
         const char *text;
         bool gzip;
-    } cases[] = {{"gzip", true},        {"GZIP;q=0.5", true},       {"br;q=1.0, gzip;q=0.001", true},
-                 {"gzip;q=0", false},   {"gzip; q=0.000", false},   {"deflate", false},
-                 {"", false},           {"xgzip", false},           {"identity, , gzip", true},
+    } cases[] = {{"gzip", true},      {"GZIP;q=0.5", true},     {"br;q=1.0, gzip;q=0.001", true},
+                 {"gzip;q=0", false}, {"gzip; q=0.000", false}, {"deflate", false},
+                 {"", false},         {"xgzip", false},         {"identity, , gzip", true},
                  {"gzip;q=1", true}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         assert_int_equal(static_takes_gzip(slice_of(cases[i].text)), cases[i].gzip);
