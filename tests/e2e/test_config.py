@@ -340,3 +340,34 @@ def test_service_manager_is_told(tmp_path):
         finally:
             st.stop()
     st.check_clean()
+
+
+def test_cli_config(st, tmp_path):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("GANTRY_")}
+
+    def cli(*args, **more):
+        return subprocess.run([program("gantry"), *args], capture_output=True, text=True, timeout=30,
+                              env=dict(env, NO_COLOR="1", HOME=str(tmp_path), GANTRY_HOST=f"unix:{st.unix}", **more))
+
+    r = cli("config", "show")
+    assert r.returncode == 0 and any(line.split() == ["http.limits.idle", "75s", "default"] for line in r.stdout.splitlines())
+    assert cli("config", "diff").stdout == "nothing differs\n"
+    (st.root / "conf.d").mkdir()
+    more = st.root / "conf.d" / "x.yml"
+    more.write_text("shutdown: {limit: 3s}\naudit: {keep: 7}\n")
+    r = cli("config", "diff")
+    assert r.returncode == 0 and "shutdown.limit  10s  3s   with a reload" in r.stdout and "needs a restart" in r.stdout, r
+    r = cli("config", "reload")
+    assert r.returncode == 0 and "in force" in r.stdout, r
+    more.write_text("shutdown: {limit: soon}\nnonsense: 1\n")
+    r = cli("config", "reload")
+    assert r.returncode == 1 and r.stdout == ""
+    assert f"{more}:1:19: " in r.stderr and f"{more}:2:1: " in r.stderr, r.stderr
+    r = cli("config", "diff")
+    assert r.returncode == 1 and f"{more}:2:1: " in r.stderr
+    r = cli("config", "check", str(st.root / "config.yml"))
+    assert r.returncode == 1 and f"{more}:2:1: " in r.stderr
+    more.write_text("")
+    assert cli("config", "check", str(st.root / "config.yml")).returncode == 0
+    r = cli("config", "check", str(st.root / "config.yml"), GANTRY_LOG_LEVEL="none")
+    assert r.returncode == 1 and "GANTRY_LOG_LEVEL: " in r.stderr
