@@ -450,6 +450,34 @@ def test_users_of_a_unix_socket(own_stack):
     assert nobody["name"] == "uid:65534" and "control * *" in nobody["rights"]
 
 
+def test_ids_of_the_engine_do_not_widen_a_right(own_stack, engine):
+    """The engine takes the beginning of an id for a name; a right to some names must not reach others that way."""
+    st, d = own_stack, engine.docker
+    st.docker_socket = engine.socket
+    st.start_gantryd()
+    d("create", "--name", "auth_mine", "busybox:local", "true")
+    other = d("create", "--name", "auth_other", "busybox:local", "true").strip()
+    wait_for("the engine seen", lambda: st.get("/docker/containers").status == 200)
+    short = other[:12]
+
+    def token(name, *rights):
+        t = st.ask("POST", "/tokens", {"name": name, "rights": list(rights)}).json()["token"]
+        return {"Authorization": f"Bearer {t}"}
+
+    mine = token("mine", "* docker-container auth_mine", f"* docker-container {short[:2]}*")
+    everything = token("everything", "read docker-container *")
+    assert st.get("/docker/containers/auth_mine/status", headers=mine).status == 200
+    assert [c["name"] for c in st.get("/docker/containers?all=true", headers=mine).json()["containers"]] == ["auth_mine"]
+    assert st.get("/docker/containers/auth_other/status", headers=mine).status == 403
+    for name in (short, other):
+        for method, tail, body in (("GET", "/status", None), ("GET", "/logs", None), ("POST", "", {"action": "start"})):
+            assert st.ask(method, f"/docker/containers/{name}{tail}", body, headers=mine).status == 404, (name, tail)
+        assert st.get(f"/{name}/bashrc", headers=mine).status == 404
+        assert st.get(f"/docker/containers/{name}/status", headers=everything).json()["name"] == "auth_other"
+    assert st.get("/docker/containers/auth_other/status").json()["status"] == "created"
+    d("rm", "auth_mine", "auth_other")
+
+
 def start_with(tmp_path, text, *flags):
     f = tmp_path / "c.yml"
     f.write_text(f'auth: {{tokens: "{tmp_path}/tokens.json"}}\naudit: {{file: none}}\n{text}')

@@ -45,16 +45,18 @@ static void got_text(void *ctx, const struct err *e, int64_t exit_code, struct s
     reply(c, exit_code == 0 ? output : SLICE_LIT(""));
 }
 
-void rest_bashrc_get(struct api_call *c)
+static void ask_text(struct api_call *held)
 {
     static const char *const argv[] = {"cat", BASHRC_PATH, NULL};
-    struct api_call *held;
-    if (api_call_hold(c, NULL, NULL, &held) != 0)
-        return;
     const struct runtime *rt = ((const struct rest *)held->app)->o.runtime;
     int rc = rt->ops->exec(rt->self, held->path[0], argv, BASHRC_MAX, got_text, held);
     if (rc != 0)
         api_reply_error(held, 503, "%s", err_row(rc)->text);
+}
+
+void rest_bashrc_get(struct api_call *c)
+{
+    rest_docker_named(c, ask_text);
 }
 
 static void got_written(void *ctx, const struct err *e)
@@ -62,6 +64,18 @@ static void got_written(void *ctx, const struct err *e)
     struct api_call *c = ctx;
     if (!failed(c, e))
         reply(c, c->body_values[0].s);
+}
+
+static void ask_write(struct api_call *held)
+{
+    const struct runtime *rt = ((const struct rest *)held->app)->o.runtime;
+    struct runtime_file f = {.dir = BASHRC_DIR,
+                             .name = BASHRC_NAME,
+                             .mode = 0644,
+                             .content = held->body_values[0].s};
+    int rc = rt->ops->put_file(rt->self, held->path[0], &f, got_written, held);
+    if (rc != 0)
+        api_reply_error(held, 503, "%s", err_row(rc)->text);
 }
 
 void rest_bashrc_put(struct api_call *c)
@@ -76,15 +90,5 @@ void rest_bashrc_put(struct api_call *c)
                         content.len, BASHRC_MAX);
         return;
     }
-    struct api_call *held;
-    if (api_call_hold(c, NULL, NULL, &held) != 0)
-        return;
-    const struct runtime *rt = ((const struct rest *)held->app)->o.runtime;
-    struct runtime_file f = {.dir = BASHRC_DIR,
-                             .name = BASHRC_NAME,
-                             .mode = 0644,
-                             .content = held->body_values[0].s};
-    int rc = rt->ops->put_file(rt->self, held->path[0], &f, got_written, held);
-    if (rc != 0)
-        api_reply_error(held, 503, "%s", err_row(rc)->text);
+    rest_docker_named(c, ask_write);
 }

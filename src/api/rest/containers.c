@@ -43,6 +43,54 @@ static void not_taken(struct api_call *c, int rc, const char *prefix)
         api_reply_error(c, 503, "%s%s", prefix, err_row(rc)->text);
 }
 
+/* --- Names --- */
+
+/* A call about one container that waits until it is known which one the engine means. */
+struct naming {
+    struct api_call *c; /* held */
+    void (*go)(struct api_call *held);
+};
+
+static void got_name(void *ctx, const struct err *e, const struct runtime_container *s)
+{
+    struct naming *n = ctx;
+    struct api_call *c = n->c;
+    void (*go)(struct api_call *) = n->go;
+    mem_free(n);
+    if (c->x == NULL) /* nobody waits for it any more, and nothing has been done */
+        api_call_release(c);
+    else if (e->code != 0 && e->code != ERR_NOT_FOUND)
+        api_reply_error(c, 503, "Failed to find container: %s",
+                        e->msg[0] ? e->msg : err_row(e->code)->text);
+    else if (e->code != 0 || !slice_eqs(c->path[0], s->name))
+        rest_reply_named(c, 404, "Docker container '", c->path[0], "' not found");
+    else
+        go(c);
+}
+
+void rest_docker_named(struct api_call *c, void (*go)(struct api_call *held))
+{
+    struct api_call *held;
+    if (api_call_hold(c, NULL, NULL, &held) != 0)
+        return;
+    if (api_may_see_all(held)) {
+        go(held);
+        return;
+    }
+    struct naming *n = mem_alloc(sizeof(*n));
+    if (n == NULL) {
+        api_reply_error(held, 503, "out of memory");
+        return;
+    }
+    *n = (struct naming){.c = held, .go = go};
+    const struct runtime *rt = runtime_of(held);
+    int rc = rt->ops->inspect(rt->self, held->path[0], got_name, n);
+    if (rc != 0) {
+        mem_free(n);
+        api_reply_error(held, 503, "Failed to find container: %s", err_row(rc)->text);
+    }
+}
+
 static void got_list(void *ctx, const struct err *e, const struct runtime_container *items,
                      size_t n)
 {
@@ -106,13 +154,15 @@ static void got_status(void *ctx, const struct err *e, const struct runtime_cont
     rest_reply_out(c);
 }
 
-void rest_docker_status(struct api_call *c)
+static void ask_status(struct api_call *held)
 {
-    struct api_call *held;
-    if (api_call_hold(c, NULL, NULL, &held) != 0)
-        return;
     const struct runtime *rt = runtime_of(held);
     not_taken(held, rt->ops->inspect(rt->self, held->path[0], got_status, held), STATUS_FAILED);
+}
+
+void rest_docker_status(struct api_call *c)
+{
+    rest_docker_named(c, ask_status);
 }
 
 static void got_act(void *ctx, const struct err *e)
@@ -130,17 +180,19 @@ static void got_act(void *ctx, const struct err *e)
     rest_reply_out(c);
 }
 
-void rest_docker_act(struct api_call *c)
+static void ask_act(struct api_call *held)
 {
     static const enum runtime_action actions[] = {RUNTIME_START, RUNTIME_STOP, RUNTIME_RESTART};
-    struct api_call *held;
-    if (api_call_hold(c, NULL, NULL, &held) != 0)
-        return;
     const struct runtime *rt = runtime_of(held);
     int64_t timeout = held->body_values[1].i ? held->body_values[1].i : DOCKER_DEFAULT_TIMEOUT_S;
     int rc = rt->ops->act(rt->self, held->path[0], actions[held->body_values[0].i], timeout,
                           got_act, held);
     not_taken(held, rc, ACT_FAILED);
+}
+
+void rest_docker_act(struct api_call *c)
+{
+    rest_docker_named(c, ask_act);
 }
 
 static void got_logs(void *ctx, const struct err *e, struct slice text)
@@ -158,12 +210,14 @@ static void got_logs(void *ctx, const struct err *e, struct slice text)
     rest_reply_out(c);
 }
 
-void rest_docker_logs(struct api_call *c)
+static void ask_logs(struct api_call *held)
 {
-    struct api_call *held;
-    if (api_call_hold(c, NULL, NULL, &held) != 0)
-        return;
     const struct runtime *rt = runtime_of(held);
     int rc = rt->ops->logs(rt->self, held->path[0], held->query[0].i, got_logs, held);
     not_taken(held, rc, LOGS_FAILED);
+}
+
+void rest_docker_logs(struct api_call *c)
+{
+    rest_docker_named(c, ask_logs);
 }
