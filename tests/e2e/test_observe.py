@@ -437,6 +437,25 @@ def test_slow_requests(own_stack):
     assert st.gantryd.text().count("slow-request") == 1
 
 
+def test_limit_of_slow_requests_is_reloaded(own_stack):
+    st = own_stack.start()
+    st.extra_config = "log:\n  slow: 10ms\n"
+    (st.root / "config.yml").write_text(st.config())
+    st.gantryd.p.send_signal(signal.SIGHUP)
+    wait_for("the reload", lambda: "config-reload" in st.gantryd.text())
+    os.kill(st.agent.pid, signal.SIGSTOP)
+    t = threading.Timer(0.1, os.kill, (st.agent.pid, signal.SIGCONT))
+    t.start()
+    st.get("/containers/robot/services/idle/status")
+    t.join()
+    wait_for("the line", lambda: "slow-request" in st.gantryd.text())
+    (st.root / "config.yml").write_text("nonsense: 1\n")
+    st.gantryd.p.send_signal(signal.SIGHUP)
+    wait_for("the refusal", lambda: "config-reload-refused" in st.gantryd.text())
+    r = st.get("/readyz")
+    assert r.status == 200 and r.json()["checks"][0]["ok"] is False
+
+
 # --- build data ---
 
 def test_versions():

@@ -86,7 +86,8 @@ void rest_readyz(struct api_call *c)
     struct checks k = {.ready = true};
     json_begin(&k.j, &list);
     json_arr(&k.j);
-    check(&k, "configuration", r->config_ok, true, r->config_detail);
+    /* After a reload that was refused, the configuration before serves on. */
+    check(&k, "configuration", r->config_ok, !r->config_loaded, r->config_detail);
     check_listeners(&k, r);
     check(&k, "draining", !r->draining, true, r->draining ? "gantryd is stopping" : "no");
     check_audit(&k, r);

@@ -600,16 +600,11 @@ void rest_set_server(struct rest *r, const struct server *s)
     r->server = s;
 }
 
-void rest_set_slow(struct rest *r, uint64_t ms)
-{
-    CHECK_MAGIC(r, REST_MAGIC);
-    api_set_slow(r->api, ms * NS_PER_MS);
-}
-
 void rest_note_config(struct rest *r, bool ok, const char *detail)
 {
     CHECK_MAGIC(r, REST_MAGIC);
     r->config_ok = ok;
+    r->config_loaded = r->config_loaded || ok;
     snprintf(r->config_detail, sizeof(r->config_detail), "%s", detail);
 }
 

@@ -56,8 +56,6 @@ int rest_new(struct rest **ret, const struct rest_options *o, struct err *e);
 void rest_set_server(struct rest *r, const struct server *s);
 /* What /readyz says of the configuration; `detail` is copied, and cut at 200 bytes. */
 void rest_note_config(struct rest *r, bool ok, const char *detail);
-/* Changes slow_ms of the options. */
-void rest_set_slow(struct rest *r, uint64_t ms);
 /* A listener's handler; ctx is the struct rest. */
 void rest_handle(void *ctx, struct exchange *x);
 /* Takes cors, hosts, max_body, ws_queue, ws_message, slow_ms and max_viewers of `o`, and makes GET /containers

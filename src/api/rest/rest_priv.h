@@ -36,7 +36,7 @@ struct rest {
     struct loop_timer ping; /* for the event streams; runs only while there are any */
     bool draining;
     const struct server *server;
-    bool config_ok;
+    bool config_ok, config_loaded; /* the last one; any one */
     char config_detail[201];
     void (*closed)(void *ctx);
     void *closed_ctx;

@@ -686,6 +686,10 @@ static void health(void **state)
     assert_true(get("/readyz"));
     assert_int_equal(rig.status, 200);
     expect_text("1 of 3 did not answer the last call, first \\\"away\\\"");
+    rest_note_config(rig.rest, false, "reload refused: x");
+    assert_true(get("/readyz"));
+    assert_int_equal(rig.status, 200); /* the one before serves on */
+    expect_text("\"configuration\",\"ok\":false,\"required\":false,\"detail\":\"reload refused: x\"");
     rest_drain(rig.rest);
     assert_true(get("/readyz"));
     assert_int_equal(rig.status, 503);
