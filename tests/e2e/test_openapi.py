@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 import openapi
-from harness import SANITIZED, Stack, build_dir, wait_for
+from harness import SANITIZED, Stack, build_dir, program, wait_for
 
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 TYPES = {"swagger-ui.css": "text/css; charset=utf-8", "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
@@ -201,6 +201,21 @@ def test_without_the_files(tmp_path):
         # What is installed while it runs is there at once.
         shutil.copytree(apidocs(), tmp_path / "nothing")
         assert b"swagger-ui" in st.get("/docs").body and st.get("/docs/swagger-ui.css").status == 200
+    finally:
+        st.stop()
+    st.check_clean()
+
+
+def test_an_installation_finds_its_files(tmp_path, monkeypatch):
+    """Beside the program, under whatever prefix it was put."""
+    monkeypatch.setattr("harness.program", lambda name: str(tmp_path / "prefix" / "sbin" / name))
+    (tmp_path / "prefix" / "sbin").mkdir(parents=True)
+    shutil.copy(program("gantryd"), tmp_path / "prefix" / "sbin" / "gantryd")
+    shutil.copytree(apidocs(), tmp_path / "prefix" / "share" / "gantry" / "apidocs")
+    st = Stack(tmp_path)
+    try:
+        st.start_gantryd()
+        assert b"swagger-ui" in st.get("/docs").body
     finally:
         st.stop()
     st.check_clean()
