@@ -1,4 +1,5 @@
 /* Calls to agents, against one that misbehaves. */
+#include "base/mem.h"
 #include "base/str.h"
 #include "fake_http.h"
 #include "service/agent.h"
@@ -263,11 +264,98 @@ static void freed_meanwhile(void **state)
     assert_int_equal(a.calls + b.calls, 2);
 }
 
+struct gone {
+    int calls, moved;
+    char names[100];
+};
+
+static void on_gone(void *ctx, struct agent *a, bool moved)
+{
+    struct gone *g = ctx;
+    g->calls++;
+    g->moved += moved;
+    snprintf(g->names + strlen(g->names), sizeof(g->names) - strlen(g->names), "%s ",
+             agent_name(a));
+}
+
+/* Another list while calls are under way: those to agents that stay go on, others are cancelled. */
+static void change_of_the_list(void **state)
+{
+    static const struct agent_label labels[] = {{"x", "new"}};
+    struct world *w = *state;
+    struct agent_options gone_soon = {.name = "soon", .socket_path = w->f.path};
+    struct agent_options moving = {.name = "moving", .socket_path = w->f.path};
+    assert_int_equal(agent_set_add(w->set, &gone_soon, NULL), 0);
+    assert_int_equal(agent_set_add(w->set, &moving, NULL), 0);
+    struct agent_request r = {
+        .method = HTTP_METHOD_GET, .service = SLICE_LIT("slow"), .tail = "/status"};
+    struct got stays = {0}, ends = {0};
+    assert_int_equal(agent_call(w->a, &r, on_answer, &stays, NULL), 0);
+    assert_int_equal(
+        agent_call(agent_set_find(w->set, SLICE_LIT("soon")), &r, on_answer, &ends, NULL), 0);
+    test_pass(w->l, 20);
+    const struct agent_options list[] = {
+        {.name = "moving", .socket_path = "/tmp/elsewhere"},
+        {.name = "fake", .socket_path = w->f.path, .labels = labels, .n_labels = 1},
+        {.name = "late", .socket_path = w->f.path}};
+    struct agent_change *c;
+    struct gone g = {0};
+    /* Prepared and dropped: nothing has changed. */
+    assert_int_equal(agent_set_prepare(w->set, list, 3, &c, NULL), 0);
+    agent_change_drop(c);
+    assert_int_equal(agent_set_count(w->set), 3);
+    assert_true(slice_eqs(agent_label_first(w->a, SLICE_LIT("x")), "first"));
+    assert_int_equal(agent_set_prepare(w->set, list, 3, &c, NULL), 0);
+    agent_set_commit(w->set, c, on_gone, &g);
+    assert_int_equal(g.calls, 2);
+    assert_int_equal(g.moved, 1);
+    assert_string_equal(g.names, "soon moving ");
+    assert_int_equal(agent_set_count(w->set), 3);
+    assert_string_equal(agent_name(agent_set_at(w->set, 0)), "moving");
+    assert_ptr_equal(agent_set_at(w->set, 1), w->a);
+    assert_true(slice_eqs(agent_label_first(w->a, SLICE_LIT("x")), "new"));
+    assert_null(agent_set_find(w->set, SLICE_LIT("soon")));
+    assert_int_equal(ends.calls, 0); /* never inside */
+    assert_true(test_run(w->l, got_one, &ends, 1000));
+    assert_int_equal(ends.e.code != 0, 1);
+    assert_int_equal(stays.calls, 0);
+    assert_true(test_run(w->l, got_one, &stays, 2000)); /* by its own time limit */
+    struct got late = ask_of(w, agent_set_find(w->set, SLICE_LIT("late")), "x", "/status");
+    assert_int_equal(late.e.code, 0);
+    const struct agent_options twice[] = {list[2], list[2]};
+    assert_int_equal(agent_set_prepare(w->set, twice, 2, &c, NULL), ERR_EXISTS);
+    assert_int_equal(agent_set_prepare(w->set, NULL, 0, &c, NULL), 0);
+    agent_set_commit(w->set, c, on_gone, &g);
+    assert_int_equal(agent_set_count(w->set), 0);
+}
+
+/* Every allocation of preparing fails once: an error, and the old list stays. */
+static void change_without_memory(void **state)
+{
+    static const struct agent_label labels[] = {{"x", "new"}};
+    struct world *w = *state;
+    const struct agent_options list[] = {
+        {.name = "fake", .socket_path = w->f.path, .labels = labels, .n_labels = 1},
+        {.name = "late", .socket_path = w->f.path, .labels = labels, .n_labels = 1}};
+    struct agent_change *c = NULL;
+    int rc = ERR_NO_MEMORY;
+    for (uint64_t n = 1; rc != 0; n++) {
+        assert_true(n < 1000);
+        mem_fail_at(n, false);
+        rc = agent_set_prepare(w->set, list, 2, &c, NULL);
+        mem_fail_at(0, false);
+        assert_true(rc == 0 || rc == ERR_NO_MEMORY);
+        assert_int_equal(agent_set_count(w->set), 1);
+        assert_true(slice_eqs(agent_label_first(w->a, SLICE_LIT("x")), "first"));
+    }
+    agent_change_drop(c);
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        CASE(set_and_labels), CASE(answers),       CASE(failures),        CASE(refused_names),
+        CASE(change_of_the_list), CASE(change_without_memory), CASE(set_and_labels), CASE(answers),       CASE(failures),        CASE(refused_names),
         CASE(nobody_there),   CASE(control_waits), CASE(freed_meanwhile),
     };
     return cmocka_run_group_tests_name("agent", tests, NULL, NULL);

@@ -85,7 +85,7 @@ static void on_event(void *ctx, const struct log_event *ev)
         *ev->shared_free = shared_free;
     }
     v->shared = *ev->shared;
-    if (ev->kind == LOG_EVENT_ERROR) {
+    if (ev->kind != LOG_EVENT_TEXT) {
         v->errors++;
         snprintf(v->error, sizeof(v->error), "%.*s", (int)ev->text.len, ev->text.p);
     } else {
@@ -439,6 +439,34 @@ static void closing_inside(void **state)
     assert_int_equal(b.texts + d.texts, 0);
 }
 
+/* The agent leaves: those who follow, who have just joined and who poll are told; who does not close
+ * the view stays silent. */
+static void agent_gone(void **state)
+{
+    struct world *w = *state;
+    struct viewer v[4] = {0};
+    view(w, &v[0]);
+    expect_stream(w);
+    send_event(w, "one\\n", "c1");
+    expect_text(w, &v[0], "one\n");
+    view(w, &v[1]); /* its first text is still to come */
+    view_more(w, &v[2], "y", 7, "");
+    view_more(w, &v[3], "z", 7, "");
+    v[0].close_self = v[1].close_self = v[2].close_self = true;
+    log_hub_agent_gone(w->h, w->a, SLICE_LIT("it has left"));
+    for (size_t i = 0; i < ARRAY_LEN(v); i++) {
+        assert_int_equal(v[i].errors, 1);
+        assert_string_equal(v[i].error, "it has left");
+    }
+    assert_int_equal(log_hub_upstreams(w->h), 1);
+    log_hub_agent_gone(w->h, w->a, SLICE_LIT("again"));
+    test_pass(w->l, 200);
+    assert_int_equal(v[1].texts, 0);
+    assert_int_equal(v[3].errors + v[3].texts, 1);
+    log_view_close(v[3].v);
+    assert_int_equal(log_hub_upstreams(w->h), 0);
+}
+
 static void many_viewers(void **state)
 {
     enum { N = 1000 };
@@ -468,7 +496,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(follow_shared),       CASE(follow_resumes),    CASE(own_cursor_and_tail),
         CASE(old_agent_is_polled), CASE(first_fetch_fails), CASE(refusals),
-        CASE(closing_inside),      CASE(many_viewers),      CASE(error_event),
+        CASE(closing_inside),      CASE(agent_gone), CASE(many_viewers),      CASE(error_event),
     };
     return cmocka_run_group_tests_name("log_hub", tests, NULL, NULL);
 }
