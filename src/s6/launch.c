@@ -25,16 +25,17 @@ static int bad_name(struct slice name, struct err *e)
     char text[6 * SHOWN + 1];
     struct buf b = BUF_FIXED(text);
     (void)str_add_printable(&b, (struct slice){name.p, name.len < SHOWN ? name.len : SHOWN});
-    return err_set(e, ERR_INVALID,
-                   "launch argument name '%s' is not one: a letter or '_', then letters, digits and "
-                   "'_', '-', '.', '/', at most %d",
-                   text, S6_LAUNCH_NAME_MAX);
+    return err_set(
+        e, ERR_INVALID,
+        "launch argument name '%s' is not one: a letter or '_', then letters, digits and "
+        "'_', '-', '.', '/', at most %d",
+        text, S6_LAUNCH_NAME_MAX);
 }
 
 static bool name_valid(struct slice name)
 {
-    if (name.len == 0 || name.len > S6_LAUNCH_NAME_MAX || !(is_alnum(name.p[0]) || name.p[0] == '_') ||
-        (name.p[0] >= '0' && name.p[0] <= '9'))
+    if (name.len == 0 || name.len > S6_LAUNCH_NAME_MAX ||
+        !(is_alnum(name.p[0]) || name.p[0] == '_') || (name.p[0] >= '0' && name.p[0] <= '9'))
         return false;
     for (size_t i = 0; i < name.len; i++)
         if (!is_alnum(name.p[i]) && (name.p[i] == '\0' || strchr("_-./", name.p[i]) == NULL))

@@ -1,6 +1,6 @@
 /* What cyclo_manager's clients give beside an action (talos contract 3.5, "C additions"). */
-#include "api/agent/agent_priv.h"
 #include "s6/launch.h"
+#include "api/agent/agent_priv.h"
 
 #define TYPED_SERVICE "ai_worker_bringup"
 
@@ -34,8 +34,8 @@ static int launch_line(struct api_call *c, struct buf *line, struct err *e)
     json_t *map = json_object_get(c->body, "launch_args"), *value;
     const char *key;
     if (json_object_size(map) > S6_LAUNCH_ARGS_MAX)
-        return err_set(e, ERR_LIMIT, "%zu launch arguments are more than %d",
-                       json_object_size(map), S6_LAUNCH_ARGS_MAX);
+        return err_set(e, ERR_LIMIT, "%zu launch arguments are more than %d", json_object_size(map),
+                       S6_LAUNCH_ARGS_MAX);
     json_object_foreach(map, key, value)
     {
         struct slice text = {json_string_value(value), json_string_length(value)};

@@ -1,6 +1,6 @@
-/* Versions, as cyclo_manager's pages ask for them (talos contract 1.10): of this program, and of the
- * robot's software in its container. Gantry asks no server what the latest version is: that is told
- * as "unknown", and no update is ever said to be there. */
+/* Versions, as cyclo_manager's pages ask for them (talos contract 1.10): of this program, and of
+ * the robot's software in its container. Gantry asks no server what the latest version is: that is
+ * told as "unknown", and no update is ever said to be there. */
 #include "api/rest/rest_priv.h"
 
 #include <string.h>
@@ -87,8 +87,9 @@ static void got_xml(void *ctx, const struct err *e, int64_t exit_code, struct sl
 void rest_docker_version(struct api_call *c)
 {
     if (!is_versioned(c->path[0])) {
-        rest_reply_named(c, 404, "Version check is only supported for " VERSIONED_CONTAINER ", got: ",
-                         c->path[0], "");
+        rest_reply_named(
+            c, 404,
+            "Version check is only supported for " VERSIONED_CONTAINER ", got: ", c->path[0], "");
         return;
     }
     struct api_call *held;
@@ -97,8 +98,7 @@ void rest_docker_version(struct api_call *c)
     const struct rest *r = held->app;
     const char *const argv[] = {"cat", package_xml(r), NULL};
     const struct runtime *rt = r->o.runtime;
-    int rc =
-        rt->ops->exec(rt->self, held->path[0], argv, PACKAGE_XML_MAX, got_xml, held);
+    int rc = rt->ops->exec(rt->self, held->path[0], argv, PACKAGE_XML_MAX, got_xml, held);
     if (rc != 0)
         api_reply_error(held, 503, "%s", err_row(rc)->text);
 }

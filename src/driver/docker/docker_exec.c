@@ -102,10 +102,8 @@ static void status_ask(struct exec_op *o)
 {
     struct err e = {0};
     snprintf(o->path, sizeof(o->path), "/exec/%s/json", o->id);
-    struct docker_ask ask = {.method = HTTP_METHOD_GET,
-                             .json = true,
-                             .limit_ms = o->op.d->o.answer_ms,
-                             .path = o->path};
+    struct docker_ask ask = {
+        .method = HTTP_METHOD_GET, .json = true, .limit_ms = o->op.d->o.answer_ms, .path = o->path};
     if (docker_call_send(o->op.d, &ask, status_done, o, &o->call, &e) != 0)
         exec_fail(&o->op, &e);
 }
