@@ -13,8 +13,8 @@
 enum { VARIABLE_MAX = 128, NEAR = 4 };
 
 /* Variables of the other programs, which may stand in the same environment. */
-static const char *const foreign[] = {"GANTRY_HOST", "GANTRY_CONTEXT", "GANTRY_OUTPUT"};
-static const char *const foreign_begins[] = {"GANTRY_TOKEN", "GANTRY_AGENT_", "GANTRY_CLI_"};
+static const char *const foreign[] = {"GANTRY_HOST", "GANTRY_CONTEXT"};
+static const char *const foreign_begins[] = {"GANTRY_TOKEN"};
 
 static bool is_foreign(struct slice name)
 {
