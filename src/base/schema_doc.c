@@ -79,11 +79,11 @@ static void template_value(const struct schema_field *f, struct buf *out, int in
         template_entry(f, out, indent + 2);
     } else {
         (void)buf_addf(out, " %s\n",
-                       f->example != NULL            ? f->example
-                       : f->type == SCHEMA_STR_LIST  ? "[]"
-                       : f->type == SCHEMA_STR       ? "\"...\""
-                       : f->type == SCHEMA_BOOL      ? "false"
-                                                     : "0");
+                       f->example != NULL           ? f->example
+                       : f->type == SCHEMA_STR_LIST ? "[]"
+                       : f->type == SCHEMA_STR      ? "\"...\""
+                       : f->type == SCHEMA_BOOL     ? "false"
+                                                    : "0");
     }
 }
 

@@ -171,9 +171,8 @@ int cmd_config_diff(struct cli *c)
 int cmd_config_reload(struct cli *c)
 {
     _cleanup_(buf_done) struct buf body = BUF_INIT(MAX_BODY);
-    const struct cli_call call = {.method = HTTP_METHOD_POST,
-                                  .path = "/config/reload",
-                                  .patience_ms = RELOAD_PATIENCE_MS};
+    const struct cli_call call = {
+        .method = HTTP_METHOD_POST, .path = "/config/reload", .patience_ms = RELOAD_PATIENCE_MS};
     struct cli_answer answer;
     int rc = cli_exchange(c, &call, &body, &answer);
     if (rc != EXIT_DONE)

@@ -182,12 +182,10 @@ static bool default_unix_path(char *out, size_t size, struct err *e)
     return true;
 }
 
-void listeners_init(struct listeners *l, struct loop *loop, struct server *s,
-                    const struct guard *g, void (*handler)(void *ctx, struct exchange *x),
-                    void *ctx)
+void listeners_init(struct listeners *l, struct loop *loop, struct server *s, const struct guard *g,
+                    void (*handler)(void *ctx, struct exchange *x), void *ctx)
 {
-    *l = (struct listeners){
-        .loop = loop, .server = s, .guard = g, .handler = handler, .ctx = ctx};
+    *l = (struct listeners){.loop = loop, .server = s, .guard = g, .handler = handler, .ctx = ctx};
 }
 
 static struct listening *find(const struct listeners *l, const char *address)
@@ -269,8 +267,8 @@ static int prepare_named(struct listeners *l, struct listeners_change *n, const 
     return rc;
 }
 
-int listeners_prepare(struct listeners *l, const struct config *c,
-                      struct listeners_change **ret, struct err *e)
+int listeners_prepare(struct listeners *l, const struct config *c, struct listeners_change **ret,
+                      struct err *e)
 {
     struct listeners_change *n = mem_zalloc(sizeof(*n));
     if (n == NULL)

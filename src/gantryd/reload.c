@@ -1,5 +1,5 @@
-/* reload.c: another configuration while running, as one transaction: everything is read and checked,
- * then everything that can fail is made ready, then all of it changes, which cannot fail. */
+/* reload.c: another configuration while running, as one transaction: all is read and checked, then
+ * everything that can fail is made ready, then all of it changes, which cannot fail. */
 #include "gantryd/daemon_priv.h"
 
 #include "base/log.h"

@@ -1,6 +1,6 @@
-/* settings.h: everything that makes the configuration, in one pass: defaults, the file, the files of
- * its folder conf.d, the environment, the flags. The later wins; maps are merged by key, lists are
- * replaced. Each value keeps where it came from.
+/* settings.h: everything that makes the configuration, in one pass: defaults, the file, the files
+ * of its folder conf.d, the environment, the flags. The later wins; maps are merged by key, lists
+ * are replaced. Each value keeps where it came from.
  *
  * The environment has a variable for each key: GANTRY_ and the path in capitals, with '_' for '.'
  * (GANTRY_HTTP_LIMITS_MAX_HEAD). Lists of texts are separated by commas; other lists and maps are
@@ -15,12 +15,12 @@
 
 /* What is asked; everything borrowed for as long as it is read again. */
 struct settings_source {
-    const char *file;         /* NULL: no file, and no conf.d */
-    const char *const *env;   /* "NAME=VALUE", ends with NULL; may be NULL */
+    const char *file;       /* NULL: no file, and no conf.d */
+    const char *const *env; /* "NAME=VALUE", ends with NULL; may be NULL */
     /* Flags that stand for keys: key, value, and the flag's name for reports; may be NULL. */
     const struct settings_flag {
         const char *key, *value, *flag;
-    } *flags;
+    } * flags;
     size_t n_flags;
 };
 

@@ -53,7 +53,8 @@ static size_t least(size_t a, size_t b, size_t c)
     return m < c ? m : c;
 }
 
-/* How many characters must be put in, taken out or changed; SIZE_MAX for texts that are too long. */
+/* How many characters must be put in, taken out or changed; SIZE_MAX for texts that are too long.
+ */
 static size_t edits(struct slice a, struct slice b)
 {
     size_t row[VARIABLE_MAX + 1];

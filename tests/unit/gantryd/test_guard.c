@@ -1,4 +1,5 @@
-/* Which listeners ask, what a configuration of identities may be, and memory that runs out while it is read. */
+/* Which listeners ask, what a configuration of identities may be, and memory that runs out while it
+ * is read. */
 #include "../base/unit.h"
 
 #include "base/json_in.h"
@@ -38,7 +39,8 @@ static void write_file(const char *text)
 
 #define ONE_TOKEN                                                                                  \
     "{\"version\":1,\"tokens\":[{\"name\":\"a\",\"sha256\":"                                       \
-    "\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\",\"rights\":[\"viewer\"],"  \
+    "\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\",\"rights\":[\"viewer\"]" \
+    ","                                                                                            \
     "\"created\":5,\"expires\":null,\"created_by\":\"x\"}]}"
 #define REMOTE "{address: \"0.0.0.0:1\"}"
 #define TLS_REMOTE "{address: \"0.0.0.0:1\", tls: {cert: /c, key: /k, client_ca: /a}}"
@@ -80,8 +82,9 @@ static void listeners(void **state)
                      GUARD_REQUIRED);
     assert_int_equal(mark_of("auth: {required: true}\n", "{address: \"unix:/x\"}", false),
                      GUARD_REQUIRED);
-    assert_int_equal(mark_of("auth: {required: true}\n", "{address: \"unix:/x\", auth: none}", false),
-                     GUARD_OPEN);
+    assert_int_equal(
+        mark_of("auth: {required: true}\n", "{address: \"unix:/x\", auth: none}", false),
+        GUARD_OPEN);
     assert_int_equal(mark_of(PEERS, "{address: \"unix:/x\"}", false), GUARD_REQUIRED);
     assert_int_equal(mark_of(PEERS, "{address: \"127.0.0.1:1\"}", false), GUARD_OPEN);
     /* Beyond this machine. */
@@ -154,8 +157,9 @@ static void no_memory(void **state)
 {
     (void)state;
     struct config c;
-    read_config(&c, "auth: {peers: [{uid: 1, role: viewer}, {group: root, rights: [\"read a b\"]}], "
-                    "certificates: [{name: x, role: admin}, {name: \"y*\", role: viewer}]}\n");
+    read_config(&c,
+                "auth: {peers: [{uid: 1, role: viewer}, {group: root, rights: [\"read a b\"]}], "
+                "certificates: [{name: x, role: admin}, {name: \"y*\", role: viewer}]}\n");
     write_file(ONE_TOKEN);
     FOR_EACH_FAILING_ALLOC(n)
     {

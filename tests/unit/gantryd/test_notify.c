@@ -178,8 +178,9 @@ static void no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(states),      cmocka_unit_test(watchdog),  cmocka_unit_test(nobody_listens),
-        cmocka_unit_test(full_socket), cmocka_unit_test(no_memory),
+        cmocka_unit_test(states),         cmocka_unit_test(watchdog),
+        cmocka_unit_test(nobody_listens), cmocka_unit_test(full_socket),
+        cmocka_unit_test(no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

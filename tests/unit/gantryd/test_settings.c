@@ -21,8 +21,8 @@ static void write_file(const char *name, const char *text)
     char whole[256];
     snprintf(whole, sizeof(whole), "%s/%s", folder, name);
     struct err e = {0};
-    assert_int_equal(
-        file_replace(AT_FDCWD, whole, slice_of(text), 0600, (uid_t)-1, (gid_t)-1, &e), 0);
+    assert_int_equal(file_replace(AT_FDCWD, whole, slice_of(text), 0600, (uid_t)-1, (gid_t)-1, &e),
+                     0);
 }
 
 static int setup(void **state)
@@ -40,8 +40,13 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    static const char *const names[] = {"config.yml",        "conf.d/10-a.yml", "conf.d/9-b.yml",
-                                        "conf.d/.hidden.yml", "conf.d/note.txt", "conf.d", ""};
+    static const char *const names[] = {"config.yml",
+                                        "conf.d/10-a.yml",
+                                        "conf.d/9-b.yml",
+                                        "conf.d/.hidden.yml",
+                                        "conf.d/note.txt",
+                                        "conf.d",
+                                        ""};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         char whole[256];
         snprintf(whole, sizeof(whole), "%s/%s", folder, names[i]);
@@ -78,15 +83,16 @@ static void layers(void **state)
     write_file("conf.d/9-b.yml", "http: {limits: {idle: 7s}}\n");
     write_file("conf.d/.hidden.yml", "nonsense: 1\n");
     write_file("conf.d/note.txt", "nonsense: 1\n");
-    static const char *const env[] = {"PATH=/bin",
-                                      "GANTRY_HTTP_LIMITS_BODY=9s",
-                                      "GANTRY_LOG_LEVEL=debug",
-                                      "GANTRY_HTTP_HOSTS= x.local , \"y\" ",
-                                      "GANTRY_CONTAINERS={other: {socket_path: /c}, new: {socket_path: /d}}",
-                                      "GANTRY_DOCKER_SOCKET=",
-                                      "GANTRY_HOST=unix:/x",
-                                      "GANTRY_TOKEN_FILE=/t",
-                                      NULL};
+    static const char *const env[] = {
+        "PATH=/bin",
+        "GANTRY_HTTP_LIMITS_BODY=9s",
+        "GANTRY_LOG_LEVEL=debug",
+        "GANTRY_HTTP_HOSTS= x.local , \"y\" ",
+        "GANTRY_CONTAINERS={other: {socket_path: /c}, new: {socket_path: /d}}",
+        "GANTRY_DOCKER_SOCKET=",
+        "GANTRY_HOST=unix:/x",
+        "GANTRY_TOKEN_FILE=/t",
+        NULL};
     const struct settings_flag flags[] = {{"log.level", "trace", "--log-level"}};
     const struct settings_source from = {.file = path, .env = env, .flags = flags, .n_flags = 1};
     struct settings s;
