@@ -107,12 +107,27 @@ static int certificate_rule(struct rule *r, const struct config_auth_certificate
                               : take_rights(&r->rights, c->role, &c->rights, e);
 }
 
+/* The rules are going. What is still open for somebody ends at its next line, and may come back by the new ones. */
 static void cache_clear(struct guard *g)
 {
     for (size_t i = 0; i < CACHED; i++) {
+        if (g->cache[i].who != NULL)
+            g->cache[i].who->revoked = true;
         identity_unref(g->cache[i].who);
         g->cache[i] = (struct cached){0};
     }
+}
+
+static bool same_rules(const struct guard *g, const struct rule *rules, size_t n)
+{
+    for (size_t i = 0; i < n && n == g->n_rules; i++) {
+        const struct rule *a = &g->rules[i], *b = &rules[i];
+        const char *pa = a->pattern ? a->pattern : "", *pb = b->pattern ? b->pattern : "";
+        if (a->kind != b->kind || a->id != b->id || strcmp(pa, pb) != 0 ||
+            memcmp(&a->rights, &b->rights, sizeof(a->rights)) != 0)
+            return false;
+    }
+    return n == g->n_rules;
 }
 
 int guard_reload(struct guard *g, const struct config_auth *c, struct err *e)
@@ -125,11 +140,11 @@ int guard_reload(struct guard *g, const struct config_auth *c, struct err *e)
     for (size_t i = 0; i < c->certificates.count && rc == 0; i++)
         rc = certificate_rule(
             &rules[n++], &((const struct config_auth_certificate *)c->certificates.items)[i], e);
-    if (rc != 0) {
+    if (rc != 0 || same_rules(g, rules, n)) {
         rules_free(rules, n);
         return rc;
     }
-    cache_clear(g); /* it points into the old rules */
+    cache_clear(g);
     rules_free(g->rules, g->n_rules);
     g->rules = rules;
     g->n_rules = n;

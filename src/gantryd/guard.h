@@ -28,7 +28,8 @@ const struct api_guard *guard_api(const struct guard *g);
 /* NULL: there is no place for a token file. */
 const struct token_admin *guard_tokens(const struct guard *g);
 
-/* Takes new rules for peers and certificates; all of them or none. */
+/* Takes new rules for peers and certificates; all of them or none. If they differ, the live logs of those who came in by
+ * the old ones end at their next line. */
 int guard_reload(struct guard *g, const struct config_auth *c, struct err *e);
 
 /* What a listener asks. ERR_INVALID: it can be reached from other machines and nobody could show who he is; the text

@@ -5,6 +5,7 @@ import http.client
 import itertools
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -61,12 +62,13 @@ class Auth(Stack):
         assert r.status == 201, r
         return r.json()["token"]
 
-    def unix_call(self, method, path, **kw):
-        return ask(UnixHTTPConnection(self.unix), method, path, **kw)
-
     def records(self):
         lines = self.audit_file.read_text().splitlines() if self.audit_file.exists() else []
         return {r["request"]: r for r in map(json.loads, lines)}
+
+
+def unix_call(st, method, path, **kw):
+    return ask(UnixHTTPConnection(st.unix), method, path, **kw)
 
 
 def fresh():
@@ -147,10 +149,10 @@ def test_every_route_for_its_own_right_only(auth, operations):
 def test_open_listeners_work_as_before_but_check_what_is_shown(auth, operations):
     for method, path, verb, kind, is_open in operations:
         assert auth.ask(method, path).status not in REFUSED, (method, path)
-        assert auth.unix_call(method, path).status not in REFUSED, (method, path)
+        assert unix_call(auth, method, path).status not in REFUSED, (method, path)
     assert auth.call("GET", "/containers", "wrong", source=fresh(), port=auth.port).status == 401
     assert auth.get("/whoami").json()["name"] == "open"
-    assert auth.unix_call("GET", "/whoami").json()["name"] == f"uid:{os.geteuid()}"
+    assert unix_call(auth, "GET", "/whoami").json()["name"] == f"uid:{os.geteuid()}"
 
 
 def test_patterns(auth):
@@ -478,6 +480,36 @@ def test_ids_of_the_engine_do_not_widen_a_right(own_stack, engine):
     d("rm", "auth_mine", "auth_other")
 
 
+def test_new_rules_end_what_came_in_by_the_old_ones(own_stack):
+    st = own_stack
+    st.auth[:] = [f"peers: [{{uid: {os.geteuid()}, role: viewer}}]"]
+    st.start()
+
+    def reload(role):
+        st.auth[:] = [f"peers: [{{uid: {os.geteuid()}, role: {role}}}]"]
+        (st.root / "config.yml").write_text(st.config())
+        n = st.gantryd.text().count("config-reloaded")
+        st.gantryd.p.send_signal(signal.SIGHUP)
+        wait_for("the reload", lambda: st.gantryd.text().count("config-reloaded") > n)
+
+    c = UnixHTTPConnection(st.unix)
+    c.request("GET", "/containers/robot/services/ticker/logs?follow=true")
+    r = c.getresponse()
+    assert r.status == 200 and r.read1(100)
+    reload("viewer")
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        assert r.read1(100)  # goes on: nothing has changed
+    assert unix_call(st, "POST", "/containers/robot/services/idle", body={"action": "up"}).status == 403
+    reload("operator")
+    assert unix_call(st, "POST", "/containers/robot/services/idle", body={"action": "up"}).status == 200
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        while r.read1(100000):
+            pass
+        raise ConnectionError
+    c.close()
+
+
 def start_with(tmp_path, text, *flags):
     f = tmp_path / "c.yml"
     f.write_text(f'auth: {{tokens: "{tmp_path}/tokens.json"}}\naudit: {{file: none}}\n{text}')
@@ -517,21 +549,11 @@ def test_required_everywhere(own_stack):
     st = own_stack
     st.auth.append("required: true")
     st.start_gantryd(wait=False)
-    wait_for("the Unix socket", lambda: os.path.exists(st.unix) and st.unix_ok())
+    wait_for("the Unix socket", lambda: '"id":"started"' in st.gantryd.text())
     assert st.get("/containers").status == 401
     assert st.get("/healthz").status == 200
     token = ask(UnixHTTPConnection(st.unix), "POST", "/tokens", {"name": "a", "role": "viewer"}).json()["token"]
     assert st.get("/containers", headers={"Authorization": f"Bearer {token}"}).status == 200
-
-
-def unix_ok(self):
-    try:
-        return ask(UnixHTTPConnection(self.unix), "GET", "/whoami").status == 200
-    except OSError:
-        return False
-
-
-Stack.unix_ok = unix_ok
 
 
 @pytest.mark.parametrize("text,mode,word", [
