@@ -75,6 +75,8 @@ start_gantryd() {
     await 10 gantry containers || { tail -n 20 /tmp/gantryd.log; return 1; }
 }
 
+pages() { gantry api GET /docs | grep -q swagger-ui && gantry api GET /redoc | grep -q redoc; }
+
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
 audited() { await 5 grep -q talker /var/log/gantry/audit.log; }
@@ -124,10 +126,14 @@ check "the configuration has no fault" gantryd --check-config --config /etc/gant
 check "user" getent passwd gantry
 check "state folder" mode_is /var/lib/gantry "750 gantry:gantry"
 check "log folder" mode_is /var/log/gantry "750 gantry:gantry"
-check "manual page" test -e /usr/share/doc/gantryd/changelog.gz
+for f in bash-completion/completions/gantry zsh/vendor-completions/_gantry fish/vendor_completions.d/gantry.fish \
+    gantry/s6-overlay/s6-rc.d/gantry-agent/run; do
+    check "/usr/share/$f" test -s "/usr/share/$f"
+done
 mark=$(date +%s%N)
 check "gantryd starts and answers" start_gantryd
 took "start gantryd until it answers"
+if [ -d /usr/share/gantry/apidocs ]; then check "the pages of the API" pages; fi
 check "socket of gantryd" mode_is /run/gantry/gantryd.sock "660 gantry:gantry"
 check "s6 tree and agent start" start_tree
 took "start the agent under s6 until it listens"
