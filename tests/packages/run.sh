@@ -307,11 +307,17 @@ ask_image() {
     return 1
 }
 
+# Another container, with the agent of the build and its socket in the mounted folder.
+run_agent() {
+    docker run -d --name robot -v "$work/agents/robot:/var/run/agent" \
+        -v "$(readlink -f "$BUILD/src/gantry-agent/gantry-agent"):/usr/bin/gantry-agent:ro" busybox:local /usr/bin/gantry-agent serve
+}
+
 healthy() {
     docker inspect -f '{{json .Config.Healthcheck.Test}} {{.HostConfig.RestartPolicy.Name}}' gantry | grep -q 'gantry.*always'
 }
 
-compose_down() { compose down -v && [ -z "$(docker ps -aq)" ]; }
+compose_down() { docker rm -f robot && compose down -v && [ -z "$(docker ps -aq)" ]; }
 
 part_image() {
     say "container image, with an engine of its own"
@@ -325,6 +331,8 @@ part_image() {
     check "docker-compose up" compose_up
     check "it answers" ask_image containers
     check "it sees the engine" ask_image docker status gantry
+    check "a container with an agent" run_agent
+    check "it reaches the agent" ask_image services robot
     check "restarts, has a health check" healthy
     check "docker-compose down" compose_down
     stop_engine
