@@ -97,6 +97,13 @@ upgrade() {
         grep -qx '# mine' /etc/gantry/config.yml
 }
 
+# As the guide says; root itself may not own the tokens that it looks at.
+check_as_service() {
+    gantry token create alice --role operator --expires 30d && gantry token list | grep alice && [ -s /var/lib/gantry/tokens.json ] &&
+        runuser -u gantry -- env XDG_STATE_HOME=/var/lib gantryd --check-config --config /etc/gantry/config.yml &&
+        gantry token revoke alice
+}
+
 stops_at_once() { systemctl stop gantryd && is Result success && is ExecMainStatus 0 && [ ! -e /run/gantry ]; }
 remove() { systemctl start gantryd && apt_ remove gantryd && ! systemctl is-active gantryd; }
 purge() {
@@ -116,6 +123,7 @@ check "systemd: a reload with faults changes nothing" reload_survives_faults
 check "systemd: a start with faults is not tried again" bad_start_is_final
 check "systemd: a killed one comes back" killed_comes_back
 check "systemd: a stuck one is found by the watchdog" stuck_comes_back
+check "systemd: a token; the configuration checked as the service's user" check_as_service
 begin
 check "systemd: upgrade starts the new one" upgrade
 took "upgrade, restarted by systemd"

@@ -338,7 +338,7 @@ part_image() {
     stop_engine
 }
 
-[ $# -gt 0 ] || set -- install dist units deb image
+[ $# -gt 0 ] || set -- install dist units deb systemd image
 for part in "$@"; do
     case "$part" in
     install | dist | units | deb | systemd | image) "part_$part" ;;
