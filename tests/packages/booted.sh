@@ -104,6 +104,15 @@ check_as_service() {
         gantry token revoke alice
 }
 
+# The other way to change the configuration: look, compare, reload.
+config_verbs() {
+    runuser -u gantry -- env XDG_STATE_HOME=/var/lib gantry config check || return 1
+    printf 'log:\n  level: debug\n' >/tmp/debug.yml
+    install -D -m 0644 /tmp/debug.yml /etc/gantry/conf.d/debug.yml
+    gantry config diff | grep log.level && gantry config reload && gantry config show | grep 'log.level.*debug' &&
+        rm -r /etc/gantry/conf.d && gantry config reload
+}
+
 stops_at_once() { systemctl stop gantryd && is Result success && is ExecMainStatus 0 && [ ! -e /run/gantry ]; }
 remove() { systemctl start gantryd && apt_ remove gantryd && ! systemctl is-active gantryd; }
 purge() {
@@ -124,6 +133,7 @@ check "systemd: a start with faults is not tried again" bad_start_is_final
 check "systemd: a killed one comes back" killed_comes_back
 check "systemd: a stuck one is found by the watchdog" stuck_comes_back
 check "systemd: a token; the configuration checked as the service's user" check_as_service
+check "systemd: gantry config check, diff, reload, show" config_verbs
 begin
 check "systemd: upgrade starts the new one" upgrade
 took "upgrade, restarted by systemd"
