@@ -9,8 +9,8 @@
 
 #define STEP_MS (ATTEMPTS_PERIOD_MS / ATTEMPTS_BURST)
 
-/* One time says it all: when the bucket will be full again. Each failure moves it by one step, and the peer is refused
- * while it is more than a burst less one step away. */
+/* One time says it all: when the bucket will be full again. Each failure moves it by one step, and
+ * the peer is refused while it is more than a burst less one step away. */
 struct row {
     struct list_node link; /* oldest failure first */
     struct attempts_key key;

@@ -5,8 +5,8 @@
 #include <string.h>
 
 static const char *const verb_names[] = {
-    [RIGHT_NONE] = "*",       [RIGHT_READ] = "read",     [RIGHT_CONTROL] = "control",
-    [RIGHT_WRITE] = "write",  [RIGHT_DELETE] = "delete", [RIGHT_ADMIN] = "admin",
+    [RIGHT_NONE] = "*",      [RIGHT_READ] = "read",     [RIGHT_CONTROL] = "control",
+    [RIGHT_WRITE] = "write", [RIGHT_DELETE] = "delete", [RIGHT_ADMIN] = "admin",
 };
 static const char *const guarded[] = {"token", "audit", "config"};
 
@@ -45,7 +45,8 @@ static bool verb_parse(struct slice s, enum right_verb *ret)
     return false;
 }
 
-/* Lower-case letters, digits and '-', or "*" alone: how the kinds of the route table are written. */
+/* Lower-case letters, digits and '-', or "*" alone: how the kinds of the route table are written.
+ */
 static bool kind_ok(struct slice s)
 {
     if (slice_eqs(s, "*"))
@@ -102,7 +103,7 @@ static bool same(const struct right *a, const struct right *b)
 
 static int add_one(struct rights *r, struct slice text, struct err *e)
 {
-    struct right one;
+    struct right one = {.verb = RIGHT_NONE};
     int rc = right_parse(&one, text, e);
     if (rc != 0)
         return rc;
@@ -134,8 +135,8 @@ int rights_add(struct rights *r, struct slice text, struct err *e)
     return rc;
 }
 
-/* '*' is any run of bytes. One place to go back to is enough: an earlier star never helps once a later one has been
- * reached. Time is at most pattern times name. */
+/* '*' is any run of bytes. One place to go back to is enough: an earlier star never helps once a
+ * later one has been reached. Time is at most pattern times name. */
 bool pattern_match(const char *pattern, struct slice name)
 {
     const char *p = pattern, *star = NULL;
@@ -192,7 +193,8 @@ bool rights_allow(const struct rights *r, enum right_verb v, const char *kind, s
     return false;
 }
 
-/* Until its first star a pattern is plain text; from there on it fits everything that may follow. */
+/* Until its first star a pattern is plain text; from there on it fits everything that may follow.
+ */
 static bool could_begin(const char *pattern, struct slice prefix)
 {
     for (size_t i = 0; i < prefix.len; i++) {
@@ -223,8 +225,9 @@ bool rights_allow_all(const struct rights *r, enum right_verb v, const char *kin
     return false;
 }
 
-/* A pattern covers another if it fits that one's text: a star there can only be met by a star here, which then also
- * meets whatever it stands for. "* * ..." covers guarded kinds, so only its like covers it. */
+/* A pattern covers another if it fits that one's text: a star there can only be met by a star here,
+ * which then also meets whatever it stands for. "* * ..." covers guarded kinds, so only its like
+ * covers it. */
 static bool covers(const struct right *r, const struct right *part)
 {
     if (r->verb != RIGHT_NONE && r->verb != part->verb)

@@ -39,8 +39,8 @@ static int add_rights(struct buf *b, const json_t *token)
 
 int cmd_token_list(struct cli *c)
 {
-    static const char *const heads[] = {"NAME",    "ID",        "EXPIRES (UTC)", "LAST USED (UTC)",
-                                        "CREATED BY", "ROLE OR RIGHTS"};
+    static const char *const heads[] = {
+        "NAME", "ID", "EXPIRES (UTC)", "LAST USED (UTC)", "CREATED BY", "ROLE OR RIGHTS"};
     _cleanup_(json_decrefp) json_t *doc = NULL;
     int rc = cli_get(c, "/tokens", NULL, &doc);
     if (doc == NULL)
@@ -98,7 +98,8 @@ int cmd_token_create(struct cli *c)
     int64_t seconds;
     _cleanup_(buf_done) struct buf body = BUF_INIT(MAX_BODY);
     if (args_has(&c->args, OPTION_ROLE) == args_has(&c->args, OPTION_RIGHT))
-        return cli_fail(c, EXIT_USAGE, "for example --role viewer, or --right 'read service robot/*'",
+        return cli_fail(c, EXIT_USAGE,
+                        "for example --role viewer, or --right 'read service robot/*'",
                         "a token needs either --role or --right");
     int rc = read_lifetime(c, &seconds);
     if (rc != EXIT_DONE)
@@ -121,7 +122,8 @@ int cmd_token_create(struct cli *c)
     if (doc == NULL)
         return rc;
     if (token == NULL)
-        return cli_fail(c, EXIT_UNREACHABLE, "is this address gantryd's?", "the answer has no token");
+        return cli_fail(c, EXIT_UNREACHABLE, "is this address gantryd's?",
+                        "the answer has no token");
     /* Alone on standard output, so that it can go into a file. */
     cli_text(c, slice_of(token), true);
     mem_wipe((char *)(uintptr_t)token, strlen(token));

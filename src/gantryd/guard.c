@@ -107,7 +107,8 @@ static int certificate_rule(struct rule *r, const struct config_auth_certificate
                               : take_rights(&r->rights, c->role, &c->rights, e);
 }
 
-/* The rules are going. What is still open for somebody ends at its next line, and may come back by the new ones. */
+/* The rules are going. What is still open for somebody ends at its next line, and may come back by
+ * the new ones. */
 static void cache_clear(struct guard *g)
 {
     for (size_t i = 0; i < CACHED; i++) {
@@ -134,7 +135,9 @@ int guard_reload(struct guard *g, const struct config_auth *c, struct err *e)
 {
     size_t n = 0, most = c->peers.count + c->certificates.count;
     struct rule *rules = mem_calloc(most, sizeof(*rules));
-    int rc = rules == NULL ? err_set(e, ERR_NO_MEMORY, "out of memory") : 0;
+    if (rules == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    int rc = 0;
     for (size_t i = 0; i < c->peers.count && rc == 0; i++)
         rc = peer_rule(&rules[n++], &((const struct config_auth_peer *)c->peers.items)[i], e);
     for (size_t i = 0; i < c->certificates.count && rc == 0; i++)
@@ -163,6 +166,7 @@ static int identity_by(struct guard *g, const struct rule *r, uid_t uid, const c
                        const struct identity **ret, struct err *e)
 {
     bool cert = r->kind == RULE_CERTIFICATE;
+    INVARIANT(!cert || name != NULL);
     for (size_t i = 0; i < CACHED; i++) {
         const struct cached *c = &g->cache[i];
         if (c->who != NULL && c->rule == r && c->uid == uid &&
@@ -173,9 +177,8 @@ static int identity_by(struct guard *g, const struct rule *r, uid_t uid, const c
     }
     char number[16];
     snprintf(number, sizeof(number), "%u", (unsigned)uid);
-    struct identity *who =
-        cert ? identity_new(IDENTITY_CERTIFICATE, "cert:", slice_of(name))
-             : identity_new(IDENTITY_PEER, "uid:", slice_of(number));
+    struct identity *who = cert ? identity_new(IDENTITY_CERTIFICATE, "cert:", slice_of(name))
+                                : identity_new(IDENTITY_PEER, "uid:", slice_of(number));
     if (who == NULL)
         return no_memory(e);
     who->rights = r->rights;
@@ -243,9 +246,8 @@ static int find_token(struct guard *g, const struct peer *p, struct slice token,
     struct attempts_key key = peer_key(p);
     uint64_t now = loop_now_ms(g->loop), from = hash_bytes(key.bytes, sizeof(key.bytes));
     uint64_t wait = attempts_wait_ms(g->attempts, &key, now);
-    int rc = g->tokens != NULL
-                 ? tokens_find(g->tokens, token, from, wait > 0, ret, e)
-                 : err_set(e, ERR_UNAUTHENTICATED, "The token is not known here");
+    int rc = g->tokens != NULL ? tokens_find(g->tokens, token, from, wait > 0, ret, e)
+                               : err_set(e, ERR_UNAUTHENTICATED, "The token is not known here");
     if (rc == ERR_UNAUTHENTICATED)
         attempts_failed(g->attempts, &key, now);
     if (rc == ERR_LIMIT) {
@@ -295,7 +297,8 @@ int guard_listener(const struct guard *g, const struct config_auth *c,
         *mark = GUARD_OPEN;
     else if (a.local)
         *mark = guard_default_mark(c, a.unix_path != NULL);
-    else if (c->required || has_tokens(g) || (li->tls.client_ca != NULL && c->certificates.count > 0))
+    else if (c->required || has_tokens(g) ||
+             (li->tls.client_ca != NULL && c->certificates.count > 0))
         *mark = GUARD_REQUIRED;
     else
         return err_set(e, ERR_INVALID,
@@ -309,10 +312,10 @@ int guard_listener(const struct guard *g, const struct config_auth *c,
 
 int guard_check(const struct config *c, struct err *e)
 {
-    struct guard *g;
+    struct guard *g = NULL;
     unsigned mark;
     int rc = guard_new(&g, NULL, &clock_system, &c->auth, e);
-    if (rc != 0)
+    if (g == NULL)
         return rc;
     const struct config_listener *items = c->http.listeners.items;
     for (size_t i = 0; i < c->http.listeners.count && rc == 0; i++)

@@ -1,9 +1,11 @@
-/* guard.h: who asks gantryd: tokens, client certificates, the users of Unix sockets; and which listeners ask at all.
+/* guard.h: who asks gantryd: tokens, client certificates, the users of Unix sockets; and which
+ * listeners ask at all.
  *
- * What is shown counts first: a token, then a client certificate, then the user of a Unix socket. On an open listener
- * whoever shows nothing may do everything; a token that is shown is checked there too. Root and gantryd's own user may
- * always do everything over a Unix socket that asks, if no rule says otherwise: they could read the files anyway, and
- * somebody has to make the first token.
+ * What is shown counts first: a token, then a client certificate, then the user of a Unix socket.
+ * On an open listener whoever shows nothing may do everything; a token that is shown is checked
+ * there too. Root and gantryd's own user may always do everything over a Unix socket that asks, if
+ * no rule says otherwise: they could read the files anyway, and somebody has to make the first
+ * token.
  */
 #ifndef GANTRY_GANTRYD_GUARD_H
 #define GANTRY_GANTRYD_GUARD_H
@@ -17,8 +19,9 @@ struct guard;
 /* Marks of listeners. */
 enum { GUARD_OPEN, GUARD_REQUIRED };
 
-/* Resolves names of users and groups (once, here) and reads the token file. `c` is borrowed for the call, `clock` for
- * good. ERR_NOT_FOUND (no such user), ERR_LIMIT, what tokens_new says, ERR_NO_MEMORY. */
+/* Resolves names of users and groups (once, here) and reads the token file. `c` is borrowed for the
+ * call, `clock` for good. ERR_NOT_FOUND (no such user), ERR_LIMIT, what tokens_new says,
+ * ERR_NO_MEMORY. */
 int guard_new(struct guard **ret, struct loop *l, const struct clock *clock,
               const struct config_auth *c, struct err *e);
 void guard_free(struct guard *g); /* the loop must run on, see tokens_free */
@@ -28,12 +31,12 @@ const struct api_guard *guard_api(const struct guard *g);
 /* NULL: there is no place for a token file. */
 const struct token_admin *guard_tokens(const struct guard *g);
 
-/* Takes new rules for peers and certificates; all of them or none. If they differ, the live logs of those who came in by
- * the old ones end at their next line. */
+/* Takes new rules for peers and certificates; all of them or none. If they differ, the live logs of
+ * those who came in by the old ones end at their next line. */
 int guard_reload(struct guard *g, const struct config_auth *c, struct err *e);
 
-/* What a listener asks. ERR_INVALID: it can be reached from other machines and nobody could show who he is; the text
- * says what to do. */
+/* What a listener asks. ERR_INVALID: it can be reached from other machines and nobody could show
+ * who he is; the text says what to do. */
 int guard_listener(const struct guard *g, const struct config_auth *c,
                    const struct config_listener *li, unsigned *mark, struct err *e);
 /* The same for the default listeners on loopback and a Unix socket. */

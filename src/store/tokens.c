@@ -119,7 +119,8 @@ static int token_fill(struct token *k, const struct token_spec *spec, struct err
     for (size_t i = 0; i < spec->n_words; i++) {
         int rc = rights_add(&k->who->rights, spec->words[i], e);
         if (rc != 0)
-            return rc == ERR_LIMIT ? err_set(e, ERR_INVALID, "more than %d rights", RIGHTS_MAX) : rc;
+            return rc == ERR_LIMIT ? err_set(e, ERR_INVALID, "more than %d rights", RIGHTS_MAX)
+                                   : rc;
         char *word = mem_strndup(spec->words[i].p, spec->words[i].len);
         if (word == NULL)
             return no_memory(e);

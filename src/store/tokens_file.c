@@ -145,7 +145,8 @@ static int parse(struct tokens *t, struct slice text, struct err *e)
     return rc;
 }
 
-/* Nobody else may read it (or there is a reason to make all tokens anew), and nobody else may have put it there. */
+/* Nobody else may read it (or there is a reason to make all tokens anew), and nobody else may have
+ * put it there. */
 static int check_owner(int fd, struct err *e)
 {
     struct stat st;

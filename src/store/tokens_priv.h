@@ -13,13 +13,14 @@
 #define TOKENS_FILE_MAX (8u * 1024u * 1024u)
 #define TOKENS_WAITING_MAX 64
 
-/* MAKING: not on disk yet, so not valid yet. REVOKED: not valid any more, but maybe still on disk. */
+/* MAKING: not on disk yet, so not valid yet. REVOKED: not valid any more, but maybe still on disk.
+ */
 enum token_state { TOKEN_MAKING, TOKEN_VALID, TOKEN_REVOKED };
 
 struct token {
     struct list_node link; /* in order of creation */
     enum token_state state;
-    bool busy; /* a change of it waits, or is being written */
+    bool busy;            /* a change of it waits, or is being written */
     struct identity *who; /* one reference; its name is "token:NAME" */
     char *name, *created_by;
     char *words[RIGHTS_MAX];
@@ -45,8 +46,8 @@ struct tokens {
     struct write_job *job; /* NULL: nothing is being written */
 };
 
-/* Puts a new token into lists and maps. `words` and `created_by` are copied. ERR_INVALID (name, right), ERR_EXISTS,
- * ERR_LIMIT, ERR_NO_MEMORY. */
+/* Puts a new token into lists and maps. `words` and `created_by` are copied. ERR_INVALID (name,
+ * right), ERR_EXISTS, ERR_LIMIT, ERR_NO_MEMORY. */
 int token_add(struct tokens *t, const struct token_spec *spec, const uint8_t hash[TOKEN_HASH_SIZE],
               struct token **ret, struct err *e);
 void token_remove(struct tokens *t, struct token *k);

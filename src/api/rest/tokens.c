@@ -123,8 +123,7 @@ static int wish_rights(struct wish *w, const json_t *list, struct err *e)
         const json_t *one = json_array_get(list, i);
         if (w->n_words == RIGHTS_MAX)
             return err_set(e, ERR_INVALID, "more than %d rights", RIGHTS_MAX);
-        w->words[w->n_words++] =
-            (struct slice){json_string_value(one), json_string_length(one)};
+        w->words[w->n_words++] = (struct slice){json_string_value(one), json_string_length(one)};
     }
     return 0;
 }

@@ -1,4 +1,5 @@
-/* Who asks, whether he may, and the record of it: checked before anything of a request but its head is looked at. */
+/* Who asks, whether he may, and the record of it: checked before anything of a request but its head
+ * is looked at. */
 #include "api/route/route_priv.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -91,7 +92,9 @@ void call_audit(struct call *k, int status)
         .kind = k->kind,
         .name = k->c.object.p ? k->c.object : (struct slice){name.data, name.len},
         .status = x ? status : 0,
-        .result = refusal ? "refused" : status > 0 && status < 400 ? "done" : "failed",
+        .result = refusal                      ? "refused"
+                  : status > 0 && status < 400 ? "done"
+                                               : "failed",
         .detail = k->c.detail,
     };
     char method[24];
@@ -144,8 +147,7 @@ static struct slice bearer(struct slice value)
     static const char scheme[] = "bearer";
     size_t n = sizeof(scheme) - 1;
     struct slice v = slice_trim(value);
-    if (v.len <= n || v.p[n] != ' ' ||
-        !slice_eq_nocase((struct slice){v.p, n}, SLICE_LIT(scheme)))
+    if (v.len <= n || v.p[n] != ' ' || !slice_eq_nocase((struct slice){v.p, n}, SLICE_LIT(scheme)))
         return v.len == n && slice_eq_nocase(v, SLICE_LIT(scheme)) ? SLICE_LIT("")
                                                                    : (struct slice){NULL, 0};
     return slice_trim((struct slice){v.p + n, v.len - n});
@@ -168,7 +170,8 @@ static struct slice ws_bearer(const struct http_request *r)
     return (struct slice){NULL, 0};
 }
 
-/* Two Authorization headers are no token that is right: what stands before us may have checked the other one. */
+/* Two Authorization headers are no token that is right: what stands before us may have checked the
+ * other one. */
 static struct slice shown_token(const struct call *k)
 {
     if (k->info.two_authorizations)
@@ -224,8 +227,8 @@ static void refuse_right(struct call *k, struct slice name, bool list)
              k->kind);
     buf_add(&b, name.p, n);
     buf_adds(&b, n < name.len ? "...\"" : list || n == 0 ? "*\"" : "\"");
-    refuse(k, 403, NULL, 0, b.err == 0 ? (struct slice){b.data, b.len}
-                                       : SLICE_LIT("a right is missing"));
+    refuse(k, 403, NULL, 0,
+           b.err == 0 ? (struct slice){b.data, b.len} : SLICE_LIT("a right is missing"));
     buf_done(&b);
 }
 
@@ -276,9 +279,9 @@ bool api_may_see(const struct api_call *c, struct slice parent, struct slice nam
 
 /* --- Browsers --- */
 
-/* A page of another site may send simple requests without asking first; what changes something is refused when its
- * Origin is not one of ours, or when the browser says without one that another site made it ask. "null" is the origin
- * of sandboxed frames and local files, so of anybody. */
+/* A page of another site may send simple requests without asking first; what changes something is
+ * refused when its Origin is not one of ours, or when the browser says without one that another
+ * site made it ask. "null" is the origin of sandboxed frames and local files, so of anybody. */
 bool guard_origin(struct call *k)
 {
     const struct http_request *r = exchange_request(k->c.x);
@@ -294,9 +297,10 @@ bool guard_origin(struct call *k)
     if (o.p == NULL)
         api_reply_error(&k->c, 403, "A page of another site may not change anything here");
     else
-        api_reply_error(&k->c, 403,
-                        "Origin \"%.*s\" is not allowed; add it to cors.allow_origins if it should be",
-                        (int)(o.len > 256 ? 256 : o.len), o.p);
+        api_reply_error(
+            &k->c, 403,
+            "Origin \"%.*s\" is not allowed; add it to cors.allow_origins if it should be",
+            (int)(o.len > 256 ? 256 : o.len), o.p);
     return false;
 }
 
@@ -313,8 +317,9 @@ bool api_upgrade_allowed(struct api *a, struct exchange *x, enum right_verb verb
         k.c.path[i] = names[i];
     bool ok = api_origin_allowed(a, x);
     if (!ok)
-        refuse(&k, 403, NULL, 0,
-               SLICE_LIT("This Origin is not allowed; add it to cors.allow_origins if it should be"));
+        refuse(
+            &k, 403, NULL, 0,
+            SLICE_LIT("This Origin is not allowed; add it to cors.allow_origins if it should be"));
     ok = ok && guard_identify(&k) && has_right(&k, names, n, false);
     if (ok)
         *who = identity_ref(k.c.who);

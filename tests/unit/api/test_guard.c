@@ -225,8 +225,8 @@ static void tokens(void **state)
     assert_int_equal(ask("GET", "/c/robot/s/talker", "authorization: Basic viewer"), 401);
     assert_int_equal(ask("GET", "/c/robot/s/talker", "cookie: token=viewer"), 401);
     assert_int_equal(ask("GET", "/c/robot/s/talker?token=viewer&access_token=viewer", NULL), 401);
-    assert_int_equal(ask("GET", "/c/robot/s/talker", BEARER("viewer\nauthorization: Bearer viewer")),
-                     401);
+    assert_int_equal(
+        ask("GET", "/c/robot/s/talker", BEARER("viewer\nauthorization: Bearer viewer")), 401);
     assert_int_equal(ask_body(&f, "GET", "/c/robot/s/talker", BEARER("wrong"), NULL), 401);
     assert_non_null(strstr(f.head, "error=\"invalid_token\""));
     fake_done(&f);
@@ -241,9 +241,9 @@ static void tokens(void **state)
     assert_string_equal(record.who, "open");
     assert_int_equal(ask("GET", "/c/robot/s/talker", BEARER("wrong")), 401);
     /* A subprotocol is a token only where something is to be upgraded. */
-    assert_int_equal(ask("GET", "/c/robot/s/talker",
-                         "sec-websocket-protocol: gantry.bearer.wrong, gantry.v1"),
-                     200);
+    assert_int_equal(
+        ask("GET", "/c/robot/s/talker", "sec-websocket-protocol: gantry.bearer.wrong, gantry.v1"),
+        200);
     assert_int_equal(ask("GET", "/c/robot/s/talker",
                          "upgrade: websocket\nsec-websocket-protocol: x, gantry.bearer.wrong"),
                      401);
@@ -353,7 +353,8 @@ static void changes_are_told(void **state)
     assert_int_equal(record.n, 0);
 }
 
-/* Answered later, the client there or not: told once, with who it was, though the token is long gone. */
+/* Answered later, the client there or not: told once, with who it was, though the token is long
+ * gone. */
 static void held_changes(void **state)
 {
     (void)state;
@@ -371,7 +372,8 @@ static void held_changes(void **state)
     start(&f, "DELETE", "/c/robot/s/a", BEARER("admin"));
     fake_run(&f, api_handle, api, (struct slice){NULL, 0});
     fake_close(&f, ERR_GONE);
-    memset(f.headers, 'z', sizeof(f.headers)); /* what belonged to the request is not ours any more */
+    memset(f.headers, 'z',
+           sizeof(f.headers)); /* what belonged to the request is not ours any more */
     api_reply_text(kept, 200, "text/plain", SLICE_LIT("gone"));
     assert_int_equal(record.n, 1);
     assert_int_equal(record.status, 0);
@@ -457,8 +459,8 @@ static void websockets(void **state)
 #define UP "upgrade: websocket\n"
     assert_int_equal(upgrade_status(UP, "a"), 401);
     assert_int_equal(upgrade_status(UP "authorization: Bearer viewer", "a"), 0);
-    assert_int_equal(upgrade_status(UP "sec-websocket-protocol: gantry.v1, gantry.bearer.viewer", "a"),
-                     0);
+    assert_int_equal(
+        upgrade_status(UP "sec-websocket-protocol: gantry.v1, gantry.bearer.viewer", "a"), 0);
     assert_int_equal(upgrade_status(UP "sec-websocket-protocol: gantry.v1\n"
                                        "sec-websocket-protocol: gantry.bearer.viewer",
                                     "a"),

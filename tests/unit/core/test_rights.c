@@ -27,9 +27,23 @@ static void parsing(void **state)
     assert_buf_is(&b, "control service robot/my talker");
     buf_done(&b);
     static const char *const bad[] = {
-        "", " ", "read", "read service", "read  service x", "see service x", "READ service x",
-        "read Service x", "read ser_vice x", "read service ", " read service x", "read\tservice x",
-        "read service a\nb", "read service a\x7f", "read service \xff", "viewer", "read ** x",
+        "",
+        " ",
+        "read",
+        "read service",
+        "read  service x",
+        "see service x",
+        "READ service x",
+        "read Service x",
+        "read ser_vice x",
+        "read service ",
+        " read service x",
+        "read\tservice x",
+        "read service a\nb",
+        "read service a\x7f",
+        "read service \xff",
+        "viewer",
+        "read ** x",
         "read abcdefghijklmnopqrstuvwxyzabcdefg x",
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -97,14 +111,30 @@ static void patterns(void **state)
         const char *pattern, *name;
         bool fits;
     } rows[] = {
-        {"*", "", true},          {"*", "a/b", true},       {"**", "", true},
-        {"a", "a", true},         {"a", "", false},         {"a", "ab", false},
-        {"a*", "a", true},        {"a*", "abc", true},      {"a*", "ba", false},
-        {"*a", "ba", true},       {"*a", "ab", false},      {"a*c", "abbc", true},
-        {"a*c", "ac", true},      {"a*c", "ab", false},     {"robot/*", "robot/x", true},
-        {"robot/*", "robot", false}, {"robot/*", "robot2/x", false}, {"*ab*ab", "abab", true},
-        {"*ab*ab", "ab", false},  {"a*b*c", "a_b_b_c", true}, {"a?", "ab", false},
-        {"[a]", "a", false},      {"\\*", "*", false},      {"a*", "A", false},
+        {"*", "", true},
+        {"*", "a/b", true},
+        {"**", "", true},
+        {"a", "a", true},
+        {"a", "", false},
+        {"a", "ab", false},
+        {"a*", "a", true},
+        {"a*", "abc", true},
+        {"a*", "ba", false},
+        {"*a", "ba", true},
+        {"*a", "ab", false},
+        {"a*c", "abbc", true},
+        {"a*c", "ac", true},
+        {"a*c", "ab", false},
+        {"robot/*", "robot/x", true},
+        {"robot/*", "robot", false},
+        {"robot/*", "robot2/x", false},
+        {"*ab*ab", "abab", true},
+        {"*ab*ab", "ab", false},
+        {"a*b*c", "a_b_b_c", true},
+        {"a?", "ab", false},
+        {"[a]", "a", false},
+        {"\\*", "*", false},
+        {"a*", "A", false},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         assert_int_equal(pattern_match(rows[i].pattern, slice_of(rows[i].name)), rows[i].fits);
@@ -185,7 +215,8 @@ static void giving_away(void **state)
 static void identities(void **state)
 {
     (void)state;
-    struct identity *i = identity_new(IDENTITY_CERTIFICATE, "cert:", SLICE_LIT("a\nb\xff\xc3\xa9z"));
+    struct identity *i =
+        identity_new(IDENTITY_CERTIFICATE, "cert:", SLICE_LIT("a\nb\xff\xc3\xa9z"));
     assert_non_null(i);
     assert_string_equal(i->name, "cert:a?b?\xc3\xa9z");
     assert_ptr_equal(identity_ref(i), i);
@@ -218,8 +249,8 @@ static void identities(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(parsing),  cmocka_unit_test(roles),       cmocka_unit_test(limit),
-        cmocka_unit_test(patterns), cmocka_unit_test(lists),       cmocka_unit_test(giving_away),
+        cmocka_unit_test(parsing),    cmocka_unit_test(roles), cmocka_unit_test(limit),
+        cmocka_unit_test(patterns),   cmocka_unit_test(lists), cmocka_unit_test(giving_away),
         cmocka_unit_test(identities),
     };
     return cmocka_run_group_tests_name("rights", tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* Tokens: made, found, expired, revoked, read again, refused files, a disk that fails, memory that runs out. */
+/* Tokens: made, found, expired, revoked, read again, refused files, a disk that fails, memory that
+ * runs out. */
 #include "../base/unit.h"
 
 #include "base/clock.h"
@@ -180,8 +181,8 @@ static void made_and_found(void **state)
     made(w, "two", "control service robot/*", 0, &other);
     assert_int_equal(strlen(r.text), TOKEN_TEXT_SIZE - 1);
     assert_true(strncmp(r.text, "gantry_", 7) == 0);
-    assert_int_equal(strspn(r.text + 7, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"),
-                     43);
+    assert_int_equal(
+        strspn(r.text + 7, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"), 43);
     assert_string_not_equal(r.text, other.text);
     const struct identity *who = NULL;
     assert_int_equal(find(w, r.text, &who), 0);
@@ -272,7 +273,7 @@ static void refused_wishes(void **state)
     struct result r;
     struct err e = {0};
     char longest[66];
-    static const char *const names[] = {"",   ".",    "..",  "-x",     "a b", "a/b",
+    static const char *const names[] = {"",   ".",        "..",  "-x",    "a b", "a/b",
                                         "a%", "\xc3\xa9", "a\n", "a\x7f", "a:"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         assert_int_equal(create(w, names[i], "viewer", 0, &r, &e), ERR_INVALID);
@@ -480,7 +481,8 @@ static void files(void **state)
     rmdir(w->path);
 }
 
-/* Each allocation of a day's work fails once; whatever happens is told once, and what was told as made is there. */
+/* Each allocation of a day's work fails once; whatever happens is told once, and what was told as
+ * made is there. */
 static void no_memory(void **state)
 {
     struct world *w = *state;
