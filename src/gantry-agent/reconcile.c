@@ -3,6 +3,7 @@
 #include "base/json_out.h"
 #include "gantry-agent/commands_priv.h"
 #include "s6/boot_log.h"
+#include "s6/boot_rules.h"
 #include "s6/reconcile.h"
 
 #include <stdlib.h>
@@ -88,6 +89,30 @@ static bool env_says(const char *name, const char *const *words, size_t n)
     return false;
 }
 
+/* True if the container's command is no business of gateways. Else *state is what the home's own gateway counts as if
+ * it has no state file, which is written first (contract 12.4, 12.6). */
+static bool other_role(const struct profile_layout *l, bool dry_run, const char **state)
+{
+    struct err e = {0};
+    _cleanup_(buf_done) struct buf command = BUF_INIT(BOOT_COMMAND_MAX);
+    struct slice words = {NULL, 0};
+    if (strcmp(l->name, "hermes") != 0)
+        return false;
+    if (boot_command_read("/proc", &command))
+        words = boot_command_words((struct slice){command.data, command.len});
+    if (boot_command_is_dashboard(words))
+        return true;
+    enum boot_seed seed = boot_seed_find(words, getenv("HERMES_GATEWAY_BOOTSTRAP_STATE"),
+                                         getenv("HERMES_GATEWAY_NO_SUPERVISE"));
+    if (seed == BOOT_SEED_NONE)
+        return false;
+    *state = "running";
+    int rc = dry_run ? 0 : boot_seed_write(l, seed, clock_real_ns(&clock_system) / 1000000000, &e);
+    if (rc != 0 && rc != ERR_EXISTS)
+        (void)command_say(0, "warning: %s", e.msg);
+    return false;
+}
+
 int command_reconcile(const struct command_options *o)
 {
     static const char *const no[] = {"0", "false", "no"}, *const yes[] = {"1", "true", "yes"};
@@ -104,10 +129,17 @@ int command_reconcile(const struct command_options *o)
         command_print(STDOUT_FILENO, SLICE_LIT("reconcile: skipping (switched off by the environment)\n"));
         return COMMAND_DONE;
     }
+    const char *root_state = NULL;
+    if (other_role(&l, o->dry_run, &root_state)) {
+        command_print(STDOUT_FILENO, SLICE_LIT("reconcile: skipping (dashboard container — does not need per-profile "
+                                               "gateways)\n"));
+        return COMMAND_DONE;
+    }
     struct reconcile_options ro = {
         .dry_run = o->dry_run,
         .force = o->force,
         .all_down = env_says("GATEWAY_MULTIPLEX_PROFILES", yes, ARRAY_LEN(yes)),
+        .root_state = root_state,
         .tell = tell,
         .ctx = &t,
         .clock = &clock_system,

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/str.h"
+#include "s6/boot_rules.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -143,6 +144,9 @@ static int timed_out(struct slice name, const char *what, uint64_t ms, struct er
 
 static int send_start(struct gateways *g, struct slice name, uint64_t wait_ms, struct err *e)
 {
+    _cleanup_(file_closep) int profile = open_profile(g, name, NULL);
+    if (profile >= 0)
+        planned_stop_remove(profile); /* of a stop that is over */
     int rc = slot_control(&g->slots, name, "U", e);
     if (rc == 0 && wait_ms > 0 && !wait_for(g, name, true, wait_ms))
         rc = timed_out(name, "come up", wait_ms, e);
@@ -160,11 +164,28 @@ static int send_restart(struct gateways *g, struct slice name, uint64_t wait_ms,
     return rc == 0 ? send_start(g, name, wait_ms, e) : rc;
 }
 
+/* Tells the gateway that the SIGTERM to come is an operator's (contract 12.3), in its own profile (14.14). The profile's
+ * folder, or a negative number: a note that cannot be left never keeps a gateway from being stopped. */
+static int note_stop(struct gateways *g, struct slice name)
+{
+    struct s6_status st;
+    bool root = geteuid() == 0;
+    int fd = open_profile(g, name, NULL);
+    if (fd >= 0 && read_s6(g, name, &st) && s6_status_up(&st))
+        (void)planned_stop_write(fd, "/proc", st.pid, clock_real_ns(g->clock) / 1000000000,
+                                 root ? (uid_t)g->l->uid : (uid_t)-1, root ? (gid_t)g->l->gid : (gid_t)-1, NULL);
+    return fd;
+}
+
+/* A stop that nobody waits for leaves the note to the gateway: it names the process, and is old after a minute. */
 static int send_stop(struct gateways *g, struct slice name, uint64_t wait_ms, struct err *e)
 {
+    _cleanup_(file_closep) int profile = note_stop(g, name);
     int rc = slot_control(&g->slots, name, "D", e);
     if (rc == 0 && wait_ms > 0 && !wait_for(g, name, false, wait_ms))
         rc = timed_out(name, "stop", wait_ms, e);
+    if (profile >= 0 && (rc != 0 || wait_ms > 0))
+        planned_stop_remove(profile);
     return rc;
 }
 

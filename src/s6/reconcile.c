@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -173,6 +174,11 @@ static void reconcile_one(struct pass *p, int fd, struct slice name, bool root)
     struct err e = {0};
     enum slot_outcome outcome = SLOT_MADE;
     read_profile(p, fd, &s, &r);
+    if (root && !s.present && p->o->root_state != NULL) {
+        s.state.set = true;
+        s.state.len = strnlen(p->o->root_state, sizeof(s.state.text));
+        memcpy(s.state.text, p->o->root_state, s.state.len);
+    }
     r.prior = profile_state_prior(p->l, &s);
     bool up = profile_state_starts(p->l, &s) && (root || !p->o->all_down);
     if (!p->o->dry_run && slot_ensure(&p->slots, name, root, up, p->o->force, &outcome, &e) != 0) {

@@ -34,6 +34,9 @@ struct reconcile_options {
     bool dry_run; /* looks and tells, changes nothing */
     bool force;   /* replaces live slots too */
     bool all_down; /* register named profiles without starting them: the root gateway serves all (contract 12.7) */
+    /* The state of the root profile if it has no file: the container's command or environment asks for it (contract
+     * 12.4). NULL: none. */
+    const char *root_state;
     /* Hears of each entry, in order, and of warnings (warning != NULL, record NULL). */
     void (*tell)(void *ctx, const struct reconcile_record *r, const char *warning);
     void *ctx;

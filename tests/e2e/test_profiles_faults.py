@@ -1,0 +1,291 @@
+"""What went wrong with profile gateways elsewhere, full and read-only disks, and the rules of a boot that come from the
+container's command. Real s6-svscan, real mounts; process lists of their own, so that tests do not see each other."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+
+import pytest
+
+import harness
+from harness import wait_for
+from test_profiles import GATEWAY, UID, Place, own, place, service_user  # noqa: F401: fixtures
+
+SKIPPING = "reconcile: skipping (dashboard container — does not need per-profile gateways)\n"
+
+
+def lock_free(place, name):
+    return subprocess.run(["s6-setlock", "-n", str(place.home / "profiles" / name / "gateway.lock"), "true"],
+                          capture_output=True).returncode == 0
+
+
+# ---- faults that the original had
+
+
+def test_an_update_restart_that_wrote_stopped(place):
+    """The gateway says "stopped" of itself when its container goes down for an update; the operator wanted it up."""
+    d = place.profile("coder")
+    place.run("reconcile")
+    place.run("gateway", "start", "coder", "--wait")
+    state = json.loads((d / "gateway_state.json").read_text())
+    state["gateway_state"] = "stopped"
+    (d / "gateway_state.json").write_text(json.dumps(state))
+    place.run("reconcile", "--force")
+    wait_for("up again", lambda: place.status("coder")["state"] == "up")
+
+
+def test_a_missing_state_file_after_an_upgrade(place):
+    """Nothing says that it ran: it is registered, not started, and one order is enough to have it back for good."""
+    d = place.profile("coder", "running")
+    (d / "gateway_state.json").unlink()
+    assert place.run("reconcile").stdout == "reconcile: profile=coder prior_state=None action=registered\n"
+    place.run("gateway", "start", "coder", "--wait")
+    assert json.loads((d / "gateway_state.json").read_text())["desired_state"] == "running"
+
+
+def test_a_staging_folder_of_root_that_the_service_user_cannot_remove(own):
+    own.profile("coder", "running")
+    for name in (".pg-new-4194303-0", ".gateway-coder.tmp"):
+        left = own.scandir / name
+        (left / "log").mkdir(parents=True)
+        (left / "run").write_text("x")
+    p = own.run("reconcile")
+    assert p.stdout == "reconcile: profile=coder prior_state=running action=started\n"
+    assert "leftovers of an earlier run could not be removed" in p.stderr
+    wait_for("up", lambda: own.status("coder")["state"] == "up")
+
+
+def test_two_containers_on_one_volume(own, service_user):
+    """The second one's gateway does not get the lock; it takes over when the first is gone."""
+    script = '#!/bin/sh\necho $$ >>"$PROFILE_DIR/starts"\nexec sleep 1000\n'
+    d = own.profile("coder", "running", script)
+    other = Place(UID)
+    try:
+        shutil.rmtree(other.home)
+        other.home = own.home
+        own.run("reconcile")
+        wait_for("first is up", (d / "starts").exists)
+        other.run("reconcile")
+        wait_for("the second tries", lambda: other.status("coder")["reason"] == "restarting")
+        time.sleep(1.5)
+        assert len((d / "starts").read_text().split()) == 1 and not lock_free(own, "coder")
+        own.run("gateway", "stop", "coder", "--wait")
+        wait_for("the second takes over", lambda: len((d / "starts").read_text().split()) == 2)
+    finally:
+        other.home = other.root / "home"
+        other.stop()
+
+
+# ---- disks
+
+
+@pytest.fixture
+def tmpfs(request):
+    mounted = []
+
+    def mount(path, options):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)], check=True)
+        mounted.append(path)
+    yield mount
+    for path in mounted:
+        subprocess.run(["umount", "-l", str(path)], capture_output=True)
+
+
+def fill(folder):
+    with open(folder / "ballast", "wb", buffering=0) as f:
+        try:
+            while True:
+                f.write(b"x" * 4096)
+        except OSError:
+            pass
+
+
+def test_a_full_scan_directory(service_user, tmpfs):
+    p = Place(UID, start=False)
+    try:
+        tmpfs(p.scandir, f"size=1m,nr_inodes=30,mode=0755,uid={UID},gid={UID}")
+        for i in range(6):
+            p.profile(f"p{i}", "running")
+        r = p.run("reconcile", ok=False)
+        lines = r.stdout.splitlines()
+        assert r.returncode == 1 and len(lines) == 6
+        assert lines[0].endswith("action=started") and lines[-1].endswith("action=skipped reason=slot_error")
+        assert "No space left on device" in r.stderr
+        made = sorted(n for n in os.listdir(p.scandir) if n.startswith("gateway-"))
+        assert len(made) == sum("action=started" in line for line in lines)
+        for slot in made:
+            assert {"run", "finish", "type", "timeout-kill", "log"} <= set(os.listdir(p.scandir / slot))
+        assert p.dots() == []
+    finally:
+        subprocess.run(["umount", "-l", str(p.scandir)])
+        p.stop()
+
+
+def test_a_full_home(service_user, tmpfs):
+    p = Place(UID, start=False)
+    try:
+        tmpfs(p.home, f"size=256k,mode=0755,uid={UID},gid={UID}")
+        (p.home / "profiles").mkdir()
+        d = p.profile("coder", "running")
+        fill(p.home)
+        before = (d / "gateway_state.json").read_bytes()
+        r = p.run("reconcile")
+        assert r.stdout.endswith("profile=coder prior_state=running action=started\n") and "warning: " in r.stderr
+        p.start()
+        wait_for("up", lambda: p.status("coder")["state"] == "up")
+        r = p.run("gateway", "stop", "coder", "--wait")
+        assert "could not be kept" in r.stderr
+        assert (d / "gateway_state.json").read_bytes() == before
+        assert p.status("coder")["state"] == "down"
+    finally:
+        p.svscan and p.svscan.stop()
+        subprocess.run(["umount", "-l", str(p.home)])
+        p.stop()
+
+
+def test_a_read_only_home(service_user, tmpfs):
+    p = Place(UID, start=False)
+    try:
+        tmpfs(p.home, f"size=1m,mode=0755,uid={UID},gid={UID}")
+        (p.home / "profiles").mkdir()
+        d = p.profile("coder", "running")
+        (d / "gateway.pid").write_text("1")
+        subprocess.run(["mount", "-o", "remount,ro", str(p.home)], check=True)
+        r = p.run("reconcile")
+        assert r.stdout == "reconcile: profile=coder prior_state=running action=started note=stale_left\n"
+        assert "Read-only file system" in r.stderr
+        assert (p.scandir / "gateway-coder" / "run").exists()
+        assert p.run("reconcile", "--dry-run").returncode == 0
+        r = p.run("profile", "create", "new", ok=False)
+        assert r.returncode == 1 and "Read-only file system" in r.stdout
+    finally:
+        subprocess.run(["umount", "-l", str(p.home)])
+        p.stop()
+
+
+# ---- s6 2.13
+
+
+def test_a_status_file_of_43_bytes(own):
+    """s6 2.13 puts the process group behind the pid."""
+    own.profile("coder", "running")
+    own.run("reconcile")
+    pid = wait_for("up", lambda: own.status("coder")["pid"])
+    file = own.scandir / "gateway-coder" / "supervise" / "status"
+    old = file.read_bytes()
+    assert len(old) == 35
+    file.write_bytes(old[:32] + pid.to_bytes(8, "big") + old[32:])
+    s = own.status("coder")
+    assert (s["state"], s["pid"], s["reason"]) == ("up", pid, None)
+    file.write_bytes(old[:34])
+    assert own.status("coder")["state"] == "unknown"
+
+
+# ---- a stop that was planned
+
+
+STOPPED = """#!/bin/sh
+trap 'cp "$PROFILE_DIR/.gateway-planned-stop.json" "$PROFILE_DIR/seen"; exit 0' TERM
+echo $$ >"$PROFILE_DIR/pid"
+while :; do sleep 0.05; done
+"""
+
+
+def test_a_planned_stop_is_noted_in_the_gateways_own_profile(place):
+    a, b = place.profile("a", "running", STOPPED), place.profile("b", "running", STOPPED)
+    place.run("reconcile")
+    wait_for("both up", lambda: (a / "pid").exists() and (b / "pid").exists())
+    pids = [int((d / "pid").read_text()) for d in (a, b)]
+    began = pathlib.Path(f"/proc/{pids[0]}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    place.run("gateway", "stop", "--all", "--wait")
+    for d, pid in zip((a, b), pids):
+        seen = json.loads((d / "seen").read_text())
+        assert seen["target_pid"] == pid and seen["written_at"].endswith("+00:00")
+        assert not (d / ".gateway-planned-stop.json").exists()
+    assert json.loads((a / "seen").read_text())["target_start_time"] == int(began)
+    # Nobody waits: the note stays for the gateway, and the next start takes it away.
+    place.run("gateway", "start", "a", "--wait")
+    place.run("gateway", "stop", "a")
+    assert (a / ".gateway-planned-stop.json").exists()
+    assert os.stat(a / ".gateway-planned-stop.json").st_uid == UID
+    wait_for("down", lambda: place.status("a")["state"] == "down")
+    place.run("gateway", "start", "a", "--wait")
+    assert not (a / ".gateway-planned-stop.json").exists()
+
+
+# ---- the container's command
+
+
+@pytest.fixture
+def container(tmp_path):
+    """A pass in a process list of its own, beside a process with the given command."""
+    home, scandir = tmp_path / "home", tmp_path / "service"
+    (home / "profiles" / "coder").mkdir(parents=True)
+    (home / "profiles" / "coder" / "SOUL.md").touch()
+    scandir.mkdir()
+    scandir.chmod(0o755)
+    wrapper = tmp_path / "main-wrapper.sh"
+    wrapper.write_text("#!/bin/sh\necho ready\nread -r _\n")
+
+    class Container:
+        def __init__(self):
+            self.home, self.scandir = home, scandir
+
+        def run(self, command, *args, env=None, layout="hermes"):
+            inner = 'agent=$1; shift; ' \
+                    'mkfifo "$HOLD"; sh "$WRAPPER" $COMMAND <"$HOLD" >"$HOLD.out" & exec 9>"$HOLD"; ' \
+                    'until [ -s "$HOLD.out" ]; do sleep 0.02; done; ' \
+                    '"$agent" reconcile "$@"; rc=$?; exec 9>&-; wait; rm -f "$HOLD" "$HOLD.out"; exit $rc'
+            p = subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", inner, "sh",
+                                str(harness.program("gantry-agent")), "--layout", layout, *args],
+                               env={**os.environ, "HERMES_HOME": str(home), "HOLD": str(tmp_path / "hold"), "WRAPPER": str(wrapper),
+                                    "GANTRY_PROFILE_SCANDIR": str(scandir), "GANTRY_PROFILE_HOME": str(home),
+                                    "COMMAND": command, **(env or {})},
+                               capture_output=True, text=True, timeout=30)
+            assert p.returncode == 0, p.stderr
+            return p.stdout
+
+        def slots(self):
+            return sorted(n for n in os.listdir(scandir) if n.startswith("gateway-"))
+    return Container()
+
+
+def test_a_dashboard_container_touches_nothing(container):
+    assert container.run("dashboard --port 80") == SKIPPING
+    assert container.run("hermes dashboard") == SKIPPING
+    assert container.slots() == [] and os.listdir(container.home) == ["profiles"]
+    (container.home / "profiles" / "coder" / "profile.yaml").touch()
+    assert "profile=coder" in container.run("dashboard", layout="plain")
+    assert "profile=default" in container.run("chat")
+    assert container.slots() == ["gateway-coder", "gateway-default"]
+
+
+def test_a_container_that_ran_the_gateway_as_its_command(container):
+    dry = container.run("gateway run -v", "--dry-run")
+    assert dry.splitlines()[0] == "reconcile: profile=default prior_state=running action=started"
+    assert not (container.home / "gateway_state.json").exists()
+    assert container.run("gateway run -v") == dry
+    state = json.loads((container.home / "gateway_state.json").read_text())
+    assert abs(state.pop("timestamp") - time.time()) < 60
+    assert state == {"gateway_state": "running", "desired_state": "running", "migrated_from": "legacy-container-cmd"}
+    assert os.stat(container.home / "gateway_state.json").st_uid == UID
+    assert not (container.scandir / "gateway-default" / "down").exists()
+    # What is there wins, whatever it says.
+    (container.home / "gateway_state.json").write_text('{"gateway_state":"stopped"}')
+    assert "profile=default prior_state=stopped action=registered" in container.run("gateway run")
+
+
+@pytest.mark.parametrize("command,env", [("gateway run --no-supervise", {}), ("gateway status", {}),
+                                         ("gateway run", {"HERMES_GATEWAY_NO_SUPERVISE": "true"}),
+                                         ("chat", {"HERMES_GATEWAY_BOOTSTRAP_STATE": "stopped"})])
+def test_other_commands_start_nothing(container, command, env):
+    assert "profile=default prior_state=None action=registered" in container.run(command, env=env)
+    assert not (container.home / "gateway_state.json").exists()
+
+
+def test_the_bootstrap_state(container):
+    out = container.run("chat", env={"HERMES_GATEWAY_BOOTSTRAP_STATE": "running"})
+    assert "profile=default prior_state=running action=started" in out
+    assert (container.home / "gateway_state.json").read_text() == '{"gateway_state":"running"}\n'
