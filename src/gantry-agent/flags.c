@@ -13,6 +13,7 @@ static const char usage[] =
     "usage: gantry-agent serve [--socket PATH] [--scandir DIR] [--log-dir DIR] [--source-dir DIR]\n"
     "                          [--run-dir DIR] [--backup-dir DIR] [--socket-mode MODE]\n"
     "                          [--socket-group GROUP] [--log-level LEVEL] [--log-format FORMAT]\n"
+    "                          [--profile-layout NAME] [--profile-config FILE]\n"
     "\n"
     "Serves the state, control, logs and run scripts of the s6 services in this container over "
     "HTTP\n"
@@ -25,6 +26,9 @@ static const char usage[] =
     "  --run-dir DIR         robot_type and launch_args/NAME are written there: /run\n"
     "  --backup-dir DIR      NAME/ below it keeps the last 5 replaced run scripts, \"none\": no backups:\n"
     "                        /var/lib/gantry-agent/run-backups\n"
+    "  --profile-layout NAME  plain or hermes: serves profiles too; else GANTRY_PROFILE_LAYOUT, else\n"
+    "                        plain if there is any other GANTRY_PROFILE_ variable or --profile-config\n"
+    "  --profile-config FILE lines \"key = value\"; else /etc/gantry/profiles.conf if there is one\n"
     "  --socket-mode MODE    octal: 0660\n"
     "  --socket-group GROUP  name or number; else the group of this process\n"
     "  --log-level LEVEL     error, warn, info, debug or trace: info\n"
@@ -128,14 +132,17 @@ static const char **path_flag(struct flags *f, const char *name)
            : strcmp(name, "--source-dir") == 0 ? &f->source_dir
            : strcmp(name, "--run-dir") == 0    ? &f->run_dir
            : strcmp(name, "--backup-dir") == 0 ? &f->backup_dir
-                                               : NULL;
+           : strcmp(name, "--profile-layout") == 0 ? &f->profile_layout
+           : strcmp(name, "--profile-config") == 0 ? &f->profile_config
+                                                   : NULL;
 }
 
 static bool known_flag(const char *name)
 {
     static const char *const names[] = {"--socket",     "--scandir",     "--log-dir",
                                         "--source-dir", "--run-dir",     "--backup-dir", "--socket-mode",
-                                        "--socket-group", "--log-level", "--log-format"};
+                                        "--socket-group", "--log-level", "--log-format",
+                                        "--profile-layout", "--profile-config"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (strcmp(name, names[i]) == 0)
             return true;

@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/json_in.h"
 #include "base/log.h"
-#include "gantry-agent/commands.h"
+#include "gantry-agent/commands_priv.h"
 #include "gantry-agent/flags.h"
 #include "net/server.h"
 
@@ -68,7 +68,22 @@ static int watch_signals(struct program *p, struct err *e)
     return 0;
 }
 
-static int start(struct program *p, const struct flags *f, struct err *e)
+/* Profiles are served when something asks for them: a flag, or a variable of the layout. */
+static bool wants_profiles(const struct flags *f)
+{
+    static const char prefix[] = "GANTRY_PROFILE_";
+    if (f->profile_layout != NULL || f->profile_config != NULL)
+        return true;
+    for (char **v = environ; *v != NULL; v++) {
+        const char *equals = strchr(*v, '=');
+        if (strncmp(*v, prefix, sizeof(prefix) - 1) == 0 && equals != NULL && equals[1] != '\0')
+            return true;
+    }
+    return false;
+}
+
+static int start(struct program *p, const struct flags *f, const struct profile_layout *profiles,
+                 struct err *e)
 {
     static const struct protocol *const protocols[] = {&protocol_http1, NULL};
     const char *compat = getenv("GANTRY_COMPAT");
@@ -77,6 +92,7 @@ static int start(struct program *p, const struct flags *f, struct err *e)
                               .source_dir = f->source_dir,
                               .run_dir = f->run_dir,
                               .backup_dir = f->backup_dir,
+                              .profiles = profiles,
                               .strict_talos = compat != NULL && strcmp(compat, "talos-0.1.2") == 0};
     struct server_options s = {.limits = http_limits_default,
                                .max_connections = MAX_CONNECTIONS,
@@ -118,6 +134,7 @@ static void limit_files(void)
 int main(int argc, char **argv)
 {
     struct flags f;
+    struct profile_layout layout;
     struct program p = {0};
     struct err e = {0};
     if (argc > 1 && command_known(argv[1]))
@@ -125,10 +142,14 @@ int main(int argc, char **argv)
     int rc = flags_parse(&f, argc, argv);
     if (rc >= 0)
         return rc;
+    bool profiles = wants_profiles(&f);
+    struct command_options o = {.layout = f.profile_layout, .config = f.profile_config};
+    if (profiles && command_layout(&layout, &o) != COMMAND_DONE)
+        return EXIT_CANNOT_START;
     log_setup(STDERR_FILENO, f.format, f.level);
     json_in_init();
     limit_files();
-    if (start(&p, &f, &e) != 0) {
+    if (start(&p, &f, profiles ? &layout : NULL, &e) != 0) {
         LOG(ERROR, "agent", "start-failed", "cannot start", LF_STR("socket", f.socket), LF_ERR(&e));
         return EXIT_CANNOT_START; /* the kernel takes back what was opened */
     }

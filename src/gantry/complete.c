@@ -151,6 +151,8 @@ static void offer_argument(struct completion *k, const struct verb *v)
         offer_rows(k, ask(k, "/containers", NULL), "containers", "name", "socket_path");
     else if (slice_eqs(kind, "SERVICE") && a->n_words > 0)
         offer_rows(k, ask(k, "/containers/%s/services", a->words), "services", "id", "label");
+    else if (slice_eqs(kind, "PROFILE") && a->n_words > 0)
+        offer_rows(k, ask(k, "/containers/%s/profiles", a->words), "profiles", "name", "state");
     else if (slice_eqs(kind, "TOKEN"))
         offer_rows(k, ask(k, "/tokens", NULL), "tokens", "name", "created_by");
     else if (slice_eqs(kind, "CONTEXT"))

@@ -107,6 +107,8 @@ static const char *hint_for(const struct cli *c, int status, const char *text)
             return "see: gantry token list";
         if (strstr(text, "o backup") != NULL) /* the service is there */
             return "see: gantry run-script backups CONTAINER SERVICE";
+        if (v != NULL && v->group != NULL && strcmp(v->group, "profiles") == 0)
+            return "see: gantry containers, gantry profiles list CONTAINER";
         return docker ? "see: gantry docker ps -a" : see_services;
     case 503:
         if (docker)

@@ -1,6 +1,7 @@
 #include "gantry/cli.h"
 
 #define ACT "CONTAINER SERVICE..."
+#define GATEWAYS "CONTAINER PROFILE..."
 #define WATCH OPTION_BIT(OPTION_WATCH)
 #define WAIT OPTION_BIT(OPTION_WAIT)
 #define IF_MATCH OPTION_BIT(OPTION_IF_MATCH)
@@ -40,6 +41,20 @@ const struct verb cli_verbs[] = {
      cmd_run_script_revert},
     {"run-script", "backups", "CONTAINER SERVICE", 2, 2, WATCH, "the last 5 that were replaced",
      NULL, cmd_run_script_backups},
+    {"profiles", "list", "CONTAINER", 1, 1, WATCH, "the profiles of a container", NULL,
+     cmd_profiles_list},
+    {"profiles", "show", "CONTAINER PROFILE", 2, 2, WATCH, "a profile and its gateway", NULL,
+     cmd_profiles_show},
+    {"profiles", "create", "CONTAINER NEW-PROFILE", 2, 2, 0, "make a profile, its gateway down", NULL,
+     cmd_profiles_create},
+    {"profiles", "delete", GATEWAYS, 2, -1, 0, "remove profiles with all their files", NULL,
+     cmd_profiles_delete},
+    {"profiles", "start", GATEWAYS, 2, -1, WAIT, "start gateways, now and at each boot", NULL,
+     cmd_profiles_act},
+    {"profiles", "stop", GATEWAYS, 2, -1, WAIT, "stop gateways, now and at each boot", NULL,
+     cmd_profiles_act},
+    {"profiles", "restart", GATEWAYS, 2, -1, WAIT, "stop and start gateways", NULL,
+     cmd_profiles_act},
     {"docker", "ps", "", 0, 0, OPTION_BIT(OPTION_ALL) | WATCH, "Docker containers", NULL,
      cmd_docker_ps},
     {"docker", "status", "NAME", 1, 1, WATCH, "state of a Docker container", NULL,

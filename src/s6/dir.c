@@ -77,7 +77,7 @@ static int open_below(int root, const char *dir, const char *leaf, const char *p
 
 int s6_open_beneath(const char *root, struct slice name, const char *leaf, int flags, struct err *e)
 {
-    char dir[256], path[256 + 64];
+    char dir[1024], path[1024 + 64];
     size_t n = leaf ? strlen(leaf) : 0;
     if (name.len >= sizeof(dir) || n >= 60)
         return err_set(e, ERR_LIMIT, "name too long");

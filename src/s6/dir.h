@@ -22,7 +22,7 @@ const char *s6_dir_next(struct s6_dir *d, int *rc);
 /* Opens <root>/<name>, or <root>/<name>/<leaf> if leaf is not NULL, without leaving root: links
  * that lead out of it (and absolute ones) are ERR_DENIED. O_CLOEXEC and O_NONBLOCK are added to
  * flags, so that a fifo holds nobody up. Returns the descriptor or a negative code. name must have
- * passed name_is_safe. */
+ * passed name_is_safe, or be made of such names with '/' between them, below 1 KiB. */
 int s6_open_beneath(const char *root, struct slice name, const char *leaf, int flags,
                     struct err *e);
 /* The same, regular files only: ERR_INVALID for anything else. */

@@ -470,9 +470,10 @@ static int new_text(int profile_fd, const char *desired, int64_t now_s, struct b
 {
     _cleanup_(buf_done) struct buf old = BUF_INIT(PROFILE_STATE_FILE_MAX);
     struct profile_state s;
-    int rc = file_read(profile_fd, PROFILE_STATE_FILE, 0, &old, e);
+    /* One that cannot be read, or is not there, is none: then e stays as it is. */
+    int rc = file_read(profile_fd, PROFILE_STATE_FILE, 0, &old, NULL);
     if (rc == ERR_NO_MEMORY)
-        return rc;
+        return err_set(e, rc, "out of memory");
     if (rc == 0)
         (void)parse((struct slice){old.data, old.len}, &s, out); /* what is no JSON is replaced (contract 12.2) */
     buf_addc(out, out->len == 0 ? '{' : ',');

@@ -505,7 +505,7 @@ static size_t call_headers(const struct agent_request *r, struct http_header h[5
 
 static int call_send(struct agent *a, struct call *c, const struct agent_request *r, struct err *e)
 {
-    int rc = agent_target(&c->target, r->service, r->tail, r->query);
+    int rc = agent_target_at(&c->target, r->base != NULL ? r->base : "/services", r->service, r->tail, r->query);
     if (rc == ERR_NOT_FOUND) {
         rc = loop_defer(a->set->loop, call_refused, c);
         return rc == 0 ? 0 : err_set(e, rc, "out of memory");
@@ -537,7 +537,7 @@ static int call_start(struct agent *a, const struct agent_request *r, const stru
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     *c = *who;
     c->own_words = r->own_words;
-    c->limit_ms = r->control ? a->set->o.control_ms : a->set->o.answer_ms;
+    c->limit_ms = (r->control ? a->set->o.control_ms : a->set->o.answer_ms) + r->more_ms;
     buf_init(&c->target, AGENT_TARGET_MAX);
     c->tally = a->tally;
     c->tally->refs++;

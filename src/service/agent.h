@@ -79,14 +79,16 @@ const char *agent_package_xml(const struct agent *a); /* NULL: not told */
 struct slice agent_label_last(const struct agent *a, struct slice id);
 struct slice agent_label_first(const struct agent *a, struct slice id);
 
-/* One call. `target` parts are percent-encoded here: "/services/{service}{tail}". */
+/* One call. `target` parts are percent-encoded here: "{base}/{service}{tail}". */
 struct agent_request {
     enum http_method method;
-    struct slice service; /* p NULL: target is "/services" + tail */
+    const char *base;     /* NULL: "/services" */
+    struct slice service; /* p NULL: target is base + tail */
     const char *tail;     /* "/status", "/logs", "" */
     struct slice query;   /* already encoded, without '?'; may be empty */
     struct slice body;    /* JSON; p NULL: none */
     bool control;         /* an action: waits control_ms */
+    uint64_t more_ms;     /* and so much longer, because the agent was asked to wait itself */
     /* Headers that say on whose behalf; may be empty. Borrowed for the call. */
     struct slice request_id, traceparent, tracestate;
     bool own_words;       /* e->msg of an answer of 300 or more is what the agent itself says */

@@ -30,8 +30,14 @@ static bool service_valid(struct slice s)
 
 int agent_target(struct buf *out, struct slice service, const char *tail, struct slice query)
 {
+    return agent_target_at(out, "/services", service, tail, query);
+}
+
+int agent_target_at(struct buf *out, const char *base, struct slice service, const char *tail,
+                    struct slice query)
+{
     bool valid = service.p == NULL || service_valid(service);
-    buf_addlit(out, "/services");
+    buf_adds(out, base);
     if (service.p != NULL) {
         buf_addc(out, '/');
         pct_encode(out, cut(service, AGENT_NAME_MAX));

@@ -19,6 +19,9 @@ enum {
  * empty or overlong name, ".", "..", or one with a '/' (contract 7, no. 3). ERR_LIMIT,
  * ERR_NO_MEMORY. */
 int agent_target(struct buf *out, struct slice service, const char *tail, struct slice query);
+/* The same below another path than "/services". */
+int agent_target_at(struct buf *out, const char *base, struct slice service, const char *tail,
+                    struct slice query);
 
 /* A call that got no whole answer: "[Errno 2] No such file or directory" and so on. The code stays.
  * Returns it. */

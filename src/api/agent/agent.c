@@ -42,6 +42,25 @@ static const struct api_param action_body[ACTION_PARAMS] = {
 static const struct api_param revert_body[] = {
     {.name = "backup", .type = API_INT, .nullable = true, .doc = "its id; none: the newest"},
 };
+static const struct api_param profile_body[PROFILE_PARAMS] = {
+    [PROFILE_NAME] = {.name = "name", .type = API_STR, .required = true, .doc = "of the new profile"},
+    [PROFILE_ENV] = {.name = "env",
+                     .type = API_STR_MAP,
+                     .nullable = true,
+                     .doc = "further variables of its gateway, until the container ends"},
+};
+static const char *const gateway_actions[] = {"start", "stop", "restart", NULL}; /* as enum gateway_action */
+static const struct api_param gateway_body[GATEWAY_PARAMS] = {
+    [GATEWAY_ACTION] = {.name = "action",
+                        .type = API_ENUM,
+                        .required = true,
+                        .names = gateway_actions,
+                        .doc = "what the gateway is to do"},
+    [GATEWAY_WAIT] = {.name = "wait",
+                      .type = API_INT,
+                      .nullable = true,
+                      .doc = "seconds to wait for the effect, at most 300"},
+};
 static const struct api_param logs_query[LOGS_PARAMS] = {
     [LOGS_TAIL] = {.name = "tail", .type = API_INT, .def = 100, .doc = "this many last lines"},
     [LOGS_STRIP_ANSI] = {.name = "strip_ansi", .type = API_BOOL, .doc = "without colour codes"},
@@ -91,6 +110,20 @@ static const struct api_route routes[] = {
     ROUTE(GET, "/services/{name}/run/backups", RIGHT_READ, "service", .tag = "scripts",
           .operation_id = "list_run_backups", .summary = "former versions of the run script",
           .handler = agent_run_backups),
+    ROUTE(GET, "/profiles", RIGHT_READ, "profile", .tag = "profiles", .operation_id = "list_profiles",
+          .summary = "profiles and their gateways", .handler = agent_profiles),
+    ROUTE(POST, "/profiles", RIGHT_WRITE, "profile", .tag = "profiles", .operation_id = "create_profile",
+          .summary = "makes a profile, and the service of its gateway", .body = profile_body,
+          .n_body = ARRAY_LEN(profile_body), .success = 201, .handler = agent_profile_create),
+    ROUTE(DELETE, "/profiles/{name}", RIGHT_WRITE, "profile", .tag = "profiles",
+          .operation_id = "delete_profile", .summary = "stops its gateway and removes all of it",
+          .handler = agent_profile_delete),
+    ROUTE(GET, "/profiles/{name}/gateway", RIGHT_READ, "profile", .tag = "profiles",
+          .operation_id = "get_gateway", .summary = "state of a profile's gateway",
+          .handler = agent_gateway),
+    ROUTE(POST, "/profiles/{name}/gateway", RIGHT_WRITE, "profile", .tag = "profiles",
+          .operation_id = "control_gateway", .summary = "starts, stops or restarts a gateway",
+          .body = gateway_body, .n_body = ARRAY_LEN(gateway_body), .handler = agent_gateway_act),
 };
 
 bool agent_name(struct api_call *c, struct slice *name)
@@ -133,12 +166,16 @@ static int make_parts(struct agent *a, const struct agent_options *o, struct err
                                          .restart_only_running = o->strict_talos,
                                          .companion_failed = companion_failed};
     int rc = agent_jobs_init(&a->jobs, a->loop, e);
+    if (rc == 0 && o->profiles != NULL)
+        rc = agent_lanes_init(a, o->profiles, e);
     if (rc == 0)
         rc = api_new(&a->api, &api, e);
     if (rc == 0)
         rc = s6_watcher_new(&a->watcher, a->loop, e);
     if (rc == 0)
         rc = s6_follow_new(&a->follow, a->loop, a->watcher, o->log_dir, e);
+    if (rc == 0 && a->profiles != NULL)
+        rc = s6_follow_new(&a->gateway_follow, a->loop, a->watcher, a->profiles->home, e);
     if (rc == 0)
         rc = s6_events_new(&a->events, a->loop, a->watcher, o->scandir, e);
     if (rc == 0)
@@ -185,12 +222,12 @@ static void on_tick_closed(void *ctx)
     mem_free(ctx);
 }
 
-static void on_jobs_closed(void *ctx)
+static void on_lanes_closed(struct agent *a)
 {
-    struct agent *a = ctx;
     s6_control_free(a->control);
     s6_events_free(a->events);
     s6_follow_free(a->follow);
+    s6_follow_free(a->gateway_follow);
     s6_watcher_free(a->watcher);
     api_free(a->api);
     mem_free(a->scandir);
@@ -198,8 +235,14 @@ static void on_jobs_closed(void *ctx)
     mem_free(a->source_dir);
     mem_free(a->run_dir);
     mem_free(a->backup_dir);
+    mem_free(a->profiles);
     a->magic = 0;
     loop_timer_close(&a->tick, on_tick_closed);
+}
+
+static void on_jobs_closed(void *ctx)
+{
+    agent_lanes_close(ctx, on_lanes_closed);
 }
 
 void agent_free(struct agent *a)

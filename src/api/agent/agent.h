@@ -12,6 +12,7 @@
 #include "net/loop.h"
 
 struct agent;
+struct profile_layout;
 
 struct agent_options {
     const char *scandir, *log_dir, *source_dir; /* copied */
@@ -23,6 +24,7 @@ struct agent_options {
      * s6-rc is not installed (else 501 and why), and a restart of a stopped service that does
      * nothing (else it starts). */
     bool strict_talos;
+    const struct profile_layout *profiles; /* NULL: calls about profiles get 501; copied */
 };
 
 #define AGENT_MAX_STREAMS 128 /* followers and listeners of events at one time */

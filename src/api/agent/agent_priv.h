@@ -10,6 +10,7 @@
 #include "s6/control.h"
 #include "s6/events.h"
 #include "s6/follow.h"
+#include "s6/profile.h"
 #include "s6/status.h"
 #include "s6/watch.h"
 
@@ -18,6 +19,9 @@
 /* The largest JSON text of S6_LOG_MAX_READ bytes of log, and a little: six bytes for a control
  * character. */
 #define AGENT_MAX_ANSWER (8u * 1024u * 1024u)
+/* Calls about profiles wait for processes, up to minutes: readers have a thread of their own, and changes of one
+ * profile one of the others, so that they come one after the other. */
+#define AGENT_LANES 5
 
 struct agent {
     uint32_t magic;
@@ -25,11 +29,17 @@ struct agent {
     char *scandir, *log_dir, *source_dir, *run_dir;
     char *backup_dir; /* NULL: none are kept */
     struct agent_jobs jobs;
+    struct profile_layout *profiles; /* NULL: none */
+    struct agent_jobs lanes[AGENT_LANES]; /* open only with profiles */
+    size_t n_lanes; /* open ones */
+    void (*lanes_closed)(struct agent *a);
+    unsigned staged; /* makes staging names of slots unique */
     bool strict_talos;
-    bool draining;
+    bool draining; /* read by threads too: with __atomic */
     struct api *api;
     struct s6_watcher *watcher;
     struct s6_follow *follow;
+    struct s6_follow *gateway_follow; /* NULL: no profiles */
     struct s6_events *events;
     struct s6_control *control;
     struct list_node streams;
@@ -67,12 +77,34 @@ void agent_events(struct api_call *c);
  * service's run script. False: it has been answered. */
 bool agent_launch(struct api_call *c, struct slice name, enum s6_action action);
 
+/* Where a service's log is: the agent's folder of logs, or for the slot of a profile the profile's own place below the
+ * home, by names from there on, because what lies below belongs to the gateways' user. */
+struct agent_log_place {
+    const char *root; /* borrowed from the agent */
+    struct s6_follow *follow;
+    struct slice name; /* below root; may point into text */
+    char text[PROFILE_PATH_SIZE + PROFILE_NAME_MAX + 16];
+};
+void agent_log_place(const struct agent *a, struct slice service, struct agent_log_place *ret);
+
+/* profiles.c: the calls, and the threads they use. */
+int agent_lanes_init(struct agent *a, const struct profile_layout *l, struct err *e);
+/* done comes when the last job is over; at once if there are none. */
+void agent_lanes_close(struct agent *a, void (*done)(struct agent *a));
+void agent_profiles(struct api_call *c);
+void agent_profile_create(struct api_call *c);
+void agent_profile_delete(struct api_call *c);
+void agent_gateway(struct api_call *c);
+void agent_gateway_act(struct api_call *c);
+
 /* stream.c: from the handler of logs with follow=true. */
 void agent_follow(struct api_call *c, struct slice name, const struct s6_follow_from *from,
                   bool strip_ansi);
 void agent_streams_tick(void *ctx);
 
 enum { ACTION_ACTION, ACTION_LAUNCH_ARGS, ACTION_ROBOT_TYPE, ACTION_PARAMS };
+enum { PROFILE_NAME, PROFILE_ENV, PROFILE_PARAMS };
+enum { GATEWAY_ACTION, GATEWAY_WAIT, GATEWAY_PARAMS };
 enum { LOGS_TAIL, LOGS_STRIP_ANSI, LOGS_CURSOR, LOGS_FOLLOW, LOGS_PARAMS };
 
 #endif

@@ -6,6 +6,7 @@
 #include "s6/log.h"
 
 #include <fcntl.h>
+#include <string.h>
 
 /* An integer as the routes read them: sign, digits with single underscores between them, blanks
  * around; beyond 64 bits the nearest value (contract 1.3). */
@@ -71,6 +72,23 @@ static void reply_bad_cursor(struct api_call *c, struct slice text, bool follow)
     buf_done(&b);
 }
 
+void agent_log_place(const struct agent *a, struct slice service, struct agent_log_place *ret)
+{
+    const struct profile_layout *l = a->profiles;
+    *ret = (struct agent_log_place){.root = a->log_dir, .follow = a->follow, .name = service};
+    if (l == NULL || strcmp(l->scandir, a->scandir) != 0 || !slice_starts(service, l->prefix))
+        return;
+    size_t n = strlen(l->prefix);
+    struct slice profile = {service.p + n, service.len - n};
+    if (profile_name_check(profile) != PROFILE_NAME_FINE)
+        return;
+    struct buf b = BUF_FIXED(ret->text);
+    (void)buf_addf(&b, "%s/gateways/%.*s", l->log_dir, (int)profile.len, profile.p);
+    ret->root = l->home;
+    ret->follow = a->gateway_follow;
+    ret->name = (struct slice){ret->text, b.len};
+}
+
 /* The members in the contract's order; `logs` may be NULL for an answer without a file. */
 struct logs_answer {
     struct slice name, logs;
@@ -81,10 +99,11 @@ struct logs_answer {
 
 static void reply_logs(struct api_call *c, const struct logs_answer *r)
 {
-    struct agent *a = c->app;
+    struct agent_log_place place;
     struct buf b = BUF_INIT(AGENT_MAX_ANSWER), path = BUF_INIT(S6_PATH_SIZE * 2);
     struct json_out j;
-    (void)buf_addf(&path, "%s/%.*s/current", a->log_dir, (int)r->name.len, r->name.p);
+    agent_log_place(c->app, r->name, &place);
+    (void)buf_addf(&path, "%s/%.*s/current", place.root, (int)place.name.len, place.name.p);
     json_begin(&j, &b);
     json_obj(&j);
     json_kslice(&j, "service", r->name);
@@ -126,11 +145,12 @@ static void send_logs(struct api_call *c, struct logs_answer *r, int fd, int64_t
 
 static void read_logs(struct api_call *c, struct slice name, bool by_cursor, int64_t cursor)
 {
-    struct agent *a = c->app;
+    struct agent_log_place place;
     struct err e = {0};
     struct logs_answer r = {
         .name = name, .tail = c->query[LOGS_TAIL].i, .by_cursor = by_cursor, .logs = SLICE_LIT("")};
-    _cleanup_(file_closep) int fd = s6_open_file(a->log_dir, name, "current", O_RDONLY, &e);
+    agent_log_place(c->app, name, &place);
+    _cleanup_(file_closep) int fd = s6_open_file(place.root, place.name, "current", O_RDONLY, &e);
     if (fd == ERR_NOT_FOUND)
         reply_logs(c, &r);
     else if (fd < 0)
@@ -165,12 +185,13 @@ void agent_logs(struct api_call *c)
 
 void agent_logs_clear(struct api_call *c)
 {
-    struct agent *a = c->app;
+    struct agent_log_place place;
     struct slice name;
     struct err e = {0};
     if (!agent_name(c, &name))
         return;
-    int rc = s6_follow_clear_log(a->follow, name, &e);
+    agent_log_place(c->app, name, &place);
+    int rc = s6_follow_clear_log(place.follow, place.name, &e);
     if (rc == ERR_NOT_FOUND) {
         api_reply_error(
             c, 404,
@@ -185,7 +206,7 @@ void agent_logs_clear(struct api_call *c)
     }
     struct buf b = BUF_INIT(S6_PATH_SIZE * 8), path = BUF_INIT(S6_PATH_SIZE * 2);
     struct json_out j;
-    (void)buf_addf(&path, "%s/%.*s/current", a->log_dir, (int)name.len, name.p);
+    (void)buf_addf(&path, "%s/%.*s/current", place.root, (int)place.name.len, place.name.p);
     json_begin(&j, &b);
     json_obj(&j);
     json_kslice(&j, "service", name);

@@ -273,10 +273,12 @@ static void stream_opened(struct stream *s)
 void agent_follow(struct api_call *c, struct slice name, const struct s6_follow_from *from,
                   bool strip_ansi)
 {
-    struct agent *a = c->app;
+    struct agent_log_place place;
     struct err e = {0};
     struct stream *s = stream_new(c, &e);
-    if (s == NULL || s6_follower_new(&s->follower, a->follow, name, from, on_wake, s, &e) != 0) {
+    agent_log_place(c->app, name, &place);
+    if (s == NULL ||
+        s6_follower_new(&s->follower, place.follow, place.name, from, on_wake, s, &e) != 0) {
         if (s != NULL)
             stream_free(s);
         agent_reply_failure(c, "Failed to read logs", &e);
@@ -335,7 +337,7 @@ void agent_streams_tick(void *ctx)
 
 void agent_drain(struct agent *a)
 {
-    a->draining = true;
+    __atomic_store_n(&a->draining, true, __ATOMIC_RELAXED); /* jobs that wait look at it */
     LIST_FOR_SAFE (n, &a->streams) {
         struct stream *s = CONTAINER_OF(n, struct stream, link);
         if (s->ended || s->x == NULL)

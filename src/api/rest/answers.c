@@ -216,6 +216,52 @@ static const struct answer_field status_response[] = {
     INT_NULL("pid", "Process in the container; null if it is down", 412),
     INT_NULL("uptime_seconds", "Since it has been up; null if it is down", 3600),
 };
+static const char *const gateway_states[] = {"down", "up", "ready", "finishing", "unknown", NULL};
+#define PROFILE STR("name", "Name of the profile", "coder")
+#define WARNING                                                                                    \
+    FIELD("warning", ANSWER_STR, "What did not work on the side; null: nothing",                   \
+          .flags = ANSWER_NULLABLE, .example = "null")
+#define PROFILE_FIELDS                                                                             \
+    PROFILE, BOOL("present", "Its folder and marker are there", true),                             \
+        BOOL("registered", "Its gateway has a slot", true),                                        \
+        ENUM("state", gateway_states, "State of the gateway", "up"),                               \
+        FIELD("reason", ANSWER_STR,                                                                \
+              "Why it is down: not_wanted, not_registered, not_supervised, crash_loop, "           \
+              "fatal_exit, exited, restarting",                                                    \
+              .flags = ANSWER_NULLABLE, .example = "null"),                                        \
+        FIELD("pid", ANSWER_INT, "Process in the container", .flags = ANSWER_NULLABLE,             \
+              .example = "412"),                                                                   \
+        FIELD("uptime_seconds", ANSWER_INT, "Since it has been up; null if it is down",            \
+              .flags = ANSWER_NULLABLE, .example = "3600"),                                        \
+        FIELD("desired_state", ANSWER_STR, "What was asked last; null: nothing",                   \
+              .flags = ANSWER_NULLABLE, .example = "\"running\""),                                 \
+        FIELD("gateway_state", ANSWER_STR, "What the gateway says of itself; null: nothing",       \
+              .flags = ANSWER_NULLABLE, .example = "\"running\""),                                 \
+        INT("port", "The hint that follows from its name; nothing is reserved", 9570),             \
+        STR("log_path", "The gateway's log in the container",                                      \
+            "/opt/data/logs/gateways/coder/current")
+static const struct answer_field profile_info[] = {PROFILE_FIELDS};
+static const struct answer_field profile_list[] = {
+    CONTAINER,
+    STR("layout", "Names and places that the agent goes by: plain or hermes", "hermes"),
+    LIST("profiles", "ProfileInfo", "By name, the home's own first"),
+};
+static const struct answer_field profile_response[] = {CONTAINER, PROFILE_FIELDS};
+static const struct answer_field profile_created[] = {CONTAINER, PROFILE_FIELDS, WARNING};
+static const struct answer_field profile_deleted[] = {
+    CONTAINER,
+    PROFILE,
+    STR("message", "What was done", "Profile deleted"),
+    WARNING,
+};
+static const struct answer_field gateway_control[] = {
+    CONTAINER,
+    PROFILE,
+    ENUM("action", rest_gateway_actions, "What was asked", "start"),
+    STR("result", "Always ok: failures are errors", "ok"),
+    BOOL("registered", "The slot was missing and has been made", false),
+    WARNING,
+};
 #define TIME_NULL(n, d, ex)                                                                        \
     FIELD(n, ANSWER_STR, d, .flags = ANSWER_NULLABLE, .format = "date-time",                       \
           .example = "\"" ex "\"")
@@ -338,6 +384,12 @@ static const struct answer_schema schemas[] = {
     SCHEMA("DockerContainerStatus", "What the engine knows of a container", docker_status),
     SCHEMA("ErrorResponse", "A call that failed", error_response),
     SCHEMA("HTTPValidationError", "A request with wrong parameters or a wrong body", http_error),
+    SCHEMA("GatewayControlResponse", "What was done with a gateway", gateway_control),
+    SCHEMA("ProfileCreatedResponse", "A new profile", profile_created),
+    SCHEMA("ProfileDeletedResponse", "A profile that is no more", profile_deleted),
+    SCHEMA("ProfileInfo", "A profile and its gateway", profile_info),
+    SCHEMA("ProfileListResponse", "The profiles of a container", profile_list),
+    SCHEMA("ProfileResponse", "A profile and its gateway", profile_response),
     SCHEMA("ROS2TopicDataResponse", "The newest message of a topic", topic_data),
     SCHEMA("ROS2TopicStatus", "A topic", topic_status),
     SCHEMA("ROS2TopicsListResponse", "The topics of a container", topic_list),
@@ -395,6 +447,8 @@ static const struct answer_tag tags[] = {
     {"services", "Services inside a container, supervised by s6: status, start and stop, logs, run "
                  "scripts. Live logs come as server-sent events (`follow=true`) or over the "
                  "WebSocket of the log, see `x-gantry-websockets`."},
+    {"profiles", "Profiles inside a container, each with a gateway that s6 supervises. A gateway is a service too, "
+                 "`gateway-NAME`: its status and log are among the services."},
     {"config", "The configuration of gantryd: what is in force, what a reload would change, the reload."},
     {"docker", "Containers of the machine's container engine."},
     {"tokens", "Who the caller is, and the bearer tokens that others show."},
@@ -415,6 +469,7 @@ static const struct answer_path_param path_params[] = {
     {"container", NULL, "A container of the configuration", "robot", 0},
     {"container", "docker-container", "Name or id of a container of the engine", "web", 0},
     {"service", NULL, "A service of the container", "talker", REST_SERVICE_NAME_MAX},
+    {"profile", NULL, "A profile of the container", "coder", 243},
     {"name", "docker-container", "Name or id of a container of the engine", "web", 0},
     {"name", "token", "A token", "dashboard", 64},
     {"topic", NULL, "Name of a topic; its slashes may be percent-encoded", "joint_states", 0},
@@ -491,7 +546,7 @@ static const struct answer_status statuses[] = {
      NULL},
     {0, "OtherError", "Any other error status of the agent, handed on", "ErrorResponse", NULL,
      ERROR_EXAMPLE("Service 'x' not found"), NULL, NULL},
-    {504, "GatewayTimeout", "A program in the container did not end in time", "ErrorResponse", NULL,
+    {504, "GatewayTimeout", "A program in the container did not end, or not start, in time", "ErrorResponse", NULL,
      ERROR_EXAMPLE("the program did not end within 60 s"), NULL, NULL},
 };
 

@@ -20,6 +20,7 @@
     CYCLO, .tag = "container", .precondition = rest_docker_ready, .statuses = {500, 504}
 #define CYCLO_TOPIC CYCLO, .tag = "ros2", .precondition = rest_container_known, .handler = rest_topics
 #define CYCLO_DOCKER CYCLO, .tag = "docker", .precondition = rest_docker_ready
+#define CP "/containers/{container}/profiles"
 #define QUERY(q) .query = (q), .n_query = ARRAY_LEN(q)
 #define BODY(b, schema) .body = (b), .n_body = ARRAY_LEN(b), .body_schema = (schema)
 
@@ -80,6 +81,33 @@ static const struct api_param revert_body[] = {
      .nullable = true,
      .doc = "Its id; none: the newest",
      .example = "7"},
+};
+static const struct api_param profile_body[PROFILE_BODY_COUNT] = {
+    [PROFILE_BODY_NAME] = {.name = "name",
+                           .type = API_STR,
+                           .required = true,
+                           .doc = "Lower-case letters, digits, '_' and '-'; 64 at most, the first one "
+                                  "a letter or digit",
+                           .example = "\"coder\""},
+    [PROFILE_BODY_ENV] = {.name = "env",
+                          .type = API_STR_MAP,
+                          .nullable = true,
+                          .doc = "Further variables of its gateway, 64 at most, until the container "
+                                 "is started anew",
+                          .example = "{\"API_SERVER_PORT\":\"8650\"}"},
+};
+static const struct api_param gateway_body[GATEWAY_BODY_COUNT] = {
+    [GATEWAY_BODY_ACTION] = {.name = "action",
+                             .type = API_ENUM,
+                             .required = true,
+                             .names = rest_gateway_actions,
+                             .doc = "What the gateway is to do; it is kept as what is wanted at the next boot",
+                             .example = "\"start\""},
+    [GATEWAY_BODY_WAIT] = {.name = "wait",
+                           .type = API_INT,
+                           .nullable = true,
+                           .doc = "Seconds to wait for the effect, 300 at most; null or 0: not",
+                           .example = "10"},
 };
 static const struct api_param docker_all_query[] = {
     {.name = "all", .type = API_BOOL, .doc = "Also those that are not running"},
@@ -249,6 +277,32 @@ static const struct api_route routes[] = {
           .operation_id =
               "list_service_run_backups_containers__container__services__service__run_backups_get",
           .answer_schema = "ServiceRunBackupsResponse", .handler = rest_service_run_backups),
+    ROUTE(GET, CP, RIGHT_READ, "profile", .list = true, .tag = "profiles",
+          .summary = "Profiles of a container, and their gateways",
+          .description = "As the container's agent finds them: folders of its home with a marker "
+                         "file, and slots of gateways.",
+          .operation_id = "list_profiles", .answer_schema = "ProfileListResponse",
+          .statuses = {501, 504}, .handler = rest_profile_list),
+    ROUTE(POST, CP, RIGHT_WRITE, "profile", .list = true, BODY(profile_body, "ProfileCreateRequest"),
+          .tag = "profiles", .summary = "Make a profile, and the slot of its gateway",
+          .description = "The gateway is not started. `warning` tells why there is no slot yet; the "
+                         "profile is there all the same, and start makes the slot.",
+          .operation_id = "create_profile", .answer_schema = "ProfileCreatedResponse", .success = 201,
+          .statuses = {400, 409, 501, 504}, .handler = rest_profile_create),
+    ROUTE(DELETE, CP "/{profile}", RIGHT_WRITE, "profile", .tag = "profiles",
+          .summary = "Stop the gateway of a profile, and remove the profile with all its files",
+          .operation_id = "delete_profile", .answer_schema = "ProfileDeletedResponse",
+          .statuses = {400, 409, 501, 504}, .handler = rest_profile_delete),
+    ROUTE(GET, CP "/{profile}/gateway", RIGHT_READ, "profile", .tag = "profiles",
+          .summary = "A profile and the state of its gateway", .operation_id = "get_gateway",
+          .answer_schema = "ProfileResponse", .statuses = {400, 501, 504}, .handler = rest_gateway),
+    ROUTE(POST, CP "/{profile}/gateway", RIGHT_WRITE, "profile",
+          BODY(gateway_body, "GatewayActionRequest"), .tag = "profiles",
+          .summary = "Start, stop or restart the gateway of a profile",
+          .description = "Without `wait` it answers when the supervisor has the order; a restart "
+                         "always when the old process is gone. start makes a missing slot.",
+          .operation_id = "control_gateway", .answer_schema = "GatewayControlResponse",
+          .statuses = {400, 409, 501, 504}, .handler = rest_gateway_act),
     ROUTE(GET, "/config", RIGHT_READ, "config", .tag = "config",
           .summary = "Effective configuration, and where each value comes from",
           .description = "Defaults, files, environment and flags taken together, as they are in "

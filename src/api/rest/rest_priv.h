@@ -89,6 +89,16 @@ void rest_service_run_put(struct api_call *c);
 void rest_service_run_revert(struct api_call *c);
 void rest_service_run_backups(struct api_call *c);
 
+/* profiles.c */
+enum { PROFILE_BODY_NAME, PROFILE_BODY_ENV, PROFILE_BODY_COUNT };
+enum { GATEWAY_BODY_ACTION, GATEWAY_BODY_WAIT, GATEWAY_BODY_COUNT };
+extern const char *const rest_gateway_actions[];
+void rest_profile_list(struct api_call *c);
+void rest_profile_create(struct api_call *c);
+void rest_profile_delete(struct api_call *c);
+void rest_gateway(struct api_call *c);
+void rest_gateway_act(struct api_call *c);
+
 /* containers.c: the container runtime */
 bool rest_docker_ready(struct api_call *c);
 void rest_docker_list(struct api_call *c);
