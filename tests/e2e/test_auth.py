@@ -20,7 +20,7 @@ from test_protocol import Ca
 
 GUARDED = {"token", "audit", "config"}
 ROLES = {"viewer": {"read"}, "operator": {"read", "control"}, "admin": None}
-PARAMS = {"container": "robot", "service": "idle", "name": "nothing", "topic": "t", "file": "list.js"}
+PARAMS = {"container": "robot", "service": "idle", "profile": "nothing", "name": "nothing", "topic": "t", "file": "list.js"}
 LOGS = "/ws/containers/robot/services/{}/logs"
 REFUSED = {401, 403, 421, 429}
 ids = itertools.count(1)
