@@ -262,13 +262,23 @@ static int rename_new(int at, const char *from, const char *to)
     return renameat(at, from, at, to);
 }
 
+/* s6-supervise takes its lock first, and writes its status once it listens: only then can it be asked and told. */
+static bool slot_answers(const struct slots *s, struct slice name)
+{
+    char slot[SLOT_NAME_SIZE], path[SLOT_NAME_SIZE + 32];
+    if (!slot_supervised(s, name, true) || slot_name(s, name, slot, NULL) != 0)
+        return false;
+    (void)snprintf(path, sizeof(path), "%s/supervise/status", slot);
+    return faccessat(s->fd, path, F_OK, 0) == 0;
+}
+
 static int wait_until_taken(struct slots *s, struct slice name, struct err *e)
 {
     struct wait w = wait_begin(TAKEN_MS);
     int rc = slots_rescan(s, e);
     if (rc != 0)
         return rc;
-    while (!slot_supervised(s, name, true)) {
+    while (!slot_answers(s, name)) {
         if (!wait_more(&w))
             return err_set(e, ERR_STATE, "s6-svscan does not supervise '%.*s' (service limit?)", (int)name.len,
                            name.p);
