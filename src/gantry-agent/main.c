@@ -72,11 +72,13 @@ static int watch_signals(struct program *p, struct err *e)
 static bool wants_profiles(const struct flags *f)
 {
     static const char prefix[] = "GANTRY_PROFILE_";
+    static const char not_layout[] = "GANTRY_PROFILE_RECONCILE="; /* tells the boot's pass to do nothing */
     if (f->profile_layout != NULL || f->profile_config != NULL)
         return true;
     for (char **v = environ; *v != NULL; v++) {
         const char *equals = strchr(*v, '=');
-        if (strncmp(*v, prefix, sizeof(prefix) - 1) == 0 && equals != NULL && equals[1] != '\0')
+        if (strncmp(*v, prefix, sizeof(prefix) - 1) == 0 && equals != NULL && equals[1] != '\0' &&
+            strncmp(*v, not_layout, sizeof(not_layout) - 1) != 0)
             return true;
     }
     return false;

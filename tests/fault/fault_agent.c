@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/json_in.h"
 #include "net/server.h"
+#include "s6/profile.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -20,6 +21,7 @@ static struct rig {
     struct agent *agent;
     struct buf in; /* what the client got */
     char socket[100], tool[100];
+    struct profile_layout profiles;
 } rig;
 static pid_t service;
 
@@ -31,7 +33,8 @@ static void put_file(const char *rest, const char *text)
 static int setup(void **state)
 {
     uint8_t b[43];
-    static const char *const dirs[] = {"scan", "log", "log/svc", "src", "src/svc", "scan/rc", "run"};
+    static const char *const dirs[] = {"scan", "log", "log/svc", "src", "src/svc", "scan/rc", "run",
+                                       "home", "home/profiles", "home/profiles/coder"};
     if (rig_setup(state) != 0)
         return 1;
     for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
@@ -42,6 +45,8 @@ static int setup(void **state)
     put_file("log/svc/current", "one\ntwo\n");
     put_file("src/svc/run", "#!/bin/sh\nold\n");
     put_file("s6-rc", "#!/bin/sh\nexit 0\n");
+    put_file("home/profiles/coder/profile.yaml", "#\n");
+    put_file("home/profiles/coder/gateway_state.json", "{\"gateway_state\":\"running\"}");
     (void)snprintf(rig.tool, sizeof(rig.tool), "%s/s6-rc", rig_dir);
     (void)snprintf(rig.socket, sizeof(rig.socket), "%s/agent.sock", rig_dir);
     return chmod(rig.tool, 0755);
@@ -63,6 +68,10 @@ static void serve(void)
                                  .unix_gid = (gid_t)-1,
                                  .protocols = protocols,
                                  .handler = agent_handle};
+    assert_int_equal(profile_layout_init(&rig.profiles, "plain", NULL), 0);
+    (void)snprintf(rig.profiles.home, sizeof(rig.profiles.home), "%s/home", rig_dir);
+    (void)snprintf(rig.profiles.scandir, sizeof(rig.profiles.scandir), "%s/scan", rig_dir);
+    a.profiles = &rig.profiles;
     a.scandir = rig_path("scan");
     a.log_dir = rig_path("log");
     a.source_dir = rig_path("src");
@@ -181,6 +190,14 @@ static const struct call {
     {"POST /services/svc/run/revert" HEAD "\r\n", NULL, "\"content\":"},
     {"GET /services/svc/run/backups" HEAD "\r\n", NULL, "\"backups\":[{"},
     {"DELETE /services/gone/logs" HEAD "\r\n", NULL, "404 Not Found"},
+    {"GET /services/gateway-coder/logs?follow=true" HEAD "\r\n", "\r\n\r\n", "text/event-stream"},
+    {"GET /profiles" HEAD "\r\n", NULL, "\"gateway_state\":\"running\""},
+    {"GET /profiles/coder/gateway" HEAD "\r\n", NULL, "\"reason\":\"not_registered\""},
+    {"GET /profiles/none/gateway" HEAD "\r\n", NULL, "404 Not Found"},
+    {"POST /profiles" BODY("{\"name\":\"coder\",\"env\":{\"A\":\"b\"}}", 32), NULL, "409 "},
+    {"POST /profiles" BODY("{\"name\":\"_\"}", 12), NULL, "400 "},
+    {"POST /profiles/coder/gateway" BODY("{\"action\":\"stop\",\"wait\":1}", 26), NULL, "404 Not Found"},
+    {"DELETE /profiles/none" HEAD "\r\n", NULL, "404 Not Found"},
 };
 
 static void check_script(void)
@@ -231,7 +248,10 @@ static void test_memory(void **state)
 static void test_making_an_agent(void **state)
 {
     (void)state;
-    struct agent_options o = {.scandir = "/x", .log_dir = "/y", .source_dir = "/z", .backup_dir = "/b"};
+    struct profile_layout profiles;
+    assert_int_equal(profile_layout_init(&profiles, NULL, NULL), 0);
+    struct agent_options o = {.scandir = "/x", .log_dir = "/y", .source_dir = "/z", .backup_dir = "/b",
+                              .profiles = &profiles};
     bool hit = true;
     for (uint64_t n = 1; hit; n++) {
         struct loop *l = NULL;

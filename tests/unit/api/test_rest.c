@@ -31,10 +31,29 @@ static struct rig rig;
 
 /* --- the agent --- */
 
+#define PROFILE(name)                                                                              \
+    "\"name\":\"" name "\",\"present\":true,\"registered\":true,\"state\":\"up\",\"reason\":null,"       \
+    "\"pid\":7,\"uptime_seconds\":1,\"desired_state\":\"running\",\"gateway_state\":null,\"port\":"      \
+    "9570,\"log_path\":\"/l\""
 static const struct {
     const char *method, *target, *answer;
     int status;
 } agent_rows[] = {
+    {"GET", "/profiles", "{\"profiles\":[{" PROFILE("a") ",\"x\":1}],\"layout\":\"plain\"}", 200},
+    {"POST", "/profiles", "{" PROFILE("new") ",\"warning\":\"w\"}", 201},
+    {"GET", "/profiles/a/gateway", "{" PROFILE("a") "}", 200},
+    {"GET", "/profiles/types/gateway", "{\"name\":1}", 200},
+    {"GET", "/profiles/list/gateway", "[]", 200},
+    {"GET", "/profiles/off/gateway", "{\"error\":\"no profiles here\",\"detail\":null}", 501},
+    {"GET", "/profiles/old/gateway", "{\"detail\":\"Not Found\"}", 404},
+    {"GET", "/profiles/none/gateway", "{\"error\":\"there is none\",\"detail\":null}", 404},
+    {"GET", "/profiles/fault/gateway", "{\"error\":\"disk\",\"detail\":null}", 500},
+    {"GET", "/profiles/a%25/gateway", "{\"error\":\"bad name\"}", 400},
+    {"POST", "/profiles/slow/gateway", "{\"error\":\"did not stop\"}", 504},
+    {"POST", "/profiles/orphan/gateway", "{\"error\":\"nobody reads\"}", 409},
+    {"POST", "/profiles/a/gateway",
+     "{\"name\":\"a\",\"action\":\"start\",\"result\":\"ok\",\"registered\":true}", 200},
+    {"DELETE", "/profiles/a", "{\"name\":\"a\",\"message\":\"gone\",\"warning\":null}", 200},
     {"GET", "/services", "{\"services\":[\"a\",\"b\"]}", 200},
     {"GET", "/services/status",
      "{\"statuses\":[{\"name\":\"a\",\"raw\":\"up\",\"is_up\":true,\"pid\":7,\"uptime_seconds\":1},"
@@ -332,6 +351,7 @@ static bool ask_pool(struct client_pool *p, enum http_method m, const char *targ
 }
 
 #define CS "/containers/robot/services"
+#define CP "/containers/robot/profiles"
 #define CS_ROW "/containers/{container}/services"
 static const struct {
     enum http_method method;
@@ -339,6 +359,39 @@ static const struct {
     int status;
     const char *text;
 } rows[] = {
+    {HTTP_METHOD_GET, CP, NULL, 200,
+     "{\"container\":\"robot\",\"layout\":\"plain\",\"profiles\":[{" PROFILE("a") "}]}"},
+    {HTTP_METHOD_POST, CP, "{\"name\":\" New \",\"env\":{\"A\":\"b\"}}", 201,
+     "{\"container\":\"robot\"," PROFILE("new") ",\"warning\":\"w\"}"},
+    {HTTP_METHOD_GET, CP "/a/gateway", NULL, 200, "{\"container\":\"robot\"," PROFILE("a") "}"},
+    {HTTP_METHOD_GET, CP "/types/gateway", NULL, 503,
+     "{\"error\":\"Failed to communicate with agent: unexpected answer: member 'name' has a wrong "
+     "type\",\"detail\":null}"},
+    {HTTP_METHOD_GET, CP "/list/gateway", NULL, 503,
+     "{\"error\":\"Failed to communicate with agent: unexpected answer: not an "
+     "object\",\"detail\":null}"},
+    {HTTP_METHOD_GET, CP "/off/gateway", NULL, 501, "{\"error\":\"no profiles here\",\"detail\":null}"},
+    {HTTP_METHOD_GET, CP "/old/gateway", NULL, 501,
+     "{\"error\":\"The agent of container 'robot' knows no profiles: it is not a gantry-agent, or an "
+     "old one\",\"detail\":null}"},
+    {HTTP_METHOD_GET, CP "/none/gateway", NULL, 404, "{\"error\":\"there is none\",\"detail\":null}"},
+    {HTTP_METHOD_GET, CP "/%2e%2e/gateway", NULL, 404,
+     "{\"error\":\"there is no profile '..'\",\"detail\":null}"},
+    {HTTP_METHOD_GET, CP "/a%25/gateway", NULL, 400, "{\"error\":\"bad name\",\"detail\":null}"},
+    {HTTP_METHOD_POST, CP "/slow/gateway", "{\"action\":\"stop\",\"wait\":1}", 504,
+     "{\"error\":\"did not stop\",\"detail\":null}"},
+    {HTTP_METHOD_POST, CP "/orphan/gateway", "{\"action\":\"restart\"}", 409,
+     "{\"error\":\"nobody reads\",\"detail\":null}"},
+    {HTTP_METHOD_POST, CP "/a/gateway", "{\"action\":\"start\",\"wait\":null}", 200,
+     "{\"container\":\"robot\",\"name\":\"a\",\"action\":\"start\",\"result\":\"ok\","
+     "\"registered\":true,\"warning\":null}"},
+    {HTTP_METHOD_DELETE, CP "/a", NULL, 200,
+     "{\"container\":\"robot\",\"name\":\"a\",\"message\":\"gone\",\"warning\":null}"},
+    {HTTP_METHOD_GET, "/containers/x/profiles", NULL, 404,
+     "{\"error\":\"Container 'x' not found\",\"detail\":null}"},
+    {HTTP_METHOD_GET, "/containers/away/profiles", NULL, 503,
+     "{\"error\":\"Failed to communicate with agent: [Errno 2] No such file or "
+     "directory\",\"detail\":null}"},
     {HTTP_METHOD_GET, CS, NULL, 200,
      "{\"container\":\"robot\",\"services\":[{\"id\":\"a\",\"label\":\"Last\"},{\"id\":\"b\","
      "\"label\":\"b\"}]}"},
