@@ -1,4 +1,5 @@
-/* profiles.c: profiles of a container and their gateways: list, show, create, delete, start, stop, restart. */
+/* profiles.c: profiles of a container and their gateways: list, show, create, delete, start, stop,
+ * restart. */
 #include "base/json_out.h"
 #include "base/str.h"
 #include "gantry/cli.h"
@@ -11,8 +12,8 @@
 #define WAIT_MAX_S 300 /* the agent's limit */
 #define MS_PER_SECOND 1000
 
-static const char *const heads[] = {"NAME", "STATE", "PID", "UPTIME", "WANTED", "REASON",
-                                    "GATEWAY SAYS", "PORT", "FOLDER", "SLOT", "LOG"};
+static const char *const heads[] = {"NAME",         "STATE", "PID",    "UPTIME", "WANTED", "REASON",
+                                    "GATEWAY SAYS", "PORT",  "FOLDER", "SLOT",   "LOG"};
 #define NARROW 6
 
 static void number_cell(struct table *t, const json_t *row, const char *key, bool duration)
@@ -133,9 +134,8 @@ static int delete_one(struct cli *c, const char *const *words)
     if (rc != EXIT_DONE)
         return rc;
     return call(c,
-                &(struct cli_call){.method = HTTP_METHOD_DELETE,
-                                   .path = path.data,
-                                   .patience_ms = PATIENCE_MS},
+                &(struct cli_call){
+                    .method = HTTP_METHOD_DELETE, .path = path.data, .patience_ms = PATIENCE_MS},
                 words[1], "deleted");
 }
 

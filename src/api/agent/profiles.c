@@ -1,4 +1,5 @@
-/* Profiles and their gateways (contract profile-gateways, 7 to 9), on threads: they wait for files and processes. */
+/* Profiles and their gateways (contract profile-gateways, 7 to 9), on threads: they wait for files
+ * and processes. */
 #include "api/agent/agent_priv.h"
 #include "base/json_out.h"
 #include "base/log.h"
@@ -28,11 +29,12 @@ struct profile_job {
     /* The outcome, for the loop. */
     struct buf answer;
     struct json_out out;
-    int status;       /* of a failure; 0: that of the error */
+    int status; /* of a failure; 0: that of the error */
     struct err warning, e;
 };
 
-/* ---- threads ----------------------------------------------------------------------------------------- */
+/* ---- threads
+ * ----------------------------------------------------------------------------------------- */
 
 int agent_lanes_init(struct agent *a, const struct profile_layout *l, struct err *e)
 {
@@ -73,7 +75,8 @@ static struct agent_jobs *lane_of(struct agent *a, const struct profile_job *j)
     return &a->lanes[1 + hash % (AGENT_LANES - 1)];
 }
 
-/* ---- answers ----------------------------------------------------------------------------------------- */
+/* ---- answers
+ * ----------------------------------------------------------------------------------------- */
 
 static void put_word(struct json_out *j, const char *key, const struct profile_word *w)
 {
@@ -112,7 +115,8 @@ static void put_profile(struct profile_job *job, struct gateways *g, struct slic
     put_word(j, "desired_state", &s->state.desired);
     put_word(j, "gateway_state", &s->state.state);
     json_kint(j, "port", profile_port(name));
-    (void)buf_addf(&b, "%s/%s/gateways/%.*s/current", g->l->home, g->l->log_dir, (int)name.len, name.p);
+    (void)buf_addf(&b, "%s/%s/gateways/%.*s/current", g->l->home, g->l->log_dir, (int)name.len,
+                   name.p);
     json_kslice(j, "log_path", (struct slice){path, b.len});
 }
 
@@ -130,7 +134,8 @@ static void put_begin(struct profile_job *job)
     json_obj(&job->out);
 }
 
-/* ---- on the thread ----------------------------------------------------------------------------------- */
+/* ---- on the thread
+ * ----------------------------------------------------------------------------------- */
 
 struct listing {
     struct profile_job *job;
@@ -270,7 +275,7 @@ static void do_act(struct profile_job *j, struct gateways *g)
 
 static void on_thread(struct agent_job *job)
 {
-    static void (*const work[])(struct profile_job *j, struct gateways *g) = {
+    static void (*const work[])(struct profile_job * j, struct gateways * g) = {
         [KIND_LIST] = do_list,     [KIND_STATUS] = do_status, [KIND_CREATE] = do_create,
         [KIND_DELETE] = do_delete, [KIND_ACT] = do_act,
     };
@@ -278,7 +283,9 @@ static void on_thread(struct agent_job *job)
     const struct agent *a = j->call->app;
     struct gateways g;
     if (gateways_open(&g, a->profiles, loop_clock(a->loop), &j->e) != 0) {
-        j->status = j->e.code == ERR_NOT_FOUND ? 500 : 0; /* a folder of the layout, not what was asked for */
+        j->status = j->e.code == ERR_NOT_FOUND
+                        ? 500
+                        : 0; /* a folder of the layout, not what was asked for */
         return;
     }
     g.slots.counter = j->staged;
@@ -286,7 +293,8 @@ static void on_thread(struct agent_job *job)
     gateways_close(&g);
 }
 
-/* ---- on the loop ------------------------------------------------------------------------------------- */
+/* ---- on the loop
+ * ------------------------------------------------------------------------------------- */
 
 static int status_of(const struct profile_job *j, const struct err *e)
 {
@@ -323,9 +331,10 @@ static struct profile_job *job_new(struct api_call *c, enum profile_kind kind)
 {
     const struct agent *a = c->app;
     if (a->profiles == NULL) {
-        api_reply_error(c, 501,
-                        "This agent serves no profiles: start it with --profile-layout NAME (plain, "
-                        "hermes), or set GANTRY_PROFILE_LAYOUT in its environment");
+        api_reply_error(
+            c, 501,
+            "This agent serves no profiles: start it with --profile-layout NAME (plain, "
+            "hermes), or set GANTRY_PROFILE_LAYOUT in its environment");
         return NULL;
     }
     struct profile_job *j = mem_zalloc(sizeof(*j));
@@ -399,8 +408,8 @@ void agent_profile_create(struct api_call *c)
     }
     json_object_foreach(env, key, value)
     {
-        j->env[j->n_env++] = (struct slot_env){
-            slice_of(key), {json_string_value(value), json_string_length(value)}};
+        j->env[j->n_env++] =
+            (struct slot_env){slice_of(key), {json_string_value(value), json_string_length(value)}};
     }
     job_start(j);
 }

@@ -1,5 +1,6 @@
-/* Profiles and their gateways, asked of the containers' agents. What is wrong keeps the agent's own status and words
- * where they mean the same to our client; every other failure is told as for services. */
+/* Profiles and their gateways, asked of the containers' agents. What is wrong keeps the agent's own
+ * status and words where they mean the same to our client; every other failure is told as for
+ * services. */
 #include "api/rest/rest_priv.h"
 #include "service/agent_text.h"
 
@@ -13,16 +14,23 @@
 
 const char *const rest_gateway_actions[] = {"start", "stop", "restart", NULL};
 
-enum profile_answer { ANSWER_OF_LIST, ANSWER_OF_ONE, ANSWER_OF_CREATE, ANSWER_OF_DELETE, ANSWER_OF_ACT };
+enum profile_answer {
+    ANSWER_OF_LIST,
+    ANSWER_OF_ONE,
+    ANSWER_OF_CREATE,
+    ANSWER_OF_DELETE,
+    ANSWER_OF_ACT
+};
 
 struct profile_call {
     struct api_call *call; /* held */
     enum profile_answer kind;
-    char name[NAME_MAX_BYTES + 1];         /* CREATE */
+    char name[NAME_MAX_BYTES + 1];       /* CREATE */
     char object[2 * NAME_MAX_BYTES + 2]; /* the same for the audit record, with the container */
 };
 
-/* ---- answers ----------------------------------------------------------------------------------------- */
+/* ---- answers
+ * ----------------------------------------------------------------------------------------- */
 
 struct member {
     const char *name;
@@ -30,17 +38,16 @@ struct member {
     bool nullable;
 };
 static const struct member profile_members[] = {
-    {"name", JSON_STRING, false},        {"present", JSON_TRUE, false},
-    {"registered", JSON_TRUE, false},    {"state", JSON_STRING, false},
-    {"reason", JSON_STRING, true},       {"pid", JSON_INTEGER, true},
+    {"name", JSON_STRING, false},           {"present", JSON_TRUE, false},
+    {"registered", JSON_TRUE, false},       {"state", JSON_STRING, false},
+    {"reason", JSON_STRING, true},          {"pid", JSON_INTEGER, true},
     {"uptime_seconds", JSON_INTEGER, true}, {"desired_state", JSON_STRING, true},
-    {"gateway_state", JSON_STRING, true}, {"port", JSON_INTEGER, false},
+    {"gateway_state", JSON_STRING, true},   {"port", JSON_INTEGER, false},
     {"log_path", JSON_STRING, false},
 };
 static const struct member warning_member[] = {{"warning", JSON_STRING, true}};
-static const struct member deleted_members[] = {{"name", JSON_STRING, false},
-                                                {"message", JSON_STRING, false},
-                                                {"warning", JSON_STRING, true}};
+static const struct member deleted_members[] = {
+    {"name", JSON_STRING, false}, {"message", JSON_STRING, false}, {"warning", JSON_STRING, true}};
 static const struct member acted_members[] = {{"name", JSON_STRING, false},
                                               {"action", JSON_STRING, false},
                                               {"result", JSON_STRING, false},
@@ -65,7 +72,8 @@ static bool put_member(struct json_out *j, const json_t *o, const struct member 
     return true;
 }
 
-static const char *put_members(struct json_out *j, const json_t *o, const struct member *m, size_t n)
+static const char *put_members(struct json_out *j, const json_t *o, const struct member *m,
+                               size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (!put_member(j, o, &m[i]))
@@ -85,7 +93,8 @@ static const char *put_list(struct api_call *c, struct json_out *j, const json_t
     json_arr(j);
     for (size_t i = 0; i < json_array_size(list) && bad == NULL; i++) {
         const json_t *row = json_array_get(list, i), *name = json_object_get(row, "name");
-        if (!api_may_see(c, c->path[0], (struct slice){json_string_value(name), json_string_length(name)}))
+        if (!api_may_see(c, c->path[0],
+                         (struct slice){json_string_value(name), json_string_length(name)}))
             continue;
         json_obj(j);
         bad = put_members(j, row, profile_members, ARRAY_LEN(profile_members));
@@ -133,8 +142,8 @@ static void reply(struct profile_call *p, const json_t *answer)
     rest_bad_answer(c, what);
 }
 
-/* True if the failure has been answered with the agent's own status. An agent that does not know the call says so
- * without an "error". */
+/* True if the failure has been answered with the agent's own status. An agent that does not know
+ * the call says so without an "error". */
 static bool reply_refusal(struct api_call *c, const struct agent_reply *r)
 {
     static const int handed_on[] = {400, 404, 405, 409, 501, 503, 504};
@@ -170,7 +179,8 @@ static void got(void *ctx, const struct err *e, const struct agent_reply *r)
     mem_free(p);
 }
 
-/* ---- calls ------------------------------------------------------------------------------------------- */
+/* ---- calls
+ * ------------------------------------------------------------------------------------------- */
 
 /* With the call held, or NULL: answered. */
 static struct profile_call *hold(struct api_call *c, enum profile_answer kind)
@@ -233,7 +243,8 @@ static bool take_name(struct profile_call *p)
         return false;
     }
     for (size_t i = 0; i < name.len; i++)
-        p->name[i] = (char)(name.p[i] >= 'A' && name.p[i] <= 'Z' ? name.p[i] + ('a' - 'A') : name.p[i]);
+        p->name[i] =
+            (char)(name.p[i] >= 'A' && name.p[i] <= 'Z' ? name.p[i] + ('a' - 'A') : name.p[i]);
     struct buf b = BUF_FIXED(p->object);
     (void)buf_addf(&b, "%.*s/%s", (int)c->path[0].len, c->path[0].p, p->name);
     c->object = (struct slice){b.data, b.len};
@@ -265,7 +276,8 @@ void rest_profile_create(struct api_call *c)
         json_obj(&j);
         json_object_foreach(env, key, value)
         {
-            json_kslice(&j, key, (struct slice){json_string_value(value), json_string_length(value)});
+            json_kslice(&j, key,
+                        (struct slice){json_string_value(value), json_string_length(value)});
         }
         json_end_obj(&j);
     }
@@ -276,10 +288,8 @@ void rest_profile_create(struct api_call *c)
         mem_free(p);
         return;
     }
-    ask(p, (struct agent_request){.method = HTTP_METHOD_POST,
-                                  .tail = "",
-                                  .body = {b.data, b.len},
-                                  .control = true});
+    ask(p, (struct agent_request){
+               .method = HTTP_METHOD_POST, .tail = "", .body = {b.data, b.len}, .control = true});
 }
 
 void rest_profile_delete(struct api_call *c)
@@ -296,9 +306,8 @@ void rest_gateway(struct api_call *c)
 {
     struct profile_call *p = hold(c, ANSWER_OF_ONE);
     if (p != NULL && named(p))
-        ask(p, (struct agent_request){.method = HTTP_METHOD_GET,
-                                      .service = p->call->path[1],
-                                      .tail = "/gateway"});
+        ask(p, (struct agent_request){
+                   .method = HTTP_METHOD_GET, .service = p->call->path[1], .tail = "/gateway"});
 }
 
 void rest_gateway_act(struct api_call *c)
