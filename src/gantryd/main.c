@@ -29,7 +29,7 @@ static int serve(struct settings *s, const struct settings_source *from)
     logging_faults(s);
     if (daemon_new(&d, s, from, &e) != 0) {
         LOG(ERROR, "gantryd", "start-failed", "cannot start", LF_ERR(&e));
-        return EXIT_NEGATIVE;
+        return e.code == ERR_INVALID ? EXIT_CONFIG : EXIT_NEGATIVE; /* no second try would help */
     }
     LOG(INFO, "gantryd", "started", "serving", LF_STR("version", GANTRY_VERSION),
         LF_INT("containers", s->c.containers.count));

@@ -47,6 +47,26 @@ def test_check_reads_folder_and_environment(tmp_path):
     assert r.returncode == 3 and "GANTRY_LOG_FORMAT" in r.stderr
 
 
+def test_root_checks_what_another_users_daemon_keeps(tmp_path):
+    f, tokens = tmp_path / "c.yml", tmp_path / "tokens.json"
+    f.write_text(f"auth: {{tokens: {tokens}}}\nhttp: {{listeners: [{{address: '127.0.0.1:0'}}]}}\naudit: {{file: none}}\n")
+    tokens.write_text("{}")
+    tokens.chmod(0o600)
+    damaged = gantryd("--config", str(f), "-t").stderr
+    os.chown(tokens, 10000, 10000)
+    assert gantryd("--config", str(f), "-t").stderr == damaged  # not about its owner
+    r = gantryd("--config", str(f))
+    assert r.returncode == 1 and "belongs to user 10000" in r.stderr
+
+
+def test_what_no_second_try_mends_ends_with_3(tmp_path):
+    f = tmp_path / "c.yml"
+    f.write_text(f"auth: {{tokens: {tmp_path}/none.json}}\naudit: {{file: none}}\n"
+                 "http: {listeners: [{address: '0.0.0.0:0'}]}\n")
+    r = gantryd("--config", str(f))
+    assert r.returncode == 3 and "gantry token create" in r.stderr
+
+
 def test_effective_names_the_sources(tmp_path):
     f = tmp_path / "c.yml"
     (tmp_path / "conf.d").mkdir()
