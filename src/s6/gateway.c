@@ -119,8 +119,13 @@ static bool read_s6(const struct gateways *g, struct slice name, struct s6_statu
     return s6_status_read(g->l->scandir, (struct slice){slot, b.len}, ret, NULL) == 0;
 }
 
+static bool is_stopping(const struct gateways *g)
+{
+    return g->stopping != NULL && __atomic_load_n(g->stopping, __ATOMIC_RELAXED);
+}
+
 /* Looks until the gateway is as wanted. A process that finishes is neither up nor gone. */
-static bool wait_for(const struct gateways *g, struct slice name, bool up, uint64_t limit_ms)
+static bool wait_for(const struct gateways *g, struct slice name, bool up, bool may_end, uint64_t limit_ms)
 {
     uint64_t until = clock_mono_ms(&clock_system) + limit_ms;
     int step = 1;
@@ -129,7 +134,7 @@ static bool wait_for(const struct gateways *g, struct slice name, bool up, uint6
         bool known = read_s6(g, name, &st);
         if (up ? known && s6_status_up(&st) : !known || st.pid == 0)
             return true;
-        if (clock_mono_ms(&clock_system) >= until)
+        if (clock_mono_ms(&clock_system) >= until || (may_end && is_stopping(g)))
             return false;
         (void)poll(NULL, 0, step);
         step = step * 2 > STEP_MAX_MS ? STEP_MAX_MS : step * 2;
@@ -142,14 +147,20 @@ static int timed_out(struct slice name, const char *what, uint64_t ms, struct er
                    (unsigned long long)ms);
 }
 
+static int no_effect(const struct gateways *g, struct slice name, const char *what, uint64_t ms, struct err *e)
+{
+    return is_stopping(g) ? err_set(e, ERR_BUSY, "this program is stopping; the order was given") :
+                            timed_out(name, what, ms, e);
+}
+
 static int send_start(struct gateways *g, struct slice name, uint64_t wait_ms, struct err *e)
 {
     _cleanup_(file_closep) int profile = open_profile(g, name, NULL);
     if (profile >= 0)
         planned_stop_remove(profile); /* of a stop that is over */
     int rc = slot_control(&g->slots, name, "U", e);
-    if (rc == 0 && wait_ms > 0 && !wait_for(g, name, true, wait_ms))
-        rc = timed_out(name, "come up", wait_ms, e);
+    if (rc == 0 && wait_ms > 0 && !wait_for(g, name, true, true, wait_ms))
+        rc = no_effect(g, name, "come up", wait_ms, e);
     return rc;
 }
 
@@ -159,7 +170,7 @@ static int send_restart(struct gateways *g, struct slice name, uint64_t wait_ms,
 {
     uint64_t limit = (uint64_t)g->l->timeout_kill + END_EXTRA_MS;
     int rc = slot_control(&g->slots, name, "d", e);
-    if (rc == 0 && !wait_for(g, name, false, limit))
+    if (rc == 0 && !wait_for(g, name, false, false, limit)) /* to its end: half a restart would leave it down */
         rc = timed_out(name, "stop", limit, e);
     return rc == 0 ? send_start(g, name, wait_ms, e) : rc;
 }
@@ -182,8 +193,8 @@ static int send_stop(struct gateways *g, struct slice name, uint64_t wait_ms, st
 {
     _cleanup_(file_closep) int profile = note_stop(g, name);
     int rc = slot_control(&g->slots, name, "D", e);
-    if (rc == 0 && wait_ms > 0 && !wait_for(g, name, false, wait_ms))
-        rc = timed_out(name, "stop", wait_ms, e);
+    if (rc == 0 && wait_ms > 0 && !wait_for(g, name, false, true, wait_ms))
+        rc = no_effect(g, name, "stop", wait_ms, e);
     if (profile >= 0 && (rc != 0 || wait_ms > 0))
         planned_stop_remove(profile);
     return rc;

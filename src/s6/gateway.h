@@ -13,6 +13,8 @@ struct gateways {
     const struct clock *clock;      /* borrowed */
     struct slots slots;
     int home; /* O_PATH */
+    /* Set by another thread, with __atomic, when waits for an effect are to end with ERR_BUSY; NULL: never. Borrowed. */
+    const bool *stopping;
 };
 
 /* Who starts slots here: s6, if pid 1 is s6-svscan (contract 7.1), or if one reads the scandir's own fifo. */

@@ -88,6 +88,7 @@ def test_life_of_a_profile(st):
     assert st.act("coder", "restart", 10).status == 200
     assert st.state("coder")["pid"] not in (None, s["pid"])
     assert st.act("coder", "stop", 10).status == 200
+    assert not (st.home / "profiles/coder/.gateway-planned-stop.json").exists()
     s = st.state("coder")
     assert (s["state"], s["reason"], s["pid"], s["uptime_seconds"], s["desired_state"]) == \
         ("down", "not_wanted", None, None, "stopped")
@@ -153,7 +154,7 @@ def test_a_start_without_effect_is_504(st):
     (st.tree.scandir / "gateway-broken/run").chmod(0o644)  # now it cannot even be started
     st.act("broken", "stop", 5)
     r = st.act("broken", "start", 1)
-    assert r.status == 504 and "gateway 'broken' did not come up within 1 s" in r.json()["error"], r
+    assert r.status == 504 and "gateway 'broken' did not come up within 1000 ms" in r.json()["error"], r
     st.remove("broken")
 
 
@@ -248,7 +249,8 @@ def test_a_client_that_leaves_and_an_agent_that_stops_while_it_waits(st):
         time.sleep(0.5)
         began = time.monotonic()
         assert st.stop_agent() == 0 and time.monotonic() - began < 5
-        assert waiting.result().status == 503
+        r = waiting.result()
+        assert r.status == 503 and "stopping; the order was given" in r.json()["error"], r
     st.start_agent()
     st.remove("waiter")
 

@@ -6,11 +6,9 @@
 #include "base/mem.h"
 #include "s6/gateway.h"
 
-#include <poll.h>
 #include <string.h>
 
 #define WAIT_MAX_S 300
-#define STEP_MAX_MS 20
 #define READER_LANE 0
 #define MS_PER_S 1000u
 
@@ -229,39 +227,11 @@ static void do_delete(struct profile_job *j, struct gateways *g)
     json_end_obj(&j->out);
 }
 
-/* Waits in steps, so that an agent that stops is not kept. */
-static int wait_for_effect(struct profile_job *j, struct gateways *g)
-{
-    const struct agent *a = j->call->app;
-    char slot[PROFILE_PREFIX_MAX + PROFILE_NAME_MAX + 1];
-    struct buf b = BUF_FIXED(slot);
-    bool up = j->action != GATEWAY_STOP;
-    uint64_t until = clock_mono_ms(&clock_system) + j->wait_ms;
-    int step = 1;
-    profile_slot_name(g->l, slice_of(j->name), &b);
-    for (;;) {
-        struct s6_status st;
-        bool known = s6_status_read(g->l->scandir, (struct slice){slot, b.len}, &st, NULL) == 0;
-        if (up ? known && s6_status_up(&st) : !known || st.pid == 0)
-            return 0;
-        if (__atomic_load_n(&a->draining, __ATOMIC_RELAXED))
-            return err_set(&j->e, ERR_BUSY, "the agent is stopping; the order was given");
-        if (clock_mono_ms(&clock_system) >= until)
-            return err_set(&j->e, ERR_TIMEOUT, "gateway '%s' did not %s within %llu s", j->name,
-                           up ? "come up" : "stop", (unsigned long long)(j->wait_ms / MS_PER_S));
-        (void)poll(NULL, 0, step);
-        step = step * 2 > STEP_MAX_MS ? STEP_MAX_MS : step * 2;
-    }
-}
-
 static void do_act(struct profile_job *j, struct gateways *g)
 {
     static const char *const names[] = {"start", "stop", "restart"};
     struct gateway_outcome outcome;
-    int rc = gateway_act(g, slice_of(j->name), j->action, 0, &outcome, &j->e);
-    if (rc == 0 && j->wait_ms > 0)
-        rc = wait_for_effect(j, g);
-    if (rc != 0)
+    if (gateway_act(g, slice_of(j->name), j->action, j->wait_ms, &outcome, &j->e) != 0)
         return;
     j->warning = outcome.warning;
     put_begin(j);
@@ -289,6 +259,7 @@ static void on_thread(struct agent_job *job)
         return;
     }
     g.slots.counter = j->staged;
+    g.stopping = &a->draining;
     work[j->kind](j, &g);
     gateways_close(&g);
 }
