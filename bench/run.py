@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures Gantry against references in the same run and prints one table of ratios.
 
-usage: bench/run.py [--save] [PART...]    parts: static proxy status docker viewers idle start
+usage: bench/run.py [--save] [PART...]    parts: static proxy status docker viewers idle start profiles
 
 Every comparison alternates A B A B ..., so that a machine whose speed drifts does not decide it. Shown: the median of the
 ratios, their lowest and highest, and the medians of both sides. --save keeps the table in docs/benchmarks.md.
@@ -245,8 +245,68 @@ def part_start(st, root):
     row("start until the first answer (other side: spawning true)", f"{m:.1f} ms", f"{min(t):.1f}..{max(t):.1f}", f"{m:.1f} ms", f"{statistics.median(true):.1f} ms", "<= 30 ms", m <= 30)
 
 
+def part_profiles(st, root):
+    """A boot pass over 1,000 profiles on tmpfs, as the service user; a slot made and taken away below a real s6-svscan."""
+    import shutil
+    import tempfile
+    from test_profiles import UID, Place
+    ram = pathlib.Path(tempfile.mkdtemp(prefix="gantry-bench-", dir="/dev/shm"))
+    home, scandir, copies = ram / "home", ram / "service", ram / "copies"
+
+    def timed(argv):
+        began = time.perf_counter()
+        out = subprocess.run(argv, check=True, capture_output=True, text=True, user=UID, group=UID, extra_groups=[])
+        return (time.perf_counter() - began) * 1000, out.stdout
+
+    def fresh(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        os.chown(folder, UID, UID)
+
+    def reconcile():
+        fresh(scandir)
+        return timed([ram / "gantry-agent", "reconcile", "--home", home, "--scandir", scandir])[0]
+
+    def plain_loop():
+        fresh(copies)
+        return float(timed([ram / "slots_write", scandir / "gateway-p0", copies, "1000"])[1])
+    try:
+        ram.chmod(0o755)
+        shutil.copy(program("gantry-agent"), ram / "gantry-agent")
+        shutil.copy(TOOLS / "slots_write", ram / "slots_write")
+        for i in range(1000):
+            d = home / "profiles" / f"p{i}"
+            d.mkdir(parents=True)
+            (d / "profile.yaml").touch()
+            (d / "gateway_state.json").write_text('{"gateway_state": "stopped"}')
+        subprocess.run(["chown", "-R", f"{UID}:{UID}", str(home)], check=True)
+        compare("reconcile of 1,000 profiles / a loop that writes the same files", reconcile, plain_loop, "ms", False)
+        wall = [reconcile() for _ in range(max(ROUNDS, 5))]
+        m = statistics.median(wall)
+        row("reconcile of 1,000 profiles, wall time with the process", f"{m:.0f} ms", f"{min(wall):.0f}..{max(wall):.0f}",
+            f"{m:.0f} ms", "", "<= 100 ms", m <= 100)
+    finally:
+        shutil.rmtree(ram, ignore_errors=True)
+    place = Place(UID)
+    try:
+        up, gone = [], []
+        for i in range(10):
+            place.profile(f"p{i}")
+            began = time.perf_counter()
+            place.run("gateway", "start", f"p{i}", "--wait")
+            middle = time.perf_counter()
+            place.run("profile", "delete", f"p{i}")
+            up.append((middle - began) * 1000)
+            gone.append((time.perf_counter() - middle) * 1000)
+        for what, t in (("a profile registered until it is up", up), ("a running one unregistered until it is gone", gone)):
+            row(what + ", with the process", f"{statistics.median(t):.1f} ms", f"{min(t):.1f}..{max(t):.1f}",
+                f"{statistics.median(t):.1f} ms", "", "", None)
+    finally:
+        place.stop()
+
+
 PARTS = {"static": part_static, "proxy": part_proxy, "status": part_status, "docker": part_docker, "viewers": part_viewers,
-         "idle": part_idle, "start": part_start}
+         "idle": part_idle, "start": part_start, "profiles": part_profiles}
 
 
 def save():

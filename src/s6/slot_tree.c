@@ -28,17 +28,21 @@ static const struct node skeleton[] = {
     {"supervise/event", 03730, true},
 };
 
+/* The tree that is being made is nobody else's: 0700 and ours, so that names in it mean what was made a moment ago. */
+static int set_up(int at, const char *name, mode_t mode, uid_t uid, gid_t gid, struct err *e)
+{
+    /* Owner first: a change of it clears the bits above 0777. */
+    if ((uid != (uid_t)-1 && fchownat(at, name, uid, gid, AT_SYMLINK_NOFOLLOW) != 0) ||
+        fchmodat(at, name, mode, 0) != 0)
+        return err_sys(e, errno, "cannot set up \"%s\"", name);
+    return 0;
+}
+
 static int make_dir(int at, const char *name, mode_t mode, uid_t uid, gid_t gid, struct err *e)
 {
     if (mkdirat(at, name, 0700) != 0)
         return err_sys(e, errno, "cannot make folder \"%s\"", name);
-    _cleanup_(file_closep) int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return err_sys(e, errno, "cannot open folder \"%s\"", name);
-    /* Owner first: a change of it clears the bits above 0777. */
-    if ((uid != (uid_t)-1 && fchown(fd, uid, gid) != 0) || fchmod(fd, mode) != 0)
-        return err_sys(e, errno, "cannot set up folder \"%s\"", name);
-    return 0;
+    return set_up(at, name, mode, uid, gid, e);
 }
 
 static int make_file(int at, const char *name, struct slice content, mode_t mode, struct err *e)
@@ -61,10 +65,7 @@ static int make_fifo(int at, const char *name, uid_t uid, gid_t gid, struct err 
 {
     if (mkfifoat(at, name, 0600) != 0)
         return err_sys(e, errno, "cannot make fifo \"%s\"", name);
-    _cleanup_(file_closep) int fd = openat(at, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || fchown(fd, uid, gid) != 0 || fchmod(fd, 0660) != 0)
-        return err_sys(e, errno, "cannot set up fifo \"%s\"", name);
-    return 0;
+    return set_up(at, name, 0660, uid, gid, e);
 }
 
 static int make_skeleton(int at, const struct profile_layout *l, struct err *e)
