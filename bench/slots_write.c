@@ -1,6 +1,7 @@
-/* The yardstick for gantry-agent reconcile: a plain loop of system calls that writes the same slots, with nothing of what a
- * pass does besides (reading profiles, checks, log, locks). bench/run.py runs it: slots_write TEMPLATE DIR COUNT. The
- * template is a slot made by the agent; prints the milliseconds of COUNT copies below DIR.
+/* The yardstick for gantry-agent reconcile: a plain loop of system calls that writes the same
+ * slots, with nothing of what a pass does besides (reading profiles, checks, log, locks).
+ * bench/run.py runs it: slots_write TEMPLATE DIR COUNT. The template is a slot made by the agent;
+ * prints the milliseconds of COUNT copies below DIR.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -11,8 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char *const folders[] = {"log", "event", "supervise", "supervise/event", "log/event", "log/supervise",
-                                      "log/supervise/event"};
+static const char *const folders[] = {
+    "log",       "event",         "supervise",          "supervise/event",
+    "log/event", "log/supervise", "log/supervise/event"};
 static const char *const fifos[] = {"supervise/control", "log/supervise/control"};
 static const char *const files[] = {"type", "finish", "timeout-kill", "log/run", "down", "run"};
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -53,7 +55,8 @@ static void own(int at, const char *name, const struct stat *st)
 
 static void write_slot(int at, const char *staged, const char *name)
 {
-    int fd = mkdirat(at, staged, 0700) == 0 ? openat(at, staged, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    int fd = mkdirat(at, staged, 0700) == 0 ? openat(at, staged, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+                                            : -1;
     if (fd < 0)
         fail(staged);
     for (size_t i = 0; i < COUNT(folders); i++) {
@@ -75,8 +78,8 @@ static void write_slot(int at, const char *staged, const char *name)
         if (!e->there)
             continue;
         int file = openat(fd, files[i], O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (file < 0 || write(file, e->text, e->len) != (ssize_t)e->len || fchmod(file, e->st.st_mode & 07777) != 0 ||
-            close(file) != 0)
+        if (file < 0 || write(file, e->text, e->len) != (ssize_t)e->len ||
+            fchmod(file, e->st.st_mode & 07777) != 0 || close(file) != 0)
             fail(files[i]);
     }
     if (fchmod(fd, 0755) != 0 || close(fd) != 0 || renameat(at, staged, at, name) != 0)
@@ -97,7 +100,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: slots_write TEMPLATE DIR COUNT\n");
         return 2;
     }
-    int from = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC), to = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int from = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+        to = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (from < 0 || to < 0)
         fail(from < 0 ? argv[1] : argv[2]);
     for (size_t i = 0; i < COUNT(folders); i++)

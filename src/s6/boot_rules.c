@@ -18,7 +18,8 @@
 #define STAT_MAX 4096u
 #define STAT_START_TIME 22 /* the field of /proc/N/stat, from 1 */
 
-/* ---- the command ------------------------------------------------------------------------------- */
+/* ---- the command -------------------------------------------------------------------------------
+ */
 
 /* The next of NUL-terminated words, empty ones left out; false at the end. */
 static bool next_word(struct slice *rest, struct slice *word)
@@ -77,7 +78,8 @@ bool boot_command_read(const char *proc, struct buf *ret)
 }
 
 /* `rest` without its first word if that word is as `is` says. */
-static struct slice without(struct slice rest, bool (*is)(struct slice word, const char *name), const char *name)
+static struct slice without(struct slice rest, bool (*is)(struct slice word, const char *name),
+                            const char *name)
 {
     struct slice after = rest, word;
     return next_word(&after, &word) && is(word, name) ? after : rest;
@@ -114,21 +116,25 @@ bool boot_command_is_gateway(struct slice words)
     return true;
 }
 
-/* ---- the state file it stands for ----------------------------------------------------------------- */
+/* ---- the state file it stands for
+ * ----------------------------------------------------------------- */
 
 static bool is_yes(const char *v)
 {
-    return v != NULL && (strcasecmp(v, "1") == 0 || strcasecmp(v, "true") == 0 || strcasecmp(v, "yes") == 0);
+    return v != NULL &&
+           (strcasecmp(v, "1") == 0 || strcasecmp(v, "true") == 0 || strcasecmp(v, "yes") == 0);
 }
 
 enum boot_seed boot_seed_find(struct slice words, const char *bootstrap, const char *no_supervise)
 {
     if (bootstrap != NULL && strcmp(bootstrap, "running") == 0)
         return BOOT_SEED_ENVIRONMENT;
-    return boot_command_is_gateway(words) && !is_yes(no_supervise) ? BOOT_SEED_COMMAND : BOOT_SEED_NONE;
+    return boot_command_is_gateway(words) && !is_yes(no_supervise) ? BOOT_SEED_COMMAND
+                                                                   : BOOT_SEED_NONE;
 }
 
-int boot_seed_write(const struct profile_layout *l, enum boot_seed seed, int64_t now_s, struct err *e)
+int boot_seed_write(const struct profile_layout *l, enum boot_seed seed, int64_t now_s,
+                    struct err *e)
 {
     char text[256];
     struct stat st;
@@ -155,16 +161,19 @@ int boot_seed_write(const struct profile_layout *l, enum boot_seed seed, int64_t
                         root ? (uid_t)l->uid : (uid_t)-1, root ? (gid_t)l->gid : (gid_t)-1, e);
 }
 
-/* ---- a planned stop ---------------------------------------------------------------------------------- */
+/* ---- a planned stop
+ * ---------------------------------------------------------------------------------- */
 
-/* When a process was started, in ticks since boot. Its name may hold anything, so fields count from the last ')'. */
+/* When a process was started, in ticks since boot. Its name may hold anything, so fields count from
+ * the last ')'. */
 static int start_time(const char *proc, int64_t pid, int64_t *ticks, struct err *e)
 {
     char path[128];
     struct buf b = BUF_FIXED(path);
     _cleanup_(buf_done) struct buf text = BUF_INIT(STAT_MAX);
     buf_addf(&b, "%s/%lld/stat", proc, (long long)pid);
-    int rc = b.err != 0 ? err_set(e, b.err, "\"%s\" is too long", proc) : file_read(AT_FDCWD, path, 0, &text, e);
+    int rc = b.err != 0 ? err_set(e, b.err, "\"%s\" is too long", proc)
+                        : file_read(AT_FDCWD, path, 0, &text, e);
     if (rc != 0)
         return rc;
     const char *end = memrchr(text.data, ')', text.len);
@@ -178,8 +187,8 @@ static int start_time(const char *proc, int64_t pid, int64_t *ticks, struct err 
     return str_to_i64(field, ticks) == 0 ? 0 : err_set(e, ERR_SYNTAX, "\"%s\" is no process", path);
 }
 
-int planned_stop_write(int profile_fd, const char *proc, int64_t pid, int64_t now_s, uid_t uid, gid_t gid,
-                       struct err *e)
+int planned_stop_write(int profile_fd, const char *proc, int64_t pid, int64_t now_s, uid_t uid,
+                       gid_t gid, struct err *e)
 {
     char text[512], stamp[64];
     struct buf b = BUF_FIXED(text);
@@ -190,7 +199,8 @@ int planned_stop_write(int profile_fd, const char *proc, int64_t pid, int64_t no
     int rc = start_time(proc, pid, &ticks, e);
     if (rc != 0)
         return rc;
-    if (gmtime_r(&now, &tm) == NULL || strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S+00:00", &tm) == 0)
+    if (gmtime_r(&now, &tm) == NULL ||
+        strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S+00:00", &tm) == 0)
         return err_set(e, ERR_INVALID, "the time \"%lld\" has no date", (long long)now_s);
     json_begin(&j, &b);
     json_obj(&j);
@@ -201,7 +211,8 @@ int planned_stop_write(int profile_fd, const char *proc, int64_t pid, int64_t no
     json_end_obj(&j);
     buf_addc(&b, '\n');
     INVARIANT(b.err == 0);
-    return file_replace(profile_fd, PLANNED_STOP_FILE, (struct slice){b.data, b.len}, 0644, uid, gid, e);
+    return file_replace(profile_fd, PLANNED_STOP_FILE, (struct slice){b.data, b.len}, 0644, uid,
+                        gid, e);
 }
 
 void planned_stop_remove(int profile_fd)

@@ -1,5 +1,5 @@
-/* What a container's command says at boot, the state file for it, and the note of a planned stop. /proc is a folder made
- * here; with a container it is tests/e2e/test_profiles_faults.py. */
+/* What a container's command says at boot, the state file for it, and the note of a planned stop.
+ * /proc is a folder made here; with a container it is tests/e2e/test_profiles_faults.py. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -77,7 +77,8 @@ static void test_the_command_is_found(void **state)
     assert_int_equal(b.len, 0);
     put_process("self", "x/main-wrapper.sh|dashboard"); /* not a process */
     assert_false(boot_command_read(dir, &b));
-    put_process("77", "/bin/sh|-e|/run/s6/basedir/scripts/rc.init|top|/opt/main-wrapper.sh|gateway|run");
+    put_process("77",
+                "/bin/sh|-e|/run/s6/basedir/scripts/rc.init|top|/opt/main-wrapper.sh|gateway|run");
     assert_true(boot_command_read(dir, &b));
     struct slice words = boot_command_words((struct slice){b.data, b.len});
     assert_int_equal(words.len, sizeof("gateway|run"));
@@ -155,8 +156,10 @@ static void test_the_state_file(void **state)
     l.gid = getgid();
     assert_int_equal(boot_seed_write(&l, BOOT_SEED_COMMAND, NOW, &e), 0);
     read_back("gateway_state.json", &b);
-    assert_string_equal(b.data, "{\"gateway_state\":\"running\",\"desired_state\":\"running\",\"timestamp\":1780036292,"
-                                "\"migrated_from\":\"legacy-container-cmd\"}\n");
+    assert_string_equal(
+        b.data,
+        "{\"gateway_state\":\"running\",\"desired_state\":\"running\",\"timestamp\":1780036292,"
+        "\"migrated_from\":\"legacy-container-cmd\"}\n");
     assert_int_equal(boot_seed_write(&l, BOOT_SEED_ENVIRONMENT, NOW, &e), ERR_EXISTS);
     assert_int_equal(slot_tree_remove(AT_FDCWD, dir, NULL), 0);
     assert_int_equal(boot_seed_write(&l, BOOT_SEED_COMMAND, NOW, &e), ERR_NOT_FOUND);
@@ -183,7 +186,8 @@ static void test_the_note_of_a_stop(void **state)
     char want[256];
     const uid_t nobody = (uid_t)-1;
     put_process("77", "gateway");
-    put("77/stat", SLICE_LIT("77 (a) b) c) S 1 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 123456 9 9\n"));
+    put("77/stat",
+        SLICE_LIT("77 (a) b) c) S 1 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 123456 9 9\n"));
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     assert_true(fd >= 0);
     assert_int_equal(planned_stop_write(fd, dir, 77, NOW, nobody, nobody, &e), 0);
@@ -196,8 +200,13 @@ static void test_the_note_of_a_stop(void **state)
     planned_stop_remove(fd);
     assert_int_equal(faccessat(fd, PLANNED_STOP_FILE, F_OK, 0), -1);
     assert_int_equal(planned_stop_write(fd, dir, 78, NOW, nobody, nobody, &e), ERR_NOT_FOUND);
-    static const char *const bad[] = {"", "77", "77 (x)", "77 (x) ", "77 (x) S 1 2 3",
-                                      "77 (x) S 1 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 many 9"};
+    static const char *const bad[] = {
+        "",
+        "77",
+        "77 (x)",
+        "77 (x) ",
+        "77 (x) S 1 2 3",
+        "77 (x) S 1 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 many 9"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         put("77/stat", slice_of(bad[i]));
         assert_int_equal(planned_stop_write(fd, dir, 77, NOW, nobody, nobody, &e), ERR_SYNTAX);
