@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures Gantry against references in the same run and prints one table of ratios.
 
-usage: bench/run.py [--save] [PART...]    parts: static proxy status docker viewers idle start profiles
+usage: bench/run.py [--save] [PART...]    parts: static proxy secure status docker viewers idle start profiles
 
 Every comparison alternates A B A B ..., so that a machine whose speed drifts does not decide it. Shown: the median of the
 ratios, their lowest and highest, and the medians of both sides. --save keeps the table in docs/benchmarks.md.
@@ -52,8 +52,9 @@ def compare(what, ours, theirs, unit, better_high, target=None, rounds=ROUNDS):
         f"{statistics.median(b):,.0f} {unit}", sign, ok)
 
 
-def wrk(url, connections, seconds=SECONDS):
-    out = subprocess.run(["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds:.0f}s", url], capture_output=True, text=True).stdout
+def wrk(url, connections, seconds=SECONDS, token=None):
+    header = ["-H", f"Authorization: Bearer {token}"] if token else []
+    out = subprocess.run(["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds:.0f}s", *header, url], capture_output=True, text=True).stdout
     if "Non-2xx" in out:
         raise SystemExit(f"wrk {url}:\n{out}")
     return float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1))
@@ -114,6 +115,24 @@ def part_proxy(st, root):
                     lambda: wrk(f"{n.url}/services/idle/status", c, seconds), "req/s", True, 1.0, rounds)
     finally:
         n.stop()
+
+
+def part_secure(st, root):
+    """The calls of the first two parts on a listener that asks who is there, with a token, the audit file and the metrics, as
+    against the open listener of the same process."""
+    port = free_port()
+    st.listeners.append(f'{{address: "127.0.0.1:{port}", auth: required}}')
+    st.stop_gantryd()
+    st.start_gantryd()
+    c = UnixHTTPConnection(st.unix)
+    c.request("POST", "/tokens", json.dumps({"name": "bench", "role": "viewer"}), {"Content-Type": "application/json"})
+    token = json.loads(c.getresponse().read())["token"]
+    c.close()
+    secured = f"http://127.0.0.1:{port}"
+    for path, what in (("/containers", "GET /containers"), (f"{CS}/idle/status", "service status")):
+        for n, rounds, seconds in ((1, 2 * ROUNDS + 1, 1), (64, ROUNDS, SECONDS)):
+            compare(f"{what}, {n}: with a token / open listener", lambda: wrk(secured + path, n, seconds, token),
+                    lambda: wrk(st.url + path, n, seconds), "req/s", True, 0.95, rounds)
 
 
 def part_status(st, root):
@@ -305,7 +324,7 @@ def part_profiles(st, root):
         place.stop()
 
 
-PARTS = {"static": part_static, "proxy": part_proxy, "status": part_status, "docker": part_docker, "viewers": part_viewers,
+PARTS = {"static": part_static, "proxy": part_proxy, "secure": part_secure, "status": part_status, "docker": part_docker, "viewers": part_viewers,
          "idle": part_idle, "start": part_start, "profiles": part_profiles}
 
 
