@@ -21,7 +21,8 @@ DEPS_BUILD = gcc meson ninja-build pkg-config libuv1-dev libnghttp2-dev libssl-d
   libyaml-dev libjansson-dev uthash-dev node-llhttp zlib1g-dev
 DEPS_RUN   = s6 busybox-static
 DEPS_CHECK = libcmocka-dev valgrind python3-pytest python3-websockets python3-h2 \
-  curl openssl iproute2 docker.io iptables nghttp2-client shellcheck chromium python3-jsonschema python3-yaml zsh fish
+  curl openssl iproute2 docker.io iptables nghttp2-client shellcheck chromium python3-jsonschema python3-yaml zsh fish \
+  strace passwd procps
 DEPS_DEB   = dpkg-dev debhelper build-essential fakeroot
 DEPS_PACKAGES = $(DEPS_DEB) debootstrap lintian systemd systemd-container man-db mandoc groff docker-compose
 DEPS_FUZZ  = clang libclang-rt-14-dev
