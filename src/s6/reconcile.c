@@ -93,16 +93,14 @@ static void be_owner(const struct pass *p, int folder)
     uid_t uid = (uid_t)p->l->uid;
     if (fstat(folder, &st) == 0 && st.st_uid == 0)
         uid = 0;
+    (void)setfsuid(0); /* only root may take another group */
     (void)setfsgid(uid == 0 ? getegid() : (gid_t)p->l->gid);
     (void)setfsuid(uid);
 }
 
-static void be_self(void)
+static void be_self(const struct pass *p)
 {
-    if (geteuid() != 0)
-        return;
-    (void)setfsuid(0);
-    (void)setfsgid(getegid());
+    slots_be(&p->slots);
 }
 
 static void log_text(struct pass *p, const struct buf *line)
@@ -112,7 +110,7 @@ static void log_text(struct pass *p, const struct buf *line)
         return;
     be_owner(p, p->home);
     int rc = boot_log_line(&p->log, (struct slice){line->data, line->len}, clock_real_ns(p->o->clock), &e);
-    be_self();
+    be_self(p);
     if (rc == 0 || p->log_failed)
         return;
     p->log_failed = true;
@@ -159,7 +157,7 @@ static void read_profile(struct pass *p, int fd, struct profile_state *s, struct
     r->exit = profile_exit_read(fd);
     if (!p->o->dry_run && sweep_stale(p, fd))
         r->notes |= NOTE_STALE_LEFT;
-    be_self();
+    be_self(p);
     if (s->note == PROFILE_STATE_INVALID)
         r->notes |= NOTE_STATE_INVALID;
     if (s->note == PROFILE_STATE_UNREADABLE)
@@ -222,7 +220,7 @@ static enum entry look(struct pass *p, int profiles, const char *name, int *fd)
     be_owner(p, *fd);
     int rc = fstatat(*fd, p->l->marker, &st, 0);
     int sys = errno;
-    be_self();
+    be_self(p);
     if (rc != 0)
         return sys == EACCES ? ENTRY_UNREADABLE : ENTRY_IGNORED;
     return trusted(p, profiles, name, *fd) ? ENTRY_PROFILE : ENTRY_UNTRUSTED;
@@ -258,7 +256,7 @@ static int walk(struct pass *p, struct err *e)
     be_owner(p, p->home);
     _cleanup_(file_closep) int fd = openat(p->home, PROFILES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int sys = errno;
-    be_self();
+    be_self(p);
     if (fd < 0) /* without the folder there are no profiles (contract 6.2) */
         return sys == ENOENT || sys == ENOTDIR || sys == ELOOP ? 0 : err_sys(e, sys, "cannot open " PROFILES);
     int rc = s6_list(fd, MAX_PROFILES, NULL, NULL, &n, e);
@@ -280,7 +278,7 @@ static void open_log(struct pass *p)
         return;
     be_owner(p, p->home);
     int rc = boot_log_open(&p->log, p->home, p->l, &e);
-    be_self();
+    be_self(p);
     if (rc != 0)
         warn(p, e.msg);
 }

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,22 +30,49 @@
 
 void slots_close(struct slots *s)
 {
+    bool was_user = s->as_user;
+    s->as_user = false;
+    if (was_user)
+        slots_be(s);
     if (s->fd >= 0)
         close(s->fd);
     s->fd = -1;
 }
 
+void slots_be(const struct slots *s)
+{
+    if (geteuid() != 0)
+        return;
+    (void)setfsuid(0); /* only root may take another group */
+    (void)setfsgid(s->as_user ? (gid_t)s->l->gid : getegid());
+    if (s->as_user)
+        (void)setfsuid((uid_t)s->l->uid);
+}
+
+/* The service user's scandir, and nobody's else: his s6-svscan runs there, or none yet. */
+static bool is_users_own(const struct slots *s, const struct stat *st)
+{
+    struct stat control;
+    if (st->st_uid != (uid_t)s->l->uid || (st->st_mode & 022) != 0)
+        return false;
+    return fstatat(s->fd, ".s6-svscan", &control, AT_SYMLINK_NOFOLLOW) != 0 ? errno == ENOENT :
+                                                                             control.st_uid == st->st_uid;
+}
+
 /* What s6-svscan finds it runs as its own user. As root, nobody else may put anything there, and gateways must not
  * stay root (contract 15.8). */
-static int check_safe(const struct slots *s, struct err *e)
+static int check_safe(struct slots *s, struct err *e)
 {
     struct stat st;
     if (geteuid() != 0)
         return 0;
-    if (!s->l->drop)
-        return err_set(e, ERR_DENIED, "as root, gateways would run as root: set drop, or run as user %s", s->l->user);
     if (fstat(s->fd, &st) != 0)
         return err_sys(e, errno, "cannot look at \"%s\"", s->l->scandir);
+    s->as_user = s->l->uid != 0 && is_users_own(s, &st);
+    if (s->as_user)
+        return 0;
+    if (!s->l->drop)
+        return err_set(e, ERR_DENIED, "as root, gateways would run as root: set drop, or run as user %s", s->l->user);
     if (st.st_uid != 0 || (st.st_mode & 022) != 0)
         return err_set(e, ERR_DENIED,
                        "\"%s\" can be written by others than root, who could run anything as root: "
@@ -59,6 +87,8 @@ int slots_open(struct slots *s, const struct profile_layout *l, struct err *e)
     int rc = s->fd >= 0 ? check_safe(s, e) : err_sys(e, errno, "cannot open scandir \"%s\"", l->scandir);
     if (rc != 0)
         slots_close(s);
+    else
+        slots_be(s);
     return rc;
 }
 

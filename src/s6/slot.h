@@ -18,11 +18,16 @@ struct slots {
     const struct profile_layout *l; /* borrowed */
     int fd;                         /* of the scandir */
     unsigned counter;               /* makes staging names unique in this process */
+    bool as_user;                   /* root, on the service user's own scandir: works as that user */
 };
 
-/* Opens the scandir. ERR_NOT_FOUND, ERR_DENIED... */
+/* Opens the scandir. Root works on one of root's that nobody else can write; on one of the service user, with an
+ * s6-svscan of his, the calling thread touches files as that user until slots_close, on the same thread (contract 15.8:
+ * what he can write never runs as root). ERR_NOT_FOUND, ERR_DENIED... */
 int slots_open(struct slots *s, const struct profile_layout *l, struct err *e);
 void slots_close(struct slots *s);
+/* Whose files the thread touches now: takes up again what slots_open began, after a change of the file system's user. */
+void slots_be(const struct slots *s);
 
 /* ---- text */
 

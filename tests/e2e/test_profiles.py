@@ -25,8 +25,9 @@ exec sleep 1000
 class Place:
     """A home and a scandir with its s6-svscan, for one user."""
 
-    def __init__(self, uid, start=True):
-        self.uid = uid
+    def __init__(self, uid, start=True, owner=None):
+        """uid runs the commands, owner (the same unless given) has the scandir and runs its s6-svscan."""
+        self.uid, self.owner = uid, uid if owner is None else owner
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="gantry-profiles-", dir="/tmp"))
         self.root.chmod(0o755)
         self.home, self.scandir = self.root / "home", self.root / "service"
@@ -38,20 +39,21 @@ class Place:
             d.chmod(0o755)
         for d in (self.home, self.home / "profiles"):
             os.chown(d, UID, UID)
-        if uid:
-            os.chown(self.scandir, uid, uid)
+        if self.owner:
+            os.chown(self.scandir, self.owner, self.owner)
         self.svscan = None
         if start:
             self.start()
 
-    def demote(self):
+    def demote(self, uid=None):
+        uid = self.uid if uid is None else uid
         os.setgroups([])
-        os.setgid(self.uid)
-        os.setuid(self.uid)
+        os.setgid(uid)
+        os.setuid(uid)
 
     def start(self, *args):
         self.svscan = Process("s6-svscan", ["s6-svscan", *args, str(self.scandir)], self.root / "svscan.log",
-                              preexec_fn=self.demote if self.uid else None)
+                              preexec_fn=(lambda: self.demote(self.owner)) if self.owner else None)
         wait_for("s6-svscan", lambda: (self.scandir / ".s6-svscan" / "control").exists())
         time.sleep(0.05)
 
@@ -96,9 +98,9 @@ class Place:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-@pytest.fixture(params=[UID, 0], ids=["own-svscan", "shared-as-root"])
+@pytest.fixture(params=[(UID, UID), (0, 0), (0, UID)], ids=["own-svscan", "shared-as-root", "own-svscan-by-root"])
 def place(request, service_user):
-    p = Place(request.param)
+    p = Place(request.param[0], owner=request.param[1])
     yield p
     p.stop()
 
@@ -238,12 +240,12 @@ def test_modes_do_not_depend_on_the_umask(place, umask):
             "down": 0o644}
     got = {k: (slot / k).stat().st_mode & 0o7777 for k in want}
     assert got == want
-    if place.uid == 0:
+    assert (slot / "run").stat().st_uid == place.owner
+    if place.owner == 0:
         for at in ("", "log/"):
             for name, mode in (("event", 0o3730), ("supervise", 0o711), ("supervise/control", 0o660)):
                 st = (slot / at / name).stat()
                 assert (st.st_mode & 0o7777, st.st_uid) == (mode, UID)
-        assert (slot / "run").stat().st_uid == 0
 
 
 def test_the_service_user_controls_what_root_registered(service_user):
@@ -325,7 +327,7 @@ def test_leftovers_of_crashed_runs_are_removed(place):
     (old / "run").write_text("x")
     tmp = place.scandir / ".gateway-x.tmp"
     (tmp / "log").mkdir(parents=True)
-    if place.uid:
+    if place.owner:
         subprocess.run(["chown", "-R", f"{UID}:{UID}", str(old), str(tmp)], check=True)
     place.run("reconcile")
     assert place.dots() == []
