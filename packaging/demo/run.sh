@@ -12,7 +12,10 @@ umask 022
 root=$(cd "$(dirname "$0")/../.." && pwd) || exit 1
 BUILD=${BUILD:-$root/build}
 state=${GANTRY_DEMO_DIR:-demo-state}
+unset GANTRY_DEMO_DIR
 check=false
+profiles=false
+profiles_conf=''
 interrupted=false
 ending=false
 
@@ -88,7 +91,11 @@ gone() { ! alive "$1" "$2"; }
 # end NAME PID START: politely, then not.
 end() {
     alive "$2" "$3" || return 0
-    if [ "$1" = svscan ]; then s6-svscanctl -t "$scandir" 2>/dev/null || kill -TERM "$2"; else kill -TERM "$2"; fi
+    case "$1" in
+    svscan) s6-svscanctl -t "$scandir" 2>/dev/null || kill -TERM "$2" ;;
+    profiles) s6-svscanctl -t "$pg/service" 2>/dev/null || kill -TERM "$2" ;;
+    *) kill -TERM "$2" ;;
+    esac
     await 15 gone "$2" "$3" && return 0
     kill -KILL "$2" 2>/dev/null
     await 5 gone "$2" "$3"
@@ -155,6 +162,7 @@ case "$shown" in /*) ;; *) shown=./$shown ;; esac
 state=$state_full
 scandir=$state/scandir
 pids=$state/pids
+pg=$state/profiles
 
 exec 9>>"$state/lock" || die "cannot write to \"$state\""
 flock -n 9 || die "already running in \"$state\"; end that one with Ctrl-C, or set GANTRY_DEMO_DIR"
@@ -165,7 +173,7 @@ if [ -f "$pids" ]; then
     end_all || die "could not end all of it; see $pids"
 fi
 trap 'interrupted=true' INT TERM HUP
-rm -rf "$scandir" "$state/logs" "$state/www" "$state/run" "$state/config.yml" "$state/gantry" "$state"/*.log
+rm -rf "$scandir" "$pg" "$state/logs" "$state/www" "$state/run" "$state/config.yml" "$state/gantry" "$state"/*.log
 mkdir -p "$scandir" "$state/logs" "$state/www" "$state/run" || die "cannot write to \"$state\""
 # The kernel takes 107 bytes for the path of a socket.
 sockets=$state/run
@@ -277,6 +285,38 @@ END
     chmod 0755 "$state/gantry"
 }
 
+# The profile "assistant" and an s6-svscan of its own, run by an ordinary user: as root, by nobody, if he can get there.
+make_profiles() {
+    as='' pg_user=$(id -un)
+    if [ "$(id -u)" -eq 0 ]; then
+        as='s6-setuidgid nobody' pg_user=nobody
+        $as test -x "$state" || return 0
+    fi
+    mkdir -p "$pg/service" "$pg/home/profiles/assistant" || return 1
+    : >"$pg/home/profiles/assistant/profile.yaml"
+    printf '{"gateway_state": "running"}\n' >"$pg/home/profiles/assistant/gateway_state.json"
+    cat >"$pg/home/profiles/assistant/gateway" <<'END'
+#!/bin/sh
+echo "at your service, as $(id -un)"
+exec sleep 1000000
+END
+    chmod 0755 "$pg/home/profiles/assistant/gateway"
+    [ -z "$as" ] || chown -R nobody: "$pg/service" "$pg/home" || return 1
+    cat >"$state/profiles.conf" <<END
+home = $pg/home
+scandir = $pg/service
+user = $pg_user
+uid = $(id -u "$pg_user")
+gid = $(id -g "$pg_user")
+END
+    # A path with a blank is nothing for s6's scripts: then without profiles.
+    "$agent" reconcile --config "$state/profiles.conf" >"$state/reconcile.log" 2>&1 || return 0
+    # shellcheck disable=SC2086 # two words, or none
+    start profiles "$state/profiles.log" $as s6-svscan "$pg/service"
+    profiles=true
+    profiles_conf=$state/profiles.conf
+}
+
 tree_ready() { s6-svok "$scandir/maintenance" 2>/dev/null && s6-svok "$scandir/ticker/log" 2>/dev/null; }
 agent_ready() { [ -S "$sockets/agent.sock" ] || ! running agent; }
 # Answers, with the agent behind it; or has ended.
@@ -300,9 +340,11 @@ start_all() {
     : >"$pids"
     start svscan "$state/svscan.log" s6-svscan "$scandir"
     await 10 tree_ready || return 1
+    make_profiles || return 1
     # The scripts in the tree are the sources here, so that an edit takes effect at the next restart.
     start agent "$state/agent.log" "$agent" serve --socket "$sockets/agent.sock" --scandir "$scandir" \
-        --log-dir "$state/logs" --source-dir "$scandir" --backup-dir "$state/run-backups"
+        --log-dir "$state/logs" --source-dir "$scandir" --backup-dir "$state/run-backups" \
+        ${profiles_conf:+--profile-config "$profiles_conf"}
     await 10 agent_ready && running agent || return 1
     start_gantryd
 }
@@ -312,6 +354,7 @@ start_all() {
 try_1="$shown/gantry status demo"
 try_2="$shown/gantry logs -f demo ticker"
 try_3="$shown/gantry restart demo web"
+try_6="$shown/gantry profiles list demo"
 
 introduce() {
     url=http://127.0.0.1:$api_port
@@ -328,6 +371,11 @@ introduce() {
     say "Try, in another terminal:"
     say ""
     for t in "$try_1" "$try_2" "$try_3" "$try_4" "$try_5"; do say "  $t"; done
+    say ""
+    $profiles || return 0
+    say "A profile has its gateway there too, made at the start as in a container that starts again:"
+    say ""
+    say "  $try_6"
     say ""
 }
 
@@ -357,6 +405,7 @@ try_all() {
         $interrupted && return 1
         attempt "$t" || failures=$((failures + 1))
     done
+    if $profiles; then attempt "$try_6" || failures=$((failures + 1)); fi
     [ "$failures" -eq 0 ]
 }
 
