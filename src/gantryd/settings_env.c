@@ -14,7 +14,7 @@ enum { VARIABLE_MAX = 128, NEAR = 4 };
 
 /* Variables of the other programs, which may stand in the same environment. */
 static const char *const foreign[] = {"GANTRY_HOST", "GANTRY_CONTEXT"};
-static const char *const foreign_begins[] = {"GANTRY_TOKEN"};
+static const char *const foreign_begins[] = {"GANTRY_TOKEN", "GANTRY_PROFILE_"};
 
 static bool is_foreign(struct slice name)
 {
