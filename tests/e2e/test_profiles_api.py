@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness import program, wait_for
+from harness import Process, program, wait_for
 from test_auth import Auth
 from test_profiles import UID, service_user  # noqa: F401 (a fixture)
 
@@ -354,3 +354,55 @@ def test_the_environment_switches_it_on_and_a_bad_layout_does_not_start(own_stac
                        "GANTRY_PROFILE_SCANDIR": str(s.tree.scandir)})
     j = s.ask_agent("GET", "/profiles").json()
     assert j["layout"] == "hermes" and [p["name"] for p in j["profiles"]] == ["default"]
+
+
+@pytest.fixture(scope="module")
+def apart(service_user, tmp_path_factory):  # noqa: F811
+    """Gateways in a scan directory of the service user, with an s6-svscan of his own; the agent runs as root."""
+    st = Profiles(tmp_path_factory.mktemp("apart"))
+    scandir = st.place / "service"
+    scandir.mkdir()
+    os.chown(scandir, UID, UID)
+    st.conf.write_text(st.conf.read_text().replace(str(st.tree.scandir), str(scandir)))
+
+    def demote():
+        os.setgroups([])
+        os.setgid(UID)
+        os.setuid(UID)
+    svscan = Process("s6-svscan", ["s6-svscan", str(scandir)], st.root / "own-svscan.log", preexec_fn=demote)
+    wait_for("s6-svscan", lambda: (scandir / ".s6-svscan" / "control").exists())
+    st.start()
+    yield st
+    st.remove("apart", "gone")
+    for _ in range(10):
+        subprocess.run(["s6-svscanctl", "-t", str(scandir)], capture_output=True)
+        time.sleep(0.2)
+        if not svscan.alive():
+            break
+    svscan.stop()
+    st.stop()
+    shutil.rmtree(st.place, ignore_errors=True)
+
+
+def test_gateways_apart_are_services_too(apart):
+    st = apart
+    st.make("apart")
+    (st.place / "service" / "his-own").mkdir()  # what else he has there is no service of ours
+    (st.place / "service" / "his-own" / "run").write_text("#!/bin/sh\nexec sleep 1000\n")
+    assert st.act("apart", "start", 5).status == 200
+    s = st.state("apart")
+    assert s["state"] == "up" and os.stat(f"/proc/{s['pid']}").st_uid == UID
+    listed = [x["id"] for x in st.get("/containers/robot/services").json()["services"]]
+    assert "gateway-apart" in listed and "ticker" in listed and "his-own" not in listed and listed == sorted(listed)
+    states = {x["name"]: x for x in st.get("/containers/robot/services/status").json()["statuses"]}
+    assert states["gateway-apart"]["pid"] == s["pid"] and states["ticker"]["is_up"]
+    one = "/containers/robot/services/gateway-apart"
+    assert st.get(one + "/status").json()["is_up"]
+    wait_for("its log", lambda: "gateway of" in st.get(one + "/logs").json()["logs"])
+    assert st.ask("POST", one, {"action": "down"}).status == 200
+    wait_for("down", lambda: not st.get(one + "/status").json()["is_up"])
+    assert st.ask("POST", one, {"action": "up"}).status == 200
+    wait_for("up", lambda: st.get(one + "/status").json()["is_up"])
+    assert st.ask("DELETE", P + "/apart").status == 200
+    assert st.get(one + "/status").status in (404, 503)
+    assert "gateway-apart" not in str(st.get("/containers/robot/services").json())

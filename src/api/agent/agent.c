@@ -180,6 +180,12 @@ static int make_parts(struct agent *a, const struct agent_options *o, struct err
         rc = s6_events_new(&a->events, a->loop, a->watcher, o->scandir, e);
     if (rc == 0)
         rc = s6_control_new(&a->control, a->loop, &control, e);
+    if (rc != 0 || a->profiles == NULL || strcmp(a->profiles->scandir, o->scandir) == 0)
+        return rc;
+    control.scandir = a->profiles->scandir;
+    rc = s6_events_new(&a->gateway_events, a->loop, a->watcher, control.scandir, e);
+    if (rc == 0)
+        rc = s6_control_new(&a->gateway_control, a->loop, &control, e);
     return rc;
 }
 
@@ -226,6 +232,8 @@ static void on_lanes_closed(struct agent *a)
 {
     s6_control_free(a->control);
     s6_events_free(a->events);
+    s6_control_free(a->gateway_control);
+    s6_events_free(a->gateway_events);
     s6_follow_free(a->follow);
     s6_follow_free(a->gateway_follow);
     s6_watcher_free(a->watcher);

@@ -42,6 +42,8 @@ struct agent {
     struct s6_follow *gateway_follow; /* NULL: no profiles */
     struct s6_events *events;
     struct s6_control *control;
+    struct s6_events *gateway_events; /* these two: NULL unless gateways have a scan directory of their own */
+    struct s6_control *gateway_control;
     struct list_node streams;
     size_t n_streams;
     struct loop_timer tick; /* runs while there are streams: pings, peers that do not read */
@@ -72,6 +74,16 @@ void agent_run_put(struct api_call *c);
 void agent_run_revert(struct api_call *c);
 void agent_run_backups(struct api_call *c);
 void agent_events(struct api_call *c);
+
+/* places.c: which scan directory a service is in. */
+/* True for names that slots have; of a gateway there is one now. */
+bool agent_is_slot(const struct agent *a, struct slice name);
+bool agent_is_gateway(const struct agent *a, struct slice name);
+const char *agent_scandir(const struct agent *a, struct slice name); /* borrowed from the agent */
+struct s6_control *agent_control(const struct agent *a, struct slice name);
+/* All services, sorted. The name is borrowed for the call. What s6_scan says. */
+int agent_each_service(const struct agent *a, void (*fn)(void *ctx, const char *scandir, struct slice name),
+                       void *ctx, struct err *e);
 
 /* launch.c: what cyclo_manager's clients give beside an action, checked and written down for the
  * service's run script. False: it has been answered. */

@@ -76,12 +76,10 @@ void agent_log_place(const struct agent *a, struct slice service, struct agent_l
 {
     const struct profile_layout *l = a->profiles;
     *ret = (struct agent_log_place){.root = a->log_dir, .follow = a->follow, .name = service};
-    if (l == NULL || strcmp(l->scandir, a->scandir) != 0 || !slice_starts(service, l->prefix))
+    if (!agent_is_gateway(a, service))
         return;
     size_t n = strlen(l->prefix);
     struct slice profile = {service.p + n, service.len - n};
-    if (profile_name_check(profile) != PROFILE_NAME_FINE)
-        return;
     struct buf b = BUF_FIXED(ret->text);
     (void)buf_addf(&b, "%s/gateways/%.*s", l->log_dir, (int)profile.len, profile.p);
     ret->root = l->home;

@@ -4,34 +4,42 @@
 #include "base/json_out.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "s6/dir.h"
 
 #include <string.h>
 
 #define MAX_LIST (16u * 1024u * 1024u) /* S6_MAX_SERVICES states with the longest names, nearly */
 
+static void add_name(void *ctx, const char *scandir, struct slice name)
+{
+    (void)scandir;
+    json_str(ctx, name);
+}
+
+/* An object with one array, which fn fills. */
+static void reply_list(struct api_call *c, const char *key,
+                       void (*fn)(void *ctx, const char *scandir, struct slice name), void *ctx,
+                       struct json_out *j, const char *failure)
+{
+    struct buf b = BUF_INIT(MAX_LIST);
+    struct err e = {0};
+    json_begin(j, &b);
+    json_obj(j);
+    json_key(j, key);
+    json_arr(j);
+    if (agent_each_service(c->app, fn, ctx, &e) != 0) {
+        agent_reply_failure(c, failure, &e);
+    } else {
+        json_end_arr(j);
+        json_end_obj(j);
+        api_reply_json(c, 200, &b);
+    }
+    buf_done(&b);
+}
+
 void agent_services(struct api_call *c)
 {
-    struct agent *a = c->app;
-    struct s6_names names;
-    struct err e = {0};
-    if (s6_scan(a->scandir, &names, &e) != 0) {
-        agent_reply_failure(c, "Failed to list services", &e);
-        return;
-    }
-    struct buf b = BUF_INIT(MAX_LIST);
     struct json_out j;
-    json_begin(&j, &b);
-    json_obj(&j);
-    json_key(&j, "services");
-    json_arr(&j);
-    for (size_t i = 0; i < names.count; i++)
-        json_cstr(&j, s6_name(&names, i));
-    json_end_arr(&j);
-    json_end_obj(&j);
-    api_reply_json(c, 200, &b);
-    buf_done(&b);
-    s6_names_done(&names);
+    reply_list(c, "services", add_name, &j, &j, "Failed to list services");
 }
 
 void agent_write_status(struct json_out *j, struct slice name, const struct s6_status *st,
@@ -61,7 +69,7 @@ void agent_status(struct api_call *c)
     struct err e = {0};
     if (!agent_name(c, &name))
         return;
-    int rc = s6_status_read(a->scandir, name, &st, &e);
+    int rc = s6_status_read(agent_scandir(a, name), name, &st, &e);
     if (rc == ERR_NOT_FOUND) {
         agent_reply_no_service(c, name);
         return;
@@ -78,34 +86,25 @@ void agent_status(struct api_call *c)
     buf_done(&b);
 }
 
+struct statuses {
+    struct json_out j;
+    int64_t now;
+};
+
+/* Those that cannot be read are left out: contract 3.4. */
+static void add_status(void *ctx, const char *scandir, struct slice name)
+{
+    struct statuses *all = ctx;
+    struct s6_status st;
+    if (s6_status_read(scandir, name, &st, NULL) == 0)
+        agent_write_status(&all->j, name, &st, all->now);
+}
+
 void agent_statuses(struct api_call *c)
 {
-    struct agent *a = c->app;
-    struct s6_names names;
-    struct err e = {0};
-    if (s6_scan(a->scandir, &names, &e) != 0) {
-        agent_reply_failure(c, "Failed to get services status", &e);
-        return;
-    }
-    struct buf b = BUF_INIT(MAX_LIST);
-    struct json_out j;
-    int64_t now = clock_real_ns(loop_clock(a->loop));
-    json_begin(&j, &b);
-    json_obj(&j);
-    json_key(&j, "statuses");
-    json_arr(&j);
-    for (size_t i = 0; i < names.count; i++) {
-        struct s6_status st;
-        struct slice name = slice_of(s6_name(&names, i));
-        if (s6_status_read(a->scandir, name, &st, NULL) ==
-            0) /* others are left out: contract 3.4 */
-            agent_write_status(&j, name, &st, now);
-    }
-    json_end_arr(&j);
-    json_end_obj(&j);
-    api_reply_json(c, 200, &b);
-    buf_done(&b);
-    s6_names_done(&names);
+    const struct agent *a = c->app;
+    struct statuses all = {.now = clock_real_ns(loop_clock(a->loop))};
+    reply_list(c, "statuses", add_status, &all, &all.j, "Failed to get services status");
 }
 
 /* An action that runs; the call is NULL once its client has gone. */
@@ -182,6 +181,6 @@ void agent_action(struct api_call *c)
         return;
     }
     name = (struct slice){p->name, p->name_len};
-    if (s6_control_run(a->control, name, p->action, on_action_done, p, &e) != 0)
+    if (s6_control_run(agent_control(a, name), name, p->action, on_action_done, p, &e) != 0)
         on_action_done(p, &e);
 }

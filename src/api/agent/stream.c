@@ -23,7 +23,7 @@ struct stream {
     struct agent *agent;
     struct exchange *x; /* NULL: closed */
     struct s6_follower *follower;
-    struct s6_listener listener;
+    struct s6_listener listener, gateways; /* of the two scan directories */
     bool strip_ansi;
     bool full;        /* waits for `drained` */
     bool busy;        /* inside a callback that goes on using it */
@@ -43,6 +43,8 @@ static void stop_sources(struct stream *s)
 {
     s6_follower_free(STEAL(s->follower));
     s6_events_remove(s->agent->events, &s->listener);
+    if (s->agent->gateway_events != NULL)
+        s6_events_remove(s->agent->gateway_events, &s->gateways);
 }
 
 static void stream_free(struct stream *s)
@@ -226,6 +228,14 @@ static void on_closed(void *ctx, struct exchange *x, int err)
 
 static const struct exchange_user stream_user = {.drained = on_drained, .closed = on_closed};
 
+/* The service user may have other services in his scan directory; they are his own. */
+static void on_gateway_state(void *ctx, struct slice name, const struct s6_status *st)
+{
+    struct stream *s = ctx;
+    if (agent_is_slot(s->agent, name))
+        on_state(ctx, name, st);
+}
+
 static struct stream *stream_new(struct api_call *c, struct err *e)
 {
     struct agent *a = c->app;
@@ -244,6 +254,9 @@ static struct stream *stream_new(struct api_call *c, struct err *e)
     list_init(&s->listener.link);
     s->listener.changed = on_state;
     s->listener.ctx = s;
+    list_init(&s->gateways.link);
+    s->gateways.changed = on_gateway_state;
+    s->gateways.ctx = s;
     list_push_back(&a->streams, &s->link);
     if (a->n_streams++ == 0)
         loop_timer_start(&a->tick, TICK_MS, TICK_MS);
@@ -301,6 +314,9 @@ void agent_events(struct api_call *c)
     stream_open(s, c);
     s->snapshot = true;
     if (!s->ended && s->x != NULL && s6_events_add(a->events, &s->listener, &e) != 0)
+        stream_fail(s, err_name(e.code), e.msg);
+    if (a->gateway_events != NULL && !s->ended && s->x != NULL &&
+        s6_events_add(a->gateway_events, &s->gateways, &e) != 0)
         stream_fail(s, err_name(e.code), e.msg);
     s->snapshot = false;
     if (s->broken)
