@@ -39,7 +39,8 @@ static int by_reading(const char *scandir, const char *service)
 static int by_calling(int fd, const char *service)
 {
     char buf[4096];
-    int n = snprintf(buf, sizeof(buf), "GET /services/%s/status HTTP/1.1\r\nHost: agent\r\n\r\n", service);
+    int n = snprintf(buf, sizeof(buf), "GET /services/%s/status HTTP/1.1\r\nHost: agent\r\n\r\n",
+                     service);
 
     if (write(fd, buf, (size_t)n) != n)
         return -1;

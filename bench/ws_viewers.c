@@ -196,10 +196,11 @@ int main(int argc, char **argv)
     samples = malloc(MAX_SAMPLES * sizeof(samples[0]));
     if (viewers == NULL || samples == NULL)
         return 1;
-    snprintf(request, sizeof(request),
-             "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-             "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-             path, port);
+    snprintf(
+        request, sizeof(request),
+        "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        path, port);
     uv_loop_t *loop = uv_default_loop();
     struct sockaddr_in addr;
     uv_ip4_addr("127.0.0.1", port, &addr);

@@ -49,8 +49,14 @@ static inline int buf_add(struct buf *b, const void *p, size_t n)
     b->data[b->len] = '\0';
     return 0;
 }
-static inline int buf_addc(struct buf *b, char c) { return buf_add(b, &c, 1); }
-static inline int buf_adds(struct buf *b, const char *s) { return buf_add(b, s, strlen(s)); }
+static inline int buf_addc(struct buf *b, char c)
+{
+    return buf_add(b, &c, 1);
+}
+static inline int buf_adds(struct buf *b, const char *s)
+{
+    return buf_add(b, s, strlen(s));
+}
 #define buf_addlit(b, lit) buf_add((b), (lit), sizeof(lit) - 1)
 int buf_addf(struct buf *b, const char *fmt, ...) BASE_PRINTF(2, 3);
 int buf_addvf(struct buf *b, const char *fmt, va_list ap);

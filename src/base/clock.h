@@ -13,9 +13,18 @@ struct clock {
 
 extern const struct clock clock_system;
 
-static inline uint64_t clock_mono_ns(const struct clock *c) { return c->mono_ns(c->ctx); }
-static inline uint64_t clock_mono_ms(const struct clock *c) { return c->mono_ns(c->ctx) / 1000000u; }
-static inline int64_t clock_real_ns(const struct clock *c) { return c->real_ns(c->ctx); }
+static inline uint64_t clock_mono_ns(const struct clock *c)
+{
+    return c->mono_ns(c->ctx);
+}
+static inline uint64_t clock_mono_ms(const struct clock *c)
+{
+    return c->mono_ns(c->ctx) / 1000000u;
+}
+static inline int64_t clock_real_ns(const struct clock *c)
+{
+    return c->real_ns(c->ctx);
+}
 
 #define NS_PER_MS 1000000ull
 #define NS_PER_S 1000000000ull

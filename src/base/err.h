@@ -64,9 +64,9 @@ const char *err_name(int code);
 
 /* A failure with its story. Zero-initialised means "no error". Plain value: copy it freely. */
 struct err {
-    int code;       /* 0 or a negative enum err_code */
-    int sys;        /* errno of the cause, or 0 */
-    char msg[480];  /* always terminated; cut with "..." if too long; UTF-8 */
+    int code;      /* 0 or a negative enum err_code */
+    int sys;       /* errno of the cause, or 0 */
+    char msg[480]; /* always terminated; cut with "..." if too long; UTF-8 */
 };
 
 /* Sets *e (which may be NULL) and returns `code`, so callers can write
@@ -77,7 +77,8 @@ int err_set(struct err *e, int code, const char *fmt, ...) BASE_PRINTF(3, 4);
 /* The same for a failed system call: picks the code from errno `sys`
  * (ENOENT NOT_FOUND, EACCES/EPERM DENIED, ENOMEM NO_MEMORY, ENOSPC/EDQUOT NO_SPACE,
  * EMFILE/ENFILE NO_FILES, ECONNREFUSED REFUSED, EPIPE/ECONNRESET GONE, ETIMEDOUT TIMEOUT,
- * EEXIST EXISTS, ECANCELED CANCELLED, EHOSTUNREACH/ENETUNREACH/ENETDOWN UNREACHABLE, else IO), appends ": <strerror>" and keeps `sys`. Accepts negative libuv codes. */
+ * EEXIST EXISTS, ECANCELED CANCELLED, EHOSTUNREACH/ENETUNREACH/ENETDOWN UNREACHABLE, else IO),
+ * appends ": <strerror>" and keeps `sys`. Accepts negative libuv codes. */
 int err_sys(struct err *e, int sys, const char *fmt, ...) BASE_PRINTF(3, 4);
 
 /* Puts "context: " before the message of an existing error. Returns e->code. */

@@ -143,13 +143,12 @@ static int fill_temp(struct swap *s, struct slice content, const struct file_swa
         return r;
     /* The owner first: a change of owner takes set-id bits away again. */
     if ((how->uid != (uid_t)-1 || how->gid != (gid_t)-1) && fchown(s->fd, how->uid, how->gid) != 0)
-        return err_sys(e, errno, "cannot give the file to %ld:%ld", (long)how->uid,
-                       (long)how->gid);
+        return err_sys(e, errno, "cannot give the file to %ld:%ld", (long)how->uid, (long)how->gid);
     if (fchmod(s->fd, how->mode) != 0)
         return err_sys(e, errno, "cannot set mode %04o", (unsigned)how->mode);
-    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
-                                      how->mtime != NULL ? *how->mtime
-                                                         : (struct timespec){.tv_nsec = UTIME_OMIT}};
+    const struct timespec times[2] = {
+        {.tv_nsec = UTIME_OMIT},
+        how->mtime != NULL ? *how->mtime : (struct timespec){.tv_nsec = UTIME_OMIT}};
     if (how->mtime != NULL && futimens(s->fd, times) != 0)
         return err_sys(e, errno, "cannot set the time");
     if (fsync(s->fd) != 0)

@@ -70,7 +70,8 @@ static bool read_int(struct json_flat *f, int64_t *ret)
     size_t n = (size_t)(f->p - from);
     if (n == 0 || (n > 1 && *from == '0'))
         return false;
-    if (f->p < f->end && (*f->p == '.' || *f->p == 'e' || *f->p == 'E' || (*f->p >= '0' && *f->p <= '9')))
+    if (f->p < f->end &&
+        (*f->p == '.' || *f->p == 'e' || *f->p == 'E' || (*f->p >= '0' && *f->p <= '9')))
         return false;
     *ret = minus ? -v : v;
     return true;

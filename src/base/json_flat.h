@@ -1,7 +1,7 @@
 /* json_flat.h: reads the common case of a hot answer without a tree: one flat object, plain ASCII.
  *
- * It never decides that a text is wrong: what it does not know (nesting, escapes, bytes beyond ASCII, fractions,
- * faults) makes it give up, and the caller reads the text again with json_parse.
+ * It never decides that a text is wrong: what it does not know (nesting, escapes, bytes beyond
+ * ASCII, fractions, faults) makes it give up, and the caller reads the text again with json_parse.
  */
 #ifndef GANTRY_JSON_FLAT_H
 #define GANTRY_JSON_FLAT_H

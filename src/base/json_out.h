@@ -30,7 +30,7 @@ void json_int(struct json_out *j, int64_t v);
 void json_uint(struct json_out *j, uint64_t v);
 void json_double(struct json_out *j, double v); /* NaN and infinities give null */
 void json_bool(struct json_out *j, bool v);
-void json_nil(struct json_out *j); /* null; the name json_null is jansson's */
+void json_nil(struct json_out *j);                 /* null; the name json_null is jansson's */
 void json_raw(struct json_out *j, struct slice v); /* one complete JSON value, as it is */
 
 /* key and value at once */

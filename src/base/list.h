@@ -9,8 +9,14 @@ struct list_node {
     struct list_node *prev, *next;
 };
 
-static inline void list_init(struct list_node *n) { n->prev = n->next = n; }
-static inline bool list_empty(const struct list_node *head) { return head->next == head; }
+static inline void list_init(struct list_node *n)
+{
+    n->prev = n->next = n;
+}
+static inline bool list_empty(const struct list_node *head)
+{
+    return head->next == head;
+}
 static inline void list_add_before(struct list_node *at, struct list_node *n)
 {
     n->prev = at->prev;
@@ -18,8 +24,14 @@ static inline void list_add_before(struct list_node *at, struct list_node *n)
     at->prev->next = n;
     at->prev = n;
 }
-static inline void list_push_back(struct list_node *head, struct list_node *n) { list_add_before(head, n); }
-static inline void list_push_front(struct list_node *head, struct list_node *n) { list_add_before(head->next, n); }
+static inline void list_push_back(struct list_node *head, struct list_node *n)
+{
+    list_add_before(head, n);
+}
+static inline void list_push_front(struct list_node *head, struct list_node *n)
+{
+    list_add_before(head->next, n);
+}
 /* Safe on a node that is not in a list, if it was initialised. */
 static inline void list_remove(struct list_node *n)
 {
@@ -27,7 +39,10 @@ static inline void list_remove(struct list_node *n)
     n->next->prev = n->prev;
     list_init(n);
 }
-static inline struct list_node *list_first(struct list_node *head) { return list_empty(head) ? NULL : head->next; }
+static inline struct list_node *list_first(struct list_node *head)
+{
+    return list_empty(head) ? NULL : head->next;
+}
 
 #define LIST_FOR(it, head) for (struct list_node *it = (head)->next; it != (head); it = it->next)
 /* `it` may be removed (and freed) in the body; no other node may be. */

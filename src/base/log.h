@@ -15,7 +15,13 @@
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE };
 enum log_format { LOG_FORMAT_AUTO, LOG_FORMAT_LOGFMT, LOG_FORMAT_JSON };
 
-enum log_field_type { LOG_FIELD_END, LOG_FIELD_STR, LOG_FIELD_SLICE, LOG_FIELD_INT, LOG_FIELD_BOOL };
+enum log_field_type {
+    LOG_FIELD_END,
+    LOG_FIELD_STR,
+    LOG_FIELD_SLICE,
+    LOG_FIELD_INT,
+    LOG_FIELD_BOOL
+};
 struct log_field {
     enum log_field_type type;
     const char *key;
@@ -43,8 +49,9 @@ void log_write(enum log_level level, const char *room, const char *id, const cha
 #define LOG(level_, room_, id_, text_, ...)                                                        \
     do {                                                                                           \
         if (log_enabled(LOG_##level_, (room_)))                                                    \
-            log_write(LOG_##level_, (room_), (id_), (text_),                                       \
-                      (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ) {.type = LOG_FIELD_END}}); \
+            log_write(                                                                             \
+                LOG_##level_, (room_), (id_), (text_),                                             \
+                (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){.type = LOG_FIELD_END}});    \
     } while (0)
 
 #endif

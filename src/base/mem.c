@@ -42,8 +42,8 @@ void *mem_zalloc(size_t size)
 
 void *mem_calloc(size_t n, size_t size)
 {
-    /* glibc's calloc passes by the per-thread cache that makes small blocks cheap; for large ones it knows which
-     * pages are zero already. */
+    /* glibc's calloc passes by the per-thread cache that makes small blocks cheap; for large ones
+     * it knows which pages are zero already. */
     enum { SMALL = 1024 };
     size_t total;
     if (__builtin_mul_overflow(n, size, &total) || must_fail())

@@ -8,7 +8,7 @@
 
 /* All return NULL when out of memory; sizes of 0 give a valid pointer. Free with mem_free. */
 void *mem_alloc(size_t size);
-void *mem_zalloc(size_t size); /* zeroed */
+void *mem_zalloc(size_t size);           /* zeroed */
 void *mem_calloc(size_t n, size_t size); /* zeroed; NULL on overflow */
 void *mem_realloc(void *p, size_t size); /* p untouched on failure */
 char *mem_strdup(const char *s);
@@ -16,7 +16,10 @@ char *mem_strndup(const char *s, size_t len); /* always copies exactly len bytes
 void mem_free(void *p);
 
 /* For _cleanup_(mem_freep) char *p. */
-static inline void mem_freep(void *p) { mem_free(*(void **)p); }
+static inline void mem_freep(void *p)
+{
+    mem_free(*(void **)p);
+}
 
 /* Tests: the n-th allocation from now (1 = the next) fails, and every later one too if `sticky`.
  * 0 switches it off. mem_fail_hit tells whether one has failed since. */

@@ -8,8 +8,8 @@
 #define SECOND (1000 * MS)
 
 const uint64_t histogram_bounds_ns[HISTOGRAM_BOUNDS] = {
-    100 * US, 250 * US, 500 * US, MS,         2500 * US,  5 * MS, 10 * MS,       25 * MS,
-    50 * MS,  100 * MS, 250 * MS, 500 * MS,   SECOND,     2500 * MS, 5 * SECOND, 10 * SECOND,
+    100 * US, 250 * US, 500 * US, MS,       2500 * US, 5 * MS,    10 * MS,    25 * MS,
+    50 * MS,  100 * MS, 250 * MS, 500 * MS, SECOND,    2500 * MS, 5 * SECOND, 10 * SECOND,
 };
 
 void histogram_add(struct histogram *h, uint64_t ns)

@@ -7,7 +7,7 @@
 struct process_stats {
     uint64_t resident_bytes, virtual_bytes;
     uint64_t open_fds, max_fds;
-    uint64_t cpu_ns;  /* user and system, of all threads */
+    uint64_t cpu_ns;   /* user and system, of all threads */
     uint64_t start_ns; /* wall time, since 1970 */
 };
 

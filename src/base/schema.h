@@ -23,8 +23,8 @@ enum schema_type {
     SCHEMA_STR_LIST, /* struct schema_list of char * */
     SCHEMA_STRUCT,   /* embedded struct, described by `sub` */
     SCHEMA_LIST,     /* struct schema_list of structs described by `sub` */
-    SCHEMA_MAP,      /* the same, from a mapping; the key goes to the SCHEMA_STR member `sub->key` */
-    SCHEMA_ANY,      /* not stored: accepted and left alone (its presence sets the bool at offset) */
+    SCHEMA_MAP, /* the same, from a mapping; the key goes to the SCHEMA_STR member `sub->key` */
+    SCHEMA_ANY, /* not stored: accepted and left alone (its presence sets the bool at offset) */
 };
 
 struct schema_list {
@@ -34,9 +34,9 @@ struct schema_list {
 
 enum schema_flags {
     SCHEMA_REQUIRED = 1,
-    SCHEMA_NULLABLE = 2,  /* null allowed: absent value */
-    SCHEMA_RELOAD = 4,    /* a reload may change it without a restart */
-    SCHEMA_SECRET = 8,    /* never printed */
+    SCHEMA_NULLABLE = 2,   /* null allowed: absent value */
+    SCHEMA_RELOAD = 4,     /* a reload may change it without a restart */
+    SCHEMA_SECRET = 8,     /* never printed */
     SCHEMA_NOT_SERVED = 16 /* accepted for compatibility, reported as having no effect */
 };
 
@@ -46,13 +46,14 @@ struct schema_field {
     enum schema_type type;
     unsigned flags;
     size_t offset;
-    int64_t min, max;          /* INT, DURATION (ms), SIZE; both 0: unchecked. Lists: count */
-    const char *def;           /* default as YAML text; NULL: zero/absent */
-    const char *const *names;  /* ENUM: NULL-terminated */
-    const struct schema *sub;  /* STRUCT, LIST, MAP */
+    int64_t min, max;         /* INT, DURATION (ms), SIZE; both 0: unchecked. Lists: count */
+    const char *def;          /* default as YAML text; NULL: zero/absent */
+    const char *const *names; /* ENUM: NULL-terminated */
+    const struct schema *sub; /* STRUCT, LIST, MAP */
     int (*check)(const void *member, struct err *e); /* more checks; may be NULL */
     const char *unit, *doc;
-    const char *example; /* YAML text that the annotated file shows where there is no default; of a list: all of it */
+    const char *example; /* YAML text that the annotated file shows where there is no default; of a
+                            list: all of it */
 };
 
 struct schema {
@@ -83,7 +84,8 @@ void schema_report_done(struct schema_report *r);
 
 /* Reads a YAML document (libyaml; aliases refused; depth at most 32; 1 MiB at most) into obj,
  * which must hold defaults. All faults are found in one pass. 0; ERR_INVALID with faults in *r
- * (obj then holds valid parts and must still be schema_done); ERR_NO_MEMORY. Empty text is valid. */
+ * (obj then holds valid parts and must still be schema_done); ERR_NO_MEMORY. Empty text is valid.
+ */
 int schema_read_yaml(const struct schema *s, void *obj, struct slice text, struct schema_report *r,
                      struct err *e);
 

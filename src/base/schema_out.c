@@ -27,8 +27,8 @@ static void write_members_json(const struct schema *s, const struct schema_field
     json_end_obj(j);
 }
 
-static void write_list_json(const struct schema_field *f, const struct schema_list *l,
-                            bool secrets, struct json_out *j)
+static void write_list_json(const struct schema_field *f, const struct schema_list *l, bool secrets,
+                            struct json_out *j)
 {
     bool hide = (f->flags & SCHEMA_SECRET) != 0 && !secrets;
     json_arr(j);
@@ -36,8 +36,7 @@ static void write_list_json(const struct schema_field *f, const struct schema_li
         if (f->type == SCHEMA_STR_LIST)
             json_cstr(j, hide ? "(set)" : ((char **)l->items)[i]);
         else
-            write_members_json(f->sub, NULL, (const char *)l->items + i * f->sub->size, secrets,
-                               j);
+            write_members_json(f->sub, NULL, (const char *)l->items + i * f->sub->size, secrets, j);
     }
     json_end_arr(j);
 }

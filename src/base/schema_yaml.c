@@ -191,7 +191,8 @@ static const char *expected(const struct schema_field *f)
 }
 
 /* "<path>.<name>: <want>, not <what is there>" */
-static void fault_shape(struct reader *rd, const yaml_event_t *ev, const char *name, const char *want)
+static void fault_shape(struct reader *rd, const yaml_event_t *ev, const char *name,
+                        const char *want)
 {
     char text[160];
     struct buf b = BUF_FIXED(text);
@@ -203,7 +204,8 @@ static void fault_shape(struct reader *rd, const yaml_event_t *ev, const char *n
         (void)str_add_printable(&b, v);
         (void)buf_adds(&b, v.len < ev->data.scalar.length ? "...\"" : "\"");
     } else {
-        (void)buf_adds(&b, ev->type == YAML_MAPPING_START_EVENT ? ", not a mapping" : ", not a list");
+        (void)buf_adds(&b,
+                       ev->type == YAML_MAPPING_START_EVENT ? ", not a mapping" : ", not a list");
     }
     fault_at(rd, ev->start_mark, name, text);
 }

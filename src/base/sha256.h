@@ -1,5 +1,5 @@
-/* sha256.h: SHA-256 (FIPS 180-4, 6.2), for programs that link no crypto library. Not for secrets: it takes no care
- * of timing or of what stays in memory. */
+/* sha256.h: SHA-256 (FIPS 180-4, 6.2), for programs that link no crypto library. Not for secrets:
+ * it takes no care of timing or of what stays in memory. */
 #ifndef GANTRY_SHA256_H
 #define GANTRY_SHA256_H
 

@@ -6,8 +6,8 @@
 
 struct sm_state {
     const char *name;
-    uint32_t next;  /* bit i: a move to state i is allowed (32 states at most) */
-    bool final;     /* no way out */
+    uint32_t next; /* bit i: a move to state i is allowed (32 states at most) */
+    bool final;    /* no way out */
 };
 
 struct sm_table {

@@ -8,9 +8,13 @@
 #include "base/buf.h"
 
 /* Slices. */
-static inline struct slice slice_of(const char *s) { return (struct slice){s, s ? strlen(s) : 0}; }
+static inline struct slice slice_of(const char *s)
+{
+    return (struct slice){s, s ? strlen(s) : 0};
+}
 bool slice_eq(struct slice a, struct slice b);
-static inline bool slice_eqs(struct slice a, const char *s) /* here, so that literals have known lengths */
+static inline bool slice_eqs(struct slice a,
+                             const char *s) /* here, so that literals have known lengths */
 {
     size_t n = strlen(s);
     return a.len == n && (n == 0 || memcmp(a.p, s, n) == 0);
@@ -50,9 +54,9 @@ int str_to_size(struct slice s, uint64_t *ret);
  * valid UTF-8 without '/' and control characters, not "." or "..", not starting with '-'. */
 bool name_is_safe(struct slice name, size_t max);
 
-/* Appends text for a quoted place in a log line or a message: '"' and '\\' with a backslash, control
- * characters (U+0080 to U+009F too) as \n, \t or \u00xx, bytes that are not UTF-8 as U+FFFD. So
- * the text cannot end its line or steer a terminal. Each input byte gives at most 6. */
+/* Appends text for a quoted place in a log line or a message: '"' and '\\' with a backslash,
+ * control characters (U+0080 to U+009F too) as \n, \t or \u00xx, bytes that are not UTF-8 as
+ * U+FFFD. So the text cannot end its line or steer a terminal. Each input byte gives at most 6. */
 int str_add_printable(struct buf *b, struct slice v);
 
 /* Removes ESC [ digits-and-semicolons m (colours) in place; returns the new length. */

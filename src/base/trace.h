@@ -1,5 +1,5 @@
-/* trace.h: the traceparent header of W3C Trace Context (Recommendation, 3.2): whose request this is,
- * across programs. */
+/* trace.h: the traceparent header of W3C Trace Context (Recommendation, 3.2): whose request this
+ * is, across programs. */
 #ifndef GANTRY_TRACE_H
 #define GANTRY_TRACE_H
 

@@ -1,4 +1,5 @@
-/* audit.h: one record for every change and every refusal. Made by the front ends, kept by store/audit. */
+/* audit.h: one record for every change and every refusal. Made by the front ends, kept by
+ * store/audit. */
 #ifndef GANTRY_CORE_AUDIT_H
 #define GANTRY_CORE_AUDIT_H
 
@@ -8,18 +9,18 @@
 
 /* Everything borrowed for the call. Texts may hold any bytes; the sink makes them safe. */
 struct audit_record {
-    int64_t time_ns;      /* wall time, since 1970 */
-    const char *who;      /* identity's name */
-    const char *peer;     /* "127.0.0.1:51234", "unix:pid=1,uid=0" */
-    const char *request;  /* request id */
-    const char *method;   /* "PUT" */
-    struct slice path;    /* of the request, as sent, without the query */
-    const char *verb;     /* of the right that was needed; "" if no row was found */
+    int64_t time_ns;     /* wall time, since 1970 */
+    const char *who;     /* identity's name */
+    const char *peer;    /* "127.0.0.1:51234", "unix:pid=1,uid=0" */
+    const char *request; /* request id */
+    const char *method;  /* "PUT" */
+    struct slice path;   /* of the request, as sent, without the query */
+    const char *verb;    /* of the right that was needed; "" if no row was found */
     const char *kind;
-    struct slice name;    /* on what: "robot/talker" */
-    int status;           /* of the answer; 0: the client left before */
-    const char *result;   /* "done", "refused" (401, 403, 421, 429), "failed" */
-    struct slice detail;  /* the error's text, or more about the change; may be empty */
+    struct slice name;   /* on what: "robot/talker" */
+    int status;          /* of the answer; 0: the client left before */
+    const char *result;  /* "done", "refused" (401, 403, 421, 429), "failed" */
+    struct slice detail; /* the error's text, or more about the change; may be empty */
 };
 
 struct audit_sink {
@@ -29,10 +30,10 @@ struct audit_sink {
 
 /* What the keeper of the records says of itself. */
 struct audit_stats {
-    bool on;       /* records go to a file */
-    bool writable; /* the last write went well, or there was none yet */
+    bool on;                          /* records go to a file */
+    bool writable;                    /* the last write went well, or there was none yet */
     uint64_t written, lost, failures; /* records; failures: of writing, each tried again */
-    size_t queued; /* bytes that wait to be written */
+    size_t queued;                    /* bytes that wait to be written */
 };
 
 #define AUDIT_SINCE_SIZE 24

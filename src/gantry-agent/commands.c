@@ -24,8 +24,10 @@ static const char usage[] =
     "       gantry-agent gateway status [NAME | --all] [--json]\n"
     "       gantry-agent port NAME\n"
     "\n"
-    "A profile is a folder of the home with a marker file in it; its gateway is an s6 service of this container.\n"
-    "reconcile makes the services anew when a container starts, and starts those that ran before, or were wanted.\n"
+    "A profile is a folder of the home with a marker file in it; its gateway is an s6 service of "
+    "this container.\n"
+    "reconcile makes the services anew when a container starts, and starts those that ran before, "
+    "or were wanted.\n"
     "Without NAME a gateway command means the home's own, if the layout has one.\n"
     "\n"
     "  --dry-run             tell what would be done, change nothing\n"
@@ -40,7 +42,8 @@ static const char usage[] =
     "  --scandir DIR         where s6-svscan runs\n"
     "  --set KEY=VALUE       any key of the layout\n"
     "\n"
-    "Exit status: 0 done, 1 something failed, 100 usage, 111 the home or the scan directory cannot be used.\n";
+    "Exit status: 0 done, 1 something failed, 100 usage, 111 the home or the scan directory cannot "
+    "be used.\n";
 
 static const struct command {
     const char *word;
@@ -69,7 +72,8 @@ int command_say(int status, const char *fmt, ...)
     return status;
 }
 
-/* ---- options --------------------------------------------------------------------------------------- */
+/* ---- options
+ * --------------------------------------------------------------------------------------- */
 
 static int add_pair(struct command_pair *list, size_t *n, size_t max, const char *text)
 {
@@ -115,7 +119,8 @@ static int take_value(struct command_options *o, struct slice name, const char *
     else if (slice_eqs(name, "--home") || slice_eqs(name, "--scandir"))
         return add_key(o, (struct slice){name.p + 2, name.len - 2}, value);
     else
-        return command_say(COMMAND_USAGE, "there is no option \"%.*s\"; gantry-agent profile --help shows all",
+        return command_say(COMMAND_USAGE,
+                           "there is no option \"%.*s\"; gantry-agent profile --help shows all",
                            (int)(name.len > 100 ? 100 : name.len), name.p);
     return COMMAND_DONE;
 }
@@ -172,7 +177,8 @@ static int parse_options(struct command_options *o, int argc, char **argv)
     return rc;
 }
 
-/* ---- the layout ------------------------------------------------------------------------------------- */
+/* ---- the layout
+ * ------------------------------------------------------------------------------------- */
 
 static int read_config(struct profile_layout *l, const char *path, bool must, struct err *e)
 {
@@ -205,7 +211,8 @@ int command_layout(struct profile_layout *l, const struct command_options *o)
     return rc == 0 ? COMMAND_DONE : command_say(COMMAND_USAGE, "%s", e.msg);
 }
 
-/* ---- all ---------------------------------------------------------------------------------------------- */
+/* ---- all
+ * ---------------------------------------------------------------------------------------------- */
 
 static const struct command *find(const char *word)
 {

@@ -1,4 +1,5 @@
-/* commands.h: what gantry-agent does besides serving: `reconcile`, `port`. They block, print for people, and end. */
+/* commands.h: what gantry-agent does besides serving: `reconcile`, `port`. They block, print for
+ * people, and end. */
 #ifndef GANTRY_AGENT_COMMANDS_H
 #define GANTRY_AGENT_COMMANDS_H
 

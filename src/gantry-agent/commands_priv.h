@@ -32,7 +32,8 @@ struct command_options {
 void command_print(int fd, struct slice text);
 /* "gantry-agent: TEXT" on standard error; returns status. */
 int command_say(int status, const char *fmt, ...) BASE_PRINTF(2, 3);
-/* Built-in values, then the file, the environment, and the command line. Exit status, having said what is wrong. */
+/* Built-in values, then the file, the environment, and the command line. Exit status, having said
+ * what is wrong. */
 int command_layout(struct profile_layout *l, const struct command_options *o);
 
 int command_reconcile(const struct command_options *o);

@@ -1,6 +1,6 @@
 #include "gantry-agent/flags.h"
-#include "base/build.h"
 #include "base/buf.h"
+#include "base/build.h"
 #include "base/file.h"
 #include "base/str.h"
 
@@ -24,11 +24,15 @@ static const char usage[] =
     "  --log-dir DIR         NAME/current below it is the log of service NAME: /var/log\n"
     "  --source-dir DIR      NAME/run below it is its run script: /etc/s6-overlay/s6-rc.d\n"
     "  --run-dir DIR         robot_type and launch_args/NAME are written there: /run\n"
-    "  --backup-dir DIR      NAME/ below it keeps the last 5 replaced run scripts, \"none\": no backups:\n"
+    "  --backup-dir DIR      NAME/ below it keeps the last 5 replaced run scripts, \"none\": no "
+    "backups:\n"
     "                        /var/lib/gantry-agent/run-backups\n"
-    "  --profile-layout NAME  plain or hermes: serves profiles too; else GANTRY_PROFILE_LAYOUT, else\n"
-    "                        plain if there is any other GANTRY_PROFILE_ variable or --profile-config\n"
-    "  --profile-config FILE lines \"key = value\"; else /etc/gantry/profiles.conf if there is one\n"
+    "  --profile-layout NAME  plain or hermes: serves profiles too; else GANTRY_PROFILE_LAYOUT, "
+    "else\n"
+    "                        plain if there is any other GANTRY_PROFILE_ variable or "
+    "--profile-config\n"
+    "  --profile-config FILE lines \"key = value\"; else /etc/gantry/profiles.conf if there is "
+    "one\n"
     "  --socket-mode MODE    octal: 0660\n"
     "  --socket-group GROUP  name or number; else the group of this process\n"
     "  --log-level LEVEL     error, warn, info, debug or trace: info\n"
@@ -51,8 +55,8 @@ static void print_version(void)
 {
     char text[512];
     struct buf b = BUF_FIXED(text);
-    (void)buf_addf(&b, "gantry-agent " GANTRY_VERSION "\ncommit %s\ncompiler %s, %s\n", build_commit,
-                   build_compiler, build_type);
+    (void)buf_addf(&b, "gantry-agent " GANTRY_VERSION "\ncommit %s\ncompiler %s, %s\n",
+                   build_commit, build_compiler, build_type);
     print(STDOUT_FILENO, text);
 }
 
@@ -126,12 +130,12 @@ static bool parse_format(const char *text, enum log_format *ret)
 /* The paths of the table, or NULL. */
 static const char **path_flag(struct flags *f, const char *name)
 {
-    return strcmp(name, "--socket") == 0       ? &f->socket
-           : strcmp(name, "--scandir") == 0    ? &f->scandir
-           : strcmp(name, "--log-dir") == 0    ? &f->log_dir
-           : strcmp(name, "--source-dir") == 0 ? &f->source_dir
-           : strcmp(name, "--run-dir") == 0    ? &f->run_dir
-           : strcmp(name, "--backup-dir") == 0 ? &f->backup_dir
+    return strcmp(name, "--socket") == 0           ? &f->socket
+           : strcmp(name, "--scandir") == 0        ? &f->scandir
+           : strcmp(name, "--log-dir") == 0        ? &f->log_dir
+           : strcmp(name, "--source-dir") == 0     ? &f->source_dir
+           : strcmp(name, "--run-dir") == 0        ? &f->run_dir
+           : strcmp(name, "--backup-dir") == 0     ? &f->backup_dir
            : strcmp(name, "--profile-layout") == 0 ? &f->profile_layout
            : strcmp(name, "--profile-config") == 0 ? &f->profile_config
                                                    : NULL;
@@ -139,10 +143,10 @@ static const char **path_flag(struct flags *f, const char *name)
 
 static bool known_flag(const char *name)
 {
-    static const char *const names[] = {"--socket",     "--scandir",     "--log-dir",
-                                        "--source-dir", "--run-dir",     "--backup-dir", "--socket-mode",
-                                        "--socket-group", "--log-level", "--log-format",
-                                        "--profile-layout", "--profile-config"};
+    static const char *const names[] = {"--socket",      "--scandir",        "--log-dir",
+                                        "--source-dir",  "--run-dir",        "--backup-dir",
+                                        "--socket-mode", "--socket-group",   "--log-level",
+                                        "--log-format",  "--profile-layout", "--profile-config"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (strcmp(name, names[i]) == 0)
             return true;

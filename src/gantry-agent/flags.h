@@ -9,8 +9,8 @@ enum { EXIT_FINE = 0, EXIT_CANNOT_START = 1, EXIT_USAGE = 2 };
 
 struct flags {
     const char *socket, *scandir, *log_dir, *source_dir, *run_dir; /* borrowed from argv */
-    const char *backup_dir;                              /* the same; NULL: none are kept */
-    const char *profile_layout, *profile_config;         /* the same; NULL: not given */
+    const char *backup_dir;                      /* the same; NULL: none are kept */
+    const char *profile_layout, *profile_config; /* the same; NULL: not given */
     mode_t mode;
     gid_t group; /* (gid_t)-1: not given */
     enum log_level level;

@@ -72,7 +72,8 @@ static int watch_signals(struct program *p, struct err *e)
 static bool wants_profiles(const struct flags *f)
 {
     static const char prefix[] = "GANTRY_PROFILE_";
-    static const char not_layout[] = "GANTRY_PROFILE_RECONCILE="; /* tells the boot's pass to do nothing */
+    static const char not_layout[] =
+        "GANTRY_PROFILE_RECONCILE="; /* tells the boot's pass to do nothing */
     if (f->profile_layout != NULL || f->profile_config != NULL)
         return true;
     for (char **v = environ; *v != NULL; v++) {

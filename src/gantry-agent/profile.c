@@ -1,4 +1,5 @@
-/* gantry-agent profile, and gateway. Texts for people as in the contract profile-gateways, 8 and 9. */
+/* gantry-agent profile, and gateway. Texts for people as in the contract profile-gateways, 8 and 9.
+ */
 #include "base/json_out.h"
 #include "gantry-agent/commands_priv.h"
 #include "s6/boot_log.h"
@@ -31,8 +32,9 @@ static int begin(struct run *r, const struct command_options *o)
     int status = command_layout(&r->l, o);
     if (status != COMMAND_DONE)
         return status;
-    return gateways_open(&r->g, &r->l, &clock_system, &e) == 0 ? COMMAND_DONE :
-                                                                 command_say(COMMAND_SYSTEM, "%s", e.msg);
+    return gateways_open(&r->g, &r->l, &clock_system, &e) == 0
+               ? COMMAND_DONE
+               : command_say(COMMAND_SYSTEM, "%s", e.msg);
 }
 
 static int end(struct run *r, int status)
@@ -49,7 +51,8 @@ static int failed(struct run *r, const struct err *e)
     return COMMAND_FAILED;
 }
 
-/* ---- telling ------------------------------------------------------------------------------------------ */
+/* ---- telling
+ * ------------------------------------------------------------------------------------------ */
 
 static void add_word(struct json_out *j, const char *key, const struct profile_word *w)
 {
@@ -138,7 +141,8 @@ static int tell_one(struct run *r, const char *name)
     return tell(r, slice_of(name)) == 0 ? COMMAND_DONE : COMMAND_FAILED;
 }
 
-/* ---- profile ------------------------------------------------------------------------------------------- */
+/* ---- profile
+ * ------------------------------------------------------------------------------------------- */
 
 static int create(struct run *r, const char *name)
 {
@@ -153,7 +157,7 @@ static int create(struct run *r, const char *name)
     return COMMAND_DONE;
 }
 
-static int delete(struct run *r, const char *name)
+static int delete (struct run *r, const char *name)
 {
     struct err warning = {0}, e = {0};
     int rc = profile_delete(&r->g, slice_of(name), &warning, &e);
@@ -167,21 +171,25 @@ int command_profile(const struct command_options *o)
     const char *verb = o->n_words > 0 ? o->words[0] : "";
     bool list = strcmp(verb, "list") == 0;
     struct run r;
-    if (!list && strcmp(verb, "create") != 0 && strcmp(verb, "delete") != 0 && strcmp(verb, "show") != 0)
-        return command_say(COMMAND_USAGE, "profile: which of create, delete, list, show? got \"%.100s\"", verb);
+    if (!list && strcmp(verb, "create") != 0 && strcmp(verb, "delete") != 0 &&
+        strcmp(verb, "show") != 0)
+        return command_say(COMMAND_USAGE,
+                           "profile: which of create, delete, list, show? got \"%.100s\"", verb);
     if (o->n_words != (list ? 1 : 2))
-        return command_say(COMMAND_USAGE, "profile %s takes %s", verb, list ? "no name" : "one name");
+        return command_say(COMMAND_USAGE, "profile %s takes %s", verb,
+                           list ? "no name" : "one name");
     int status = begin(&r, o);
     if (status != COMMAND_DONE)
         return status;
-    status = list         ? tell_all(&r) :
-             verb[0] == 'c' ? create(&r, o->words[1]) :
-             verb[0] == 'd' ? delete(&r, o->words[1]) :
-                              tell_one(&r, o->words[1]);
+    status = list             ? tell_all(&r)
+             : verb[0] == 'c' ? create(&r, o->words[1])
+             : verb[0] == 'd' ? delete (&r, o->words[1])
+                              : tell_one(&r, o->words[1]);
     return end(&r, status);
 }
 
-/* ---- gateway ------------------------------------------------------------------------------------------- */
+/* ---- gateway
+ * ------------------------------------------------------------------------------------------- */
 
 static int act_one(struct run *r, struct slice name)
 {
@@ -189,10 +197,11 @@ static int act_one(struct run *r, struct slice name)
     struct err e = {0};
     int rc = gateway_act(&r->g, name, r->action, r->o->wait_ms, &outcome, &e);
     if (outcome.registered)
-        buf_addf(&r->out, "✓ registered the s6 gateway slot for profile '%.*s'\n", (int)name.len, name.p);
+        buf_addf(&r->out, "✓ registered the s6 gateway slot for profile '%.*s'\n", (int)name.len,
+                 name.p);
     if (outcome.warning.code != 0)
-        (void)command_say(0, "warning: the wish for '%.*s' could not be kept: %s", (int)name.len, name.p,
-                          outcome.warning.msg);
+        (void)command_say(0, "warning: the wish for '%.*s' could not be kept: %s", (int)name.len,
+                          name.p, outcome.warning.msg);
     return rc == 0 ? COMMAND_DONE : failed(r, &e);
 }
 
@@ -209,9 +218,9 @@ static int act_each(void *ctx, struct slice name)
     }
     r->failed++;
     buf_addf(&r->out, "✗ Could not %s gateway-%.*s: %s\n",
-             r->action == GATEWAY_START  ? "start" :
-             r->action == GATEWAY_STOP ? "stop" :
-                                         "restart",
+             r->action == GATEWAY_START  ? "start"
+             : r->action == GATEWAY_STOP ? "stop"
+                                         : "restart",
              (int)name.len, name.p, e.msg);
     return 0;
 }
@@ -239,7 +248,8 @@ int command_gateway(const struct command_options *o)
     while (k < ARRAY_LEN(verbs) && strcmp(verb, verbs[k]) != 0)
         k++;
     if (k == ARRAY_LEN(verbs))
-        return command_say(COMMAND_USAGE, "gateway: which of start, stop, restart, status? got \"%.100s\"", verb);
+        return command_say(COMMAND_USAGE,
+                           "gateway: which of start, stop, restart, status? got \"%.100s\"", verb);
     if (o->all && o->n_words > 1)
         return command_say(COMMAND_USAGE, "gateway %s: a name or --all, not both", verb);
     int status = begin(&r, o);

@@ -1,10 +1,10 @@
 /* gantry-agent reconcile, and port. */
+#include "s6/reconcile.h"
 #include "base/clock.h"
 #include "base/json_out.h"
 #include "gantry-agent/commands_priv.h"
 #include "s6/boot_log.h"
 #include "s6/boot_rules.h"
-#include "s6/reconcile.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -89,8 +89,8 @@ static bool env_says(const char *name, const char *const *words, size_t n)
     return false;
 }
 
-/* True if the container's command is no business of gateways. Else *state is what the home's own gateway counts as if
- * it has no state file, which is written first (contract 12.4, 12.6). */
+/* True if the container's command is no business of gateways. Else *state is what the home's own
+ * gateway counts as if it has no state file, which is written first (contract 12.4, 12.6). */
 static bool other_role(const struct profile_layout *l, bool dry_run, const char **state)
 {
     struct err e = {0};
@@ -125,14 +125,18 @@ int command_reconcile(const struct command_options *o)
     int status = command_layout(&l, o);
     if (status != COMMAND_DONE)
         return status;
-    if (env_says("GANTRY_PROFILE_RECONCILE", no, ARRAY_LEN(no)) || env_says("PG_RECONCILE", no, ARRAY_LEN(no))) {
-        command_print(STDOUT_FILENO, SLICE_LIT("reconcile: skipping (switched off by the environment)\n"));
+    if (env_says("GANTRY_PROFILE_RECONCILE", no, ARRAY_LEN(no)) ||
+        env_says("PG_RECONCILE", no, ARRAY_LEN(no))) {
+        command_print(STDOUT_FILENO,
+                      SLICE_LIT("reconcile: skipping (switched off by the environment)\n"));
         return COMMAND_DONE;
     }
     const char *root_state = NULL;
     if (other_role(&l, o->dry_run, &root_state)) {
-        command_print(STDOUT_FILENO, SLICE_LIT("reconcile: skipping (dashboard container — does not need per-profile "
-                                               "gateways)\n"));
+        command_print(
+            STDOUT_FILENO,
+            SLICE_LIT("reconcile: skipping (dashboard container — does not need per-profile "
+                      "gateways)\n"));
         return COMMAND_DONE;
     }
     struct reconcile_options ro = {
@@ -166,4 +170,3 @@ int command_port(const struct command_options *o)
     command_print(STDOUT_FILENO, (struct slice){b.data, b.len});
     return COMMAND_DONE;
 }
-

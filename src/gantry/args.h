@@ -86,13 +86,13 @@ struct args {
     const char *value[OPTION_COUNT]; /* borrowed from argv; the last one counts */
     struct args_value *values;       /* owned; all of them in order, for those that repeat */
     size_t n_values;
-    const char *topic;               /* `help docker`, `docker --help`: a group, or NULL */
+    const char *topic; /* `help docker`, `docker --help`: a group, or NULL */
 };
 
 /* A letter that two options share means the verb's own one after the verb, and the general one
- * before it. argv[0] is not looked at. ERR_INVALID with a text for the user (then only `done` is allowed on
- * *ret), ERR_NO_MEMORY. With --help or --version the number of arguments is not checked. A word that
- * is nearly a verb or an option gets "did you mean". */
+ * before it. argv[0] is not looked at. ERR_INVALID with a text for the user (then only `done` is
+ * allowed on *ret), ERR_NO_MEMORY. With --help or --version the number of arguments is not checked.
+ * A word that is nearly a verb or an option gets "did you mean". */
 int args_parse(struct args *ret, const struct verb *verbs, size_t n_verbs, int argc, char **argv,
                struct err *e);
 void args_done(struct args *a);

@@ -97,10 +97,10 @@ struct cli_sink {
 
 struct cli_call {
     enum http_method method;
-    const char *path;     /* encoded; see cli_path */
-    struct slice body;    /* p NULL: none */
-    uint64_t patience_ms; /* until the answer begins; 0: 15 s. --timeout takes its place */
-    const char *content_type;          /* of the body; NULL: application/json */
+    const char *path;         /* encoded; see cli_path */
+    struct slice body;        /* p NULL: none */
+    uint64_t patience_ms;     /* until the answer begins; 0: 15 s. --timeout takes its place */
+    const char *content_type; /* of the body; NULL: application/json */
     const struct http_header *headers; /* more of them; Authorization is added by itself */
     size_t n_headers;                  /* at most CLI_MAX_HEADERS */
     const struct cli_sink *sink;       /* or NULL */

@@ -14,9 +14,9 @@ struct cli;
 #define TOKEN_MAX 4096
 
 struct credentials {
-    char *context;                        /* owned; the one that is used, or NULL */
+    char *context;                          /* owned; the one that is used, or NULL */
     char *cacert, *cert, *key, *token_file; /* owned; options before the context's; NULL: none */
-    struct buf header; /* "Bearer TOKEN", read by the first call; wiped */
+    struct buf header;                      /* "Bearer TOKEN", read by the first call; wiped */
     bool read;
 };
 

@@ -1,4 +1,5 @@
-/* The user's editor, without a shell: a variable of the environment is a command here, not a program. */
+/* The user's editor, without a shell: a variable of the environment is a command here, not a
+ * program. */
 #include "gantry/editor.h"
 #include "base/mem.h"
 

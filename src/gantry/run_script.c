@@ -271,7 +271,8 @@ static int edit_draft(struct cli *c, const char *path, struct slice shown, const
     struct err e = {0};
     bool edited = editor_run(&c->io, path, &e) == 0;
     if (!edited)
-        (void)cli_fail(c, EXIT_NO, e.code == ERR_NOT_FOUND ? "VISUAL or EDITOR names another" : NULL,
+        (void)cli_fail(c, EXIT_NO,
+                       e.code == ERR_NOT_FOUND ? "VISUAL or EDITOR names another" : NULL,
                        "%s; nothing is written", e.msg);
     /* Editors put a new file in the old one's place: it is opened by its name again. */
     int rc = cli_input(c, path, &text);
@@ -299,7 +300,8 @@ int cmd_run_script_edit(struct cli *c)
         return rc;
     if (a.etag[0] == '\0')
         return cli_fail(c, EXIT_NO, NULL,
-                        "%s sends no ETag, so changes of others could be overwritten", c->host.text);
+                        "%s sends no ETag, so changes of others could be overwritten",
+                        c->host.text);
     rc = make_draft(c, content_of(doc), &path);
     return rc == EXIT_DONE ? edit_draft(c, path.data, content_of(doc), a.etag) : rc;
 }

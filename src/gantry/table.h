@@ -24,7 +24,8 @@ void table_done(struct table *t);
 /* The next cell, left to right, row by row. Empty text is shown as "-". */
 void table_cell(struct table *t, struct slice text, enum table_colour colour);
 void table_cells(struct table *t, const char *text); /* plain; NULL shows "-" */
-/* Appends the table, without its first line if not `heads`. ERR_LIMIT or ERR_NO_MEMORY. The last column is not padded. */
+/* Appends the table, without its first line if not `heads`. ERR_LIMIT or ERR_NO_MEMORY. The last
+ * column is not padded. */
 int table_print(const struct table *t, bool colour, bool heads, struct buf *out);
 
 #endif

@@ -15,7 +15,8 @@
 /* Makes the folders of a path below the first `kept` bytes, which are there. */
 static int make_folders(char *path, size_t kept, struct err *e)
 {
-    for (char *slash = strchr(path + kept + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+    for (char *slash = strchr(path + kept + 1, '/'); slash != NULL;
+         slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         int rc = mkdir(path, FOLDER_MODE);
         int sys = errno;
@@ -28,7 +29,8 @@ static int make_folders(char *path, size_t kept, struct err *e)
     return 0;
 }
 
-/* The folder that a service manager made for logs (LogsDirectory=, systemd.exec(5)); NULL: none, or several. */
+/* The folder that a service manager made for logs (LogsDirectory=, systemd.exec(5)); NULL: none, or
+ * several. */
 static const char *service_folder(void)
 {
     const char *folder = getenv("LOGS_DIRECTORY");

@@ -229,9 +229,8 @@ static const struct schema_field container_fields[] = {
           .doc = "Labels of services"),
     FIELD("ros2", SCHEMA_ANY, config_container, ros2, .flags = SCHEMA_NOT_SERVED | SCHEMA_NULLABLE,
           .doc = "ROS 2 topics; accepted, not served"),
-    FIELD("repo_version", SCHEMA_STRUCT, config_container, repo_version,
-          .flags = SCHEMA_NULLABLE, .sub = &repo_version_schema,
-          .doc = "Where the version of the container's software is"),
+    FIELD("repo_version", SCHEMA_STRUCT, config_container, repo_version, .flags = SCHEMA_NULLABLE,
+          .sub = &repo_version_schema, .doc = "Where the version of the container's software is"),
 };
 static const struct schema container_schema =
     SCHEMA(config_container, container_fields, .name = "Container", .key = "name");
@@ -355,8 +354,9 @@ static const struct schema_field listener_fields[] = {
     FIELD("insecure", SCHEMA_BOOL, config_listener, insecure, .def = "false",
           .doc = "Listen beyond this machine without asking who it is"),
     FIELD("auth", SCHEMA_ENUM, config_listener, auth, .names = config_auth_names, .def = "auto",
-          .doc = "required: everybody must show who he is; none: nobody must; auto: as auth.required "
-                 "and auth.peers say, and beyond this machine required"),
+          .doc =
+              "required: everybody must show who he is; none: nobody must; auto: as auth.required "
+              "and auth.peers say, and beyond this machine required"),
     FIELD("tls", SCHEMA_STRUCT, config_listener, tls, .sub = &tls_schema, .doc = "TLS files"),
     FIELD("mode", SCHEMA_STR, config_listener, mode, .def = "\"0660\"", .check = check_mode,
           .doc = "Mode of a Unix socket, octal in quotes"),
@@ -404,7 +404,8 @@ static const struct schema_field http_fields[] = {
           .doc = "Where to listen; default 127.0.0.1:8081 and a Unix socket"),
     FIELD("docs_root", SCHEMA_STR, config_http, docs_root, .check = check_docs_root,
           .example = "/usr/share/gantry/apidocs",
-          .doc = "Folder of Swagger UI and ReDoc; default: share/gantry/apidocs of the installation"),
+          .doc =
+              "Folder of Swagger UI and ReDoc; default: share/gantry/apidocs of the installation"),
     FIELD("limits", SCHEMA_STRUCT, config_http, limits, .sub = &limits_schema, .doc = "Limits"),
 };
 static const struct schema http_schema = SCHEMA(config_http, http_fields, .name = "Http");
@@ -417,17 +418,14 @@ static const struct schema_field cors_fields[] = {
 static const struct schema cors_schema = SCHEMA(config_cors, cors_fields, .name = "Cors");
 static const struct schema_field docker_fields[] = {
     FIELD("socket", SCHEMA_STR, config_docker, socket, .def = "/var/run/docker.sock",
-          .flags = SCHEMA_RELOAD,
-          .doc = "Unix socket of the Docker Engine"),
+          .flags = SCHEMA_RELOAD, .doc = "Unix socket of the Docker Engine"),
 };
 static const struct schema docker_schema = SCHEMA(config_docker, docker_fields, .name = "Docker");
 static const struct schema_field log_fields[] = {
     FIELD("level", SCHEMA_ENUM, config_log, level, .names = level_names, .def = "info",
-          .flags = SCHEMA_RELOAD,
-          .doc = "Least important lines that are written"),
+          .flags = SCHEMA_RELOAD, .doc = "Least important lines that are written"),
     FIELD("format", SCHEMA_ENUM, config_log, format, .names = format_names, .def = "auto",
-          .flags = SCHEMA_RELOAD,
-          .doc = "auto: logfmt on a terminal, else JSON"),
+          .flags = SCHEMA_RELOAD, .doc = "auto: logfmt on a terminal, else JSON"),
     FIELD("rooms", SCHEMA_STR_LIST, config_log, rooms, .max = 32, .check = check_rooms,
           .flags = SCHEMA_RELOAD, .example = "[\"net=debug\"]",
           .doc = "Levels of single rooms, as \"net=debug\""),
@@ -450,7 +448,8 @@ static const struct schema_field audit_fields[] = {
 static const struct schema audit_schema = SCHEMA(config_audit, audit_fields, .name = "Audit");
 static const struct schema_field shutdown_fields[] = {
     FIELD("limit", SCHEMA_DURATION, config_shutdown, limit, .min = 0, .max = DAY_MS, .def = "10s",
-          .unit = "ms", .flags = SCHEMA_RELOAD, .doc = "How long answers under way may take when stopping"),
+          .unit = "ms", .flags = SCHEMA_RELOAD,
+          .doc = "How long answers under way may take when stopping"),
 };
 static const struct schema shutdown_schema =
     SCHEMA(config_shutdown, shutdown_fields, .name = "Shutdown");

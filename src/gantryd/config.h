@@ -1,8 +1,8 @@
 /* config.h: gantryd's configuration file: one struct, one table.
  *
- * Talos contract, 4.1, with `ros2` and `repo_version.github_releases_api` accepted and reported as not served, and
- * unknown keys refused. The rest is Gantry's own; docs and the --check-config faults come from the
- * table.
+ * Talos contract, 4.1, with `ros2` and `repo_version.github_releases_api` accepted and reported as
+ * not served, and unknown keys refused. The rest is Gantry's own; docs and the --check-config
+ * faults come from the table.
  */
 #ifndef GANTRY_GANTRYD_CONFIG_H
 #define GANTRY_GANTRYD_CONFIG_H
@@ -15,7 +15,7 @@ struct config_label {
     char *id, *label;
 };
 struct config_repo_version {
-    char *package_xml_path; /* NULL: cyclo_manager's own */
+    char *package_xml_path;   /* NULL: cyclo_manager's own */
     bool github_releases_api; /* given, not served */
 };
 struct config_container {

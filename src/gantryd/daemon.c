@@ -44,12 +44,11 @@ static int label_options(const struct config_container *k, struct agent_options 
     const struct config_label *from = k->services.items;
     for (size_t i = 0; i < n; i++)
         labels[i] = (struct agent_label){from[i].id, from[i].label};
-    *o = (struct agent_options){
-        .name = k->name,
-        .socket_path = k->socket_path,
-        .labels = labels,
-        .n_labels = n,
-        .package_xml = k->repo_version.package_xml_path};
+    *o = (struct agent_options){.name = k->name,
+                                .socket_path = k->socket_path,
+                                .labels = labels,
+                                .n_labels = n,
+                                .package_xml = k->repo_version.package_xml_path};
     return 0;
 }
 
@@ -120,23 +119,23 @@ struct rest_options daemon_rest_options(struct daemon *d, const struct config *c
     d->cors = (struct api_cors){.allow_origins = c->cors.allow_origins.items,
                                 .n = c->cors.allow_origins.count};
     return (struct rest_options){.loop = d->loop,
-                             .agents = d->agents,
-                             .hub = d->hub,
-                             .runtime = &d->runtime,
-                             .cors = &d->cors,
-                             .guard = guard_api(d->guard),
-                             .tokens = guard_tokens(d->guard),
-                             .config = &d->config_calls,
-                             .hosts = c->http.hosts.items,
-                             .n_hosts = c->http.hosts.count,
-                             .docs_root = share_docs(d->docs_root, c->http.docs_root),
-                             .max_body = (size_t)c->http.limits.max_body,
-                             .ws_queue = (size_t)c->http.limits.ws_queue,
-                             .ws_message = (size_t)c->http.limits.ws_message,
-                             .max_viewers = (size_t)c->http.limits.max_viewers,
-                             .audit = &d->audit_sink,
-                             .audit_source = &d->audit_source,
-                             .slow_ms = (uint64_t)c->log.slow};
+                                 .agents = d->agents,
+                                 .hub = d->hub,
+                                 .runtime = &d->runtime,
+                                 .cors = &d->cors,
+                                 .guard = guard_api(d->guard),
+                                 .tokens = guard_tokens(d->guard),
+                                 .config = &d->config_calls,
+                                 .hosts = c->http.hosts.items,
+                                 .n_hosts = c->http.hosts.count,
+                                 .docs_root = share_docs(d->docs_root, c->http.docs_root),
+                                 .max_body = (size_t)c->http.limits.max_body,
+                                 .ws_queue = (size_t)c->http.limits.ws_queue,
+                                 .ws_message = (size_t)c->http.limits.ws_message,
+                                 .max_viewers = (size_t)c->http.limits.max_viewers,
+                                 .audit = &d->audit_sink,
+                                 .audit_source = &d->audit_source,
+                                 .slow_ms = (uint64_t)c->log.slow};
 }
 
 static int make_rest(struct daemon *d, struct err *e)

@@ -8,8 +8,8 @@
 
 struct daemon;
 
-/* Makes everything and listens. `s` is borrowed until daemon_free, and changed by reloads, which read
- * `from` anew. On failure nothing is left, and *e says why. */
+/* Makes everything and listens. `s` is borrowed until daemon_free, and changed by reloads, which
+ * read `from` anew. On failure nothing is left, and *e says why. */
 int daemon_new(struct daemon **ret, struct settings *s, const struct settings_source *from,
                struct err *e);
 /* Serves until a signal asks for the end and everything is closed. */

@@ -18,7 +18,8 @@ static const char help[] =
     "  --config FILE        configuration; else $CONFIG_FILE, config.yml, /etc/gantry/config.yml\n"
     "                       and the files conf.d/*.yml beside it\n"
     "  -t, --check-config   print every fault as file:line:column: message, and exit with 0 or 1\n"
-    "  --print-config WHAT  print and exit: default (the annotated file), effective (all values and\n"
+    "  --print-config WHAT  print and exit: default (the annotated file), effective (all values "
+    "and\n"
     "                       where they come from), reference (Markdown) or man (roff)\n"
     "  --log-level LEVEL    error, warn, info, debug or trace\n"
     "  --log-format FORMAT  auto, logfmt or json\n"
@@ -28,7 +29,8 @@ static const char help[] =
     "Exit status: 0 stopped as asked, 1 could not start, 2 usage, 3 bad configuration.\n"
     "SIGTERM and SIGINT stop it after the answers under way, a second one at once; SIGHUP reads "
     "the\n"
-    "configuration and the TLS files again. Every key has a variable too: GANTRY_LOG_LEVEL=debug.\n";
+    "configuration and the TLS files again. Every key has a variable too: "
+    "GANTRY_LOG_LEVEL=debug.\n";
 
 static void stop(struct flags *f, int status)
 {

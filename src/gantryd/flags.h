@@ -13,8 +13,8 @@ struct flags {
     bool check_config;
     enum print_what print;
     const char *log_level, *log_format; /* valid ones; NULL: not given */
-    bool done;  /* --help, --version, or a fault: end now ... */
-    int status; /* ... with this status */
+    bool done;                          /* --help, --version, or a fault: end now ... */
+    int status;                         /* ... with this status */
 };
 
 /* Says what is wrong on stderr, and what was asked for on stdout. */

@@ -28,7 +28,7 @@ void version_print(FILE *out)
             "libyaml %s\n"
             "wslay %s\n",
             build_commit, build_compiler, build_type, uv_version_string(),
-            OpenSSL_version(OPENSSL_VERSION), nghttp2_version(0)->version_str,
-            LLHTTP_VERSION_MAJOR, LLHTTP_VERSION_MINOR, LLHTTP_VERSION_PATCH, jansson_version_str(),
+            OpenSSL_version(OPENSSL_VERSION), nghttp2_version(0)->version_str, LLHTTP_VERSION_MAJOR,
+            LLHTTP_VERSION_MINOR, LLHTTP_VERSION_PATCH, jansson_version_str(),
             yaml_get_version_string(), WSLAY_VERSION);
 }

@@ -165,8 +165,7 @@ const char *exchange_id(struct exchange *x)
 
     if (x->id[0] != '\0')
         return x->id;
-    const struct http_header *given =
-        http_find(x->req.headers, x->req.n_headers, "x-request-id");
+    const struct http_header *given = http_find(x->req.headers, x->req.n_headers, "x-request-id");
     if (given != NULL && id_is_valid(given->value)) {
         memcpy(x->id, given->value.p, given->value.len);
         return x->id;

@@ -1,9 +1,10 @@
 /* exchange.h: one request and its answer, the same over HTTP/1.1 and HTTP/2.
  *
- * A server calls its handler when the request's head is complete. The handler either answers at once
- * (exchange_respond) and forgets the exchange, or sets a user with exchange_set_user and answers later.
- * An exchange with a user gets exactly one `closed`, always last; afterwards the pointer is invalid.
- * A handler that returns without a user and without having answered gives the client a 500.
+ * A server calls its handler when the request's head is complete. The handler either answers at
+ * once (exchange_respond) and forgets the exchange, or sets a user with exchange_set_user and
+ * answers later. An exchange with a user gets exactly one `closed`, always last; afterwards the
+ * pointer is invalid. A handler that returns without a user and without having answered gives the
+ * client a 500.
  */
 #ifndef GANTRY_EXCHANGE_H
 #define GANTRY_EXCHANGE_H
@@ -24,10 +25,10 @@ struct http_request {
     struct slice query;  /* after '?'; p is NULL if there is no '?' */
     struct slice host;   /* Host or :authority */
     bool https;
-    int version;         /* 10, 11 or 20 */
+    int version;                       /* 10, 11 or 20 */
     const struct http_header *headers; /* without pseudo headers */
     size_t n_headers;
-    bool has_body;       /* a content-length above 0, chunked, or an open HTTP/2 stream */
+    bool has_body;          /* a content-length above 0, chunked, or an open HTTP/2 stream */
     int64_t content_length; /* -1: not told */
 };
 
@@ -35,7 +36,8 @@ struct exchange_user {
     /* Body bytes, borrowed for the call. NULL: the body is read and dropped within max_body. */
     void (*body)(void *ctx, struct exchange *x, const char *p, size_t n);
     /* The whole request has arrived (at once if there is no body). err: 0, ERR_LIMIT (body over
-     * the limit; a 413 has been sent), ERR_TIMEOUT, ERR_PROTOCOL, ERR_GONE. Trailers: exchange_trailers. */
+     * the limit; a 413 has been sent), ERR_TIMEOUT, ERR_PROTOCOL, ERR_GONE. Trailers:
+     * exchange_trailers. */
     void (*end)(void *ctx, struct exchange *x, int err);
     /* The queue of our answer fell below its low mark: go on writing. */
     void (*drained)(void *ctx, struct exchange *x);
@@ -63,10 +65,12 @@ void exchange_resume(struct exchange *x);
 
 /* Collects the whole body (at most max bytes, and at most the server's max_body), then calls done
  * once: err as in `end`; body is borrowed for the call. When err is not 0 an answer was sent or the
- * peer is gone: just release ctx; no further callback follows then. With err 0 the caller must answer, at once or
- * later (set a user of its own inside done to hear `closed`). Replaces any user. */
+ * peer is gone: just release ctx; no further callback follows then. With err 0 the caller must
+ * answer, at once or later (set a user of its own inside done to hear `closed`). Replaces any user.
+ */
 void exchange_collect(struct exchange *x, size_t max,
-                      void (*done)(void *ctx, struct exchange *x, int err, struct slice body), void *ctx);
+                      void (*done)(void *ctx, struct exchange *x, int err, struct slice body),
+                      void *ctx);
 
 /* The head of an answer. Header names lower-case; date, server, content-length and connection are
  * written by the transport. */
@@ -77,12 +81,14 @@ struct http_response {
     size_t n_headers;
 };
 
-/* The whole answer; body copied; HEAD requests get its length without the bytes. After it x may only
- * hear `closed`. 0, ERR_NO_MEMORY (a bare 503 was tried), ERR_GONE, ERR_STATE (answered already). */
+/* The whole answer; body copied; HEAD requests get its length without the bytes. After it x may
+ * only hear `closed`. 0, ERR_NO_MEMORY (a bare 503 was tried), ERR_GONE, ERR_STATE (answered
+ * already). */
 int exchange_respond(struct exchange *x, const struct http_response *r, struct slice body);
 
-/* A streamed answer: start, write as often as wanted, finish. HTTP/1.1 uses chunked (HTTP/1.0: close).
- * exchange_write: ERR_GONE, ERR_LIMIT when more than max_queue is waiting (nothing was queued). */
+/* A streamed answer: start, write as often as wanted, finish. HTTP/1.1 uses chunked (HTTP/1.0:
+ * close). exchange_write: ERR_GONE, ERR_LIMIT when more than max_queue is waiting (nothing was
+ * queued). */
 int exchange_start(struct exchange *x, const struct http_response *r);
 int exchange_write(struct exchange *x, struct slice data);
 /* The same bytes for many exchanges; over HTTP/1.1 the reference is queued, not a copy. */

@@ -1,12 +1,13 @@
-/* exchange_priv.h: what the protocols (http1_server.c, http2_server.c) share. Only net/ includes it. */
+/* exchange_priv.h: what the protocols (http1_server.c, http2_server.c) share. Only net/ includes
+ * it. */
 #ifndef GANTRY_EXCHANGE_PRIV_H
 #define GANTRY_EXCHANGE_PRIV_H
 
-#include "net/exchange.h"
-#include "net/server.h"
 #include "base/list.h"
 #include "base/sm.h"
+#include "net/exchange.h"
 #include "net/loop_priv.h"
+#include "net/server.h"
 #include "net/stream_priv.h"
 
 /* What a protocol does for an exchange. Semantics as the public functions. */
@@ -36,18 +37,18 @@ struct exchange {
     const struct exchange_user *user; /* NULL: nobody */
     void *ctx;
     enum exchange_state state;
-    bool request_ended;  /* `end` has been, or will be, told */
+    bool request_ended; /* `end` has been, or will be, told */
     bool end_told;
     bool paused;
-    size_t body_seen;    /* bytes of body so far, against limits.max_body */
-    size_t body_max;     /* starts as limits.max_body; exchange_collect may lower it */
+    size_t body_seen;             /* bytes of body so far, against limits.max_body */
+    size_t body_max;              /* starts as limits.max_body; exchange_collect may lower it */
     char id[EXCHANGE_ID_MAX + 1]; /* filled on first use */
-    void *collect;       /* state of exchange_collect */
-    bool counted;        /* in the server's stats */
+    void *collect;                /* state of exchange_collect */
+    bool counted;                 /* in the server's stats */
 };
 
-/* What a connection waits for; the deadlines of http_limits. LINGER: reading the rest of a peer that
- * has had its last answer; HALF: a peer that ended its side while its answer is being made. */
+/* What a connection waits for; the deadlines of http_limits. LINGER: reading the rest of a peer
+ * that has had its last answer; HALF: a peer that ended its side while its answer is being made. */
 enum conn_wait {
     WAIT_FIRST_BYTE,
     WAIT_HEAD,
@@ -76,15 +77,15 @@ struct server_conn {
     void *state;                     /* of the protocol */
     struct deadline deadline;
     enum conn_wait waiting;
-    uint64_t sent_mark;              /* stream_sent when WAIT_WRITE began */
-    char early[24];                  /* first bytes, while they do not tell the protocol yet */
+    uint64_t sent_mark; /* stream_sent when WAIT_WRITE began */
+    char early[24];     /* first bytes, while they do not tell the protocol yet */
     uint8_t n_early;
-    bool upgraded;                   /* the stream has another user; still counted and cut here */
+    bool upgraded; /* the stream has another user; still counted and cut here */
 };
 
 /* A protocol of a listener. The server closes conn->stream by itself after `closed`. */
 struct protocol {
-    const char *name;     /* "http/1.1", "h2" */
+    const char *name; /* "http/1.1", "h2" */
     /* 1: these first bytes are mine, 0: not mine, -1: need more. */
     int (*sniff)(const char *p, size_t n);
     int (*open)(struct server_conn *c); /* makes state, sets the stream's user */
@@ -97,20 +98,22 @@ struct protocol {
 
 /* Helpers in exchange.c for the protocols. */
 void exchange_init(struct exchange *x, const struct exchange_ops *ops, struct server_conn *c);
-void exchange_dispatch(struct exchange *x);                 /* calls the listener's handler */
+void exchange_dispatch(struct exchange *x);                      /* calls the listener's handler */
 void exchange_feed(struct exchange *x, const char *p, size_t n); /* body bytes; enforces body_max */
-void exchange_end(struct exchange *x, int err);             /* tells `end` once */
-void exchange_close(struct exchange *x, int err);           /* tells `closed` once */
+void exchange_end(struct exchange *x, int err);                  /* tells `end` once */
+void exchange_close(struct exchange *x, int err);                /* tells `closed` once */
 
-/* For server.c's book-keeping: the connection is over; frees it. Call from the stream's `closed`. */
+/* For server.c's book-keeping: the connection is over; frees it. Call from the stream's `closed`.
+ */
 void server_conn_gone(struct server_conn *c);
-/* (Re)arms one of the deadlines of the limits, or none. WAIT_WRITE expires only if the kernel took no byte
- * of ours since it was armed; the others are for protocol->expire. */
+/* (Re)arms one of the deadlines of the limits, or none. WAIT_WRITE expires only if the kernel took
+ * no byte of ours since it was armed; the others are for protocol->expire. */
 void server_conn_wait(struct server_conn *c, enum conn_wait what);
 enum conn_wait server_conn_waiting(const struct server_conn *c);
 
 /* server.c, for protocols and exchange.c. */
-const struct server_options *server_options(const struct server *s); /* for limits: server_conn_limits */
+const struct server_options *
+server_options(const struct server *s); /* for limits: server_conn_limits */
 /* Every limit is set, and stays as it is as long as the connection. */
 static inline const struct http_limits *server_conn_limits(const struct server_conn *c)
 {
@@ -120,8 +123,8 @@ struct server_stats *server_counts(struct server *s);
 bool server_draining(const struct server *s);
 /* Calls the listener's handler. */
 void server_handle(struct exchange *x);
-/* The stream goes to another user (101): the server goes on counting it, and cuts it when draining takes
- * too long. The protocol frees its own state and does not call server_conn_gone. */
+/* The stream goes to another user (101): the server goes on counting it, and cuts it when draining
+ * takes too long. The protocol frees its own state and does not call server_conn_gone. */
 void server_conn_upgraded(struct server_conn *c);
 /* A slot for a protocol's spare objects, freed with the server by free_fn. */
 void **server_spares(struct server *s, void (*free_fn)(void *spares));

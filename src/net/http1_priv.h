@@ -18,7 +18,9 @@ enum {
     H1_TRAILERS_MAX = 32,
     H1_SPARE_REQUESTS = 16,
     H1_DRAIN_MAX = 256 << 10, /* rest of a body that is read and dropped to keep a connection */
-    H1_LINGER_MAX = 16 << 20, /* the same before closing one: a client that sends much too much still reads why */
+    H1_LINGER_MAX =
+        16
+        << 20, /* the same before closing one: a client that sends much too much still reads why */
     H1_QUEUE_HIGH =
         256 << 10, /* answers waiting for the peer: no further request until they left */
 };

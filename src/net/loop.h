@@ -21,8 +21,9 @@ int loop_run(struct loop *l);
 /* One pass without waiting; true while there is something left. For tests and for shutting down. */
 bool loop_run_once(struct loop *l, bool wait);
 void loop_stop(struct loop *l);
-/* The process is ending by itself: from here on SIGTERM, SIGINT and SIGHUP change nothing any more. Call it before
- * the handles of these signals are closed, which would give the next signal its deadly default. */
+/* The process is ending by itself: from here on SIGTERM, SIGINT and SIGHUP change nothing any more.
+ * Call it before the handles of these signals are closed, which would give the next signal its
+ * deadly default. */
 void loop_hold_signals(void);
 /* All handles must be closed (run the loop until their close callbacks came). */
 void loop_free(struct loop *l);

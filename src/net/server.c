@@ -588,8 +588,8 @@ static int make_waits(struct server *s)
     int rc = 0;
 
     for (int i = 0; i < WAIT_NONE && rc == 0; i++)
-        rc = deadline_class_new(&s->waits[i], s->loop,
-                                wait_ms(&s->held->limits, (enum conn_wait)i), on_expired);
+        rc = deadline_class_new(&s->waits[i], s->loop, wait_ms(&s->held->limits, (enum conn_wait)i),
+                                on_expired);
     return rc;
 }
 

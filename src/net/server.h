@@ -20,7 +20,7 @@ extern const struct protocol protocol_http2; /* http2_server.c: prior knowledge,
 
 struct server_options {
     struct http_limits limits;
-    size_t max_connections; /* over all listeners; more are told 503 and closed. 0: 10,000 */
+    size_t max_connections;  /* over all listeners; more are told 503 and closed. 0: 10,000 */
     const char *server_name; /* the `server` header: "gantry"; NULL: none */
     bool request_ids;        /* answers carry their request's id as x-request-id */
 };
@@ -58,7 +58,8 @@ unsigned listener_mark(const struct listener *li);
 uint16_t listener_port(const struct listener *li);
 /* Other limits: sizes and counts hold for connections accepted from here on, times for all. 0 takes
  * the default, as in server_new. ERR_NO_MEMORY (nothing changed). */
-int server_prepare_limits(struct server *s, const struct http_limits *l, struct server_limits **ret);
+int server_prepare_limits(struct server *s, const struct http_limits *l,
+                          struct server_limits **ret);
 /* Cannot fail; takes what was prepared. max_connections 0: 10,000. */
 void server_set_limits(struct server *s, struct server_limits *l, size_t max_connections);
 void server_limits_drop(struct server_limits *l); /* prepared and not wanted; NULL is fine */
@@ -73,8 +74,8 @@ const struct server_stats *server_stats(const struct server *s);
 /* The listener an exchange came through (its address, for Host checks). */
 const struct listener *exchange_listener(const struct exchange *x);
 
-/* Stops accepting, answers what is under way, closes idle connections; everything that is left after
- * limit_ms is cut. done(ctx) comes once all connections are gone. */
+/* Stops accepting, answers what is under way, closes idle connections; everything that is left
+ * after limit_ms is cut. done(ctx) comes once all connections are gone. */
 void server_drain(struct server *s, uint64_t limit_ms, void (*done)(void *ctx), void *ctx);
 /* Closes everything at once; server_free may follow after done. */
 void server_stop(struct server *s, void (*done)(void *ctx), void *ctx);

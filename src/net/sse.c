@@ -129,7 +129,8 @@ static int take_field(struct sse_parser *p, struct slice name, struct slice valu
 static int end_line(struct sse_parser *p,
                     void (*on_event)(void *, struct slice, struct slice, struct slice), void *ctx)
 {
-    static const char none[4] = ""; /* as long as the mark below, for compilers that look only at sizes */
+    static const char none[4] =
+        ""; /* as long as the mark below, for compilers that look only at sizes */
     struct slice line = {p->line.len > 0 ? p->line.data : none, p->line.len};
     if (!p->started) {
         p->started = true;

@@ -37,19 +37,21 @@ struct stream_user {
 enum peer_kind { PEER_TCP, PEER_UNIX };
 struct peer {
     enum peer_kind kind;
-    char text[64];     /* "127.0.0.1:51234", "[::1]:5000", "unix:pid=1,uid=0" */
+    char text[64]; /* "127.0.0.1:51234", "[::1]:5000", "unix:pid=1,uid=0" */
     bool loopback;
-    uid_t uid;         /* PEER_UNIX: credentials of the connecting process */
+    uid_t uid; /* PEER_UNIX: credentials of the connecting process */
     gid_t gid;
     pid_t pid;
     uint8_t address[16]; /* PEER_TCP: network order; the first 4 bytes for IPv4 */
     uint8_t address_len; /* 4 or 16; 0 for Unix */
     bool tls;
-    const char *cert_subject; /* verified client certificate's common name, or NULL; lives as the stream */
+    const char
+        *cert_subject; /* verified client certificate's common name, or NULL; lives as the stream */
 };
 
 /* Where to connect to. Exactly one of unix_path and host is set. Host is a numeric address or a
- * name (resolved on libuv's pool). tls may be NULL. Nothing is kept after the call but a tls ref. */
+ * name (resolved on libuv's pool). tls may be NULL. Nothing is kept after the call but a tls ref.
+ */
 struct stream_target {
     const char *unix_path;
     const char *host;
@@ -58,8 +60,8 @@ struct stream_target {
 };
 
 /* Starts connecting; `ready` or `failed` follows within timeout_ms. failed's err has sys set for
- * refused connections (ECONNREFUSED) and missing sockets (ENOENT). ERR_NO_MEMORY, ERR_NO_FILES, ERR_LIMIT
- * (socket path too long: over 107 bytes is reached through /proc/self/fd). */
+ * refused connections (ECONNREFUSED) and missing sockets (ENOENT). ERR_NO_MEMORY, ERR_NO_FILES,
+ * ERR_LIMIT (socket path too long: over 107 bytes is reached through /proc/self/fd). */
 int stream_connect(struct stream **ret, struct loop *l, const struct stream_target *t,
                    uint64_t timeout_ms, const struct stream_user *u, void *ctx, struct err *e);
 
@@ -67,7 +69,8 @@ int stream_connect(struct stream **ret, struct loop *l, const struct stream_targ
 void stream_set_user(struct stream *s, const struct stream_user *u, void *ctx);
 
 /* Queues a copy of the bytes; written at once if possible when the stream is not corked.
- * ERR_NO_MEMORY, ERR_GONE (failed or closing), ERR_LIMIT (over the queue's maximum): nothing queued. */
+ * ERR_NO_MEMORY, ERR_GONE (failed or closing), ERR_LIMIT (over the queue's maximum): nothing
+ * queued. */
 int stream_write(struct stream *s, const void *p, size_t n);
 int stream_writev(struct stream *s, const struct slice *parts, size_t n_parts);
 /* Queues a reference instead of a copy. */
@@ -93,8 +96,9 @@ void stream_close(struct stream *s);
 bool stream_closing(const struct stream *s);
 
 const struct peer *stream_peer(const struct stream *s);
-/* True if the process that connected over a Unix socket had that group, as its own or as a supplementary
- * one, when it connected (SO_PEERGROUPS). Asks the kernel. False when it cannot be told. */
+/* True if the process that connected over a Unix socket had that group, as its own or as a
+ * supplementary one, when it connected (SO_PEERGROUPS). Asks the kernel. False when it cannot be
+ * told. */
 bool stream_peer_in_group(const struct stream *s, gid_t gid);
 /* ALPN agreed on ("h2"), or an empty slice. */
 struct slice stream_alpn(const struct stream *s);

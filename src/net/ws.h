@@ -9,12 +9,12 @@
 struct ws;
 
 struct ws_options {
-    size_t max_message; /* received; above: close 1009. 0: 64 KiB */
-    size_t max_queue;   /* waiting to be sent; above: ERR_LIMIT for the sender. 0: 1 MiB */
-    uint64_t ping_ms;   /* 0: 20,000 */
+    size_t max_message;   /* received; above: close 1009. 0: 64 KiB */
+    size_t max_queue;     /* waiting to be sent; above: ERR_LIMIT for the sender. 0: 1 MiB */
+    uint64_t ping_ms;     /* 0: 20,000 */
     const char *protocol; /* a subprotocol, selected if the client offers it; NULL: none. Borrowed
                              for the call */
-    uint64_t pong_ms;   /* a peer that does not answer within it is dropped. 0: 20,000 */
+    uint64_t pong_ms;     /* a peer that does not answer within it is dropped. 0: 20,000 */
 };
 
 struct ws_user {

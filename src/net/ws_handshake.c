@@ -65,8 +65,8 @@ static void refuse(struct exchange *x, int status)
 
 #define WS_ACCEPT_SIZE 29 /* base 64 of a SHA-1, and NUL */
 
-/* OpenSSL's plain SHA-1: EVP would fetch a provider at its first use, and when memory runs out in the
- * middle of that, OpenSSL 3.0 keeps locks that it could not make and ends the process later. */
+/* OpenSSL's plain SHA-1: EVP would fetch a provider at its first use, and when memory runs out in
+ * the middle of that, OpenSSL 3.0 keeps locks that it could not make and ends the process later. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 static bool sha1(const void *p, size_t n, unsigned char out[SHA_DIGEST_LENGTH])
@@ -130,8 +130,7 @@ int ws_accept(struct exchange *x, const struct ws_options *o, const struct ws_us
     if (deflate.on)
         h[n++] = (struct http_header){SLICE_LIT("sec-websocket-extensions"), slice_of(extension)};
     if (offered(r, o->protocol))
-        h[n++] =
-            (struct http_header){SLICE_LIT("sec-websocket-protocol"), slice_of(o->protocol)};
+        h[n++] = (struct http_header){SLICE_LIT("sec-websocket-protocol"), slice_of(o->protocol)};
     int rc = exchange_upgrade(x, h, n, ws_taken, w);
     if (rc != 0) {
         ws_discard(w);

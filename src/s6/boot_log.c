@@ -66,7 +66,8 @@ int boot_log_line(struct boot_log *log, struct slice line, int64_t real_ns, stru
     time_t t = (time_t)(real_ns / 1000000000);
     if (log->fd < 0)
         return 0;
-    if (localtime_r(&t, &tm) == NULL || strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S%z", &tm) == 0)
+    if (localtime_r(&t, &tm) == NULL ||
+        strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S%z", &tm) == 0)
         return err_set(e, ERR_INTERNAL, "the time cannot be told");
     int n = snprintf(bytes, sizeof(bytes), "%s %.*s\n", stamp, (int)line.len, line.p);
     if (n < 0 || (size_t)n >= sizeof(bytes))
@@ -77,8 +78,8 @@ int boot_log_line(struct boot_log *log, struct slice line, int64_t real_ns, stru
     while (w < 0 && errno == EINTR);
     if (w == n)
         return 0;
-    return w < 0 ? err_sys(e, errno, "cannot write " BOOT_LOG_FILE) :
-                   err_set(e, ERR_NO_SPACE, "only a part of a line was written to " BOOT_LOG_FILE);
+    return w < 0 ? err_sys(e, errno, "cannot write " BOOT_LOG_FILE)
+                 : err_set(e, ERR_NO_SPACE, "only a part of a line was written to " BOOT_LOG_FILE);
 }
 
 static bool plain(char c)
@@ -124,6 +125,6 @@ bool boot_log_parse(struct slice line, struct boot_log_fields *ret)
     if (line.len > 0 && line.p[line.len - 1] == '\n')
         rest.len--;
     return slice_split(&rest, ' ', &ret->stamp) && ret->stamp.len > 0 &&
-           field(&rest, "profile=", &ret->profile) && field(&rest, "prior_state=", &ret->prior_state) &&
-           field(&rest, "action=", &ret->action);
+           field(&rest, "profile=", &ret->profile) &&
+           field(&rest, "prior_state=", &ret->prior_state) && field(&rest, "action=", &ret->action);
 }

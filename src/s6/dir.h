@@ -40,7 +40,8 @@ static inline const char *s6_name(const struct s6_names *n, size_t i)
     return n->text + n->from[i];
 }
 void s6_names_done(struct s6_names *n);
-/* The entries of an open folder that are wanted (NULL: all), at most max: ERR_LIMIT. *ret is zeroed on failure. */
+/* The entries of an open folder that are wanted (NULL: all), at most max: ERR_LIMIT. *ret is zeroed
+ * on failure. */
 int s6_list(int fd, size_t max, bool (*wanted)(void *ctx, int fd, const char *name), void *ctx,
             struct s6_names *ret, struct err *e);
 /* The services of a scan directory: entries with a `run` or a `type` (talos contract 3.2) whose

@@ -35,7 +35,8 @@ enum gateway_manager gateway_detect(const struct profile_layout *l)
     return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) ? GATEWAY_S6 : GATEWAY_NONE;
 }
 
-int gateways_open(struct gateways *g, const struct profile_layout *l, const struct clock *clock, struct err *e)
+int gateways_open(struct gateways *g, const struct profile_layout *l, const struct clock *clock,
+                  struct err *e)
 {
     *g = (struct gateways){.l = l, .clock = clock, .home = -1};
     int rc = slots_open(&g->slots, l, e);
@@ -57,14 +58,16 @@ void gateways_close(struct gateways *g)
     g->home = -1;
 }
 
-/* ---- folders ------------------------------------------------------------------------------------ */
+/* ---- folders ------------------------------------------------------------------------------------
+ */
 
 static bool is_root(const struct gateways *g, struct slice name)
 {
     return name.len > 0 && slice_eqs(name, g->l->root_profile);
 }
 
-/* The profile's folder, or a negative code. Links are followed, as the boot pass does, but not as root. */
+/* The profile's folder, or a negative code. Links are followed, as the boot pass does, but not as
+ * root. */
 static int open_profile(const struct gateways *g, struct slice name, struct err *e)
 {
     char path[PROFILE_NAME_MAX + 16] = ".";
@@ -90,25 +93,29 @@ static bool profile_there(const struct gateways *g, struct slice name)
     return fd >= 0 && (is_root(g, name) || has_marker(g, fd));
 }
 
-/* ---- acting --------------------------------------------------------------------------------------- */
+/* ---- acting
+ * --------------------------------------------------------------------------------------- */
 
 static int no_such(struct slice name, struct err *e)
 {
-    return err_set(e, ERR_NOT_FOUND,
-                   "no such gateway '%.*s': register it with `gantry-agent profile create %.*s` first, "
-                   "or pass an existing profile name",
-                   (int)name.len, name.p, (int)name.len, name.p);
+    return err_set(
+        e, ERR_NOT_FOUND,
+        "no such gateway '%.*s': register it with `gantry-agent profile create %.*s` first, "
+        "or pass an existing profile name",
+        (int)name.len, name.p, (int)name.len, name.p);
 }
 
 /* Written before the act, so that a boot in between does what was asked (contract 15.4). */
-static void write_wish(struct gateways *g, struct slice name, const char *desired, struct err *warning)
+static void write_wish(struct gateways *g, struct slice name, const char *desired,
+                       struct err *warning)
 {
     bool root = geteuid() == 0;
     uid_t uid = root ? (uid_t)g->l->uid : (uid_t)-1;
     gid_t gid = root ? (gid_t)g->l->gid : (gid_t)-1;
     _cleanup_(file_closep) int fd = open_profile(g, name, warning);
     if (fd >= 0)
-        (void)profile_state_want(fd, desired, clock_real_ns(g->clock) / 1000000000, uid, gid, warning);
+        (void)profile_state_want(fd, desired, clock_real_ns(g->clock) / 1000000000, uid, gid,
+                                 warning);
 }
 
 static bool read_s6(const struct gateways *g, struct slice name, struct s6_status *ret)
@@ -125,7 +132,8 @@ static bool is_stopping(const struct gateways *g)
 }
 
 /* Looks until the gateway is as wanted. A process that finishes is neither up nor gone. */
-static bool wait_for(const struct gateways *g, struct slice name, bool up, bool may_end, uint64_t limit_ms)
+static bool wait_for(const struct gateways *g, struct slice name, bool up, bool may_end,
+                     uint64_t limit_ms)
 {
     uint64_t until = clock_mono_ms(&clock_system) + limit_ms;
     int step = 1;
@@ -143,14 +151,15 @@ static bool wait_for(const struct gateways *g, struct slice name, bool up, bool 
 
 static int timed_out(struct slice name, const char *what, uint64_t ms, struct err *e)
 {
-    return err_set(e, ERR_TIMEOUT, "gateway '%.*s' did not %s within %llu ms", (int)name.len, name.p, what,
-                   (unsigned long long)ms);
+    return err_set(e, ERR_TIMEOUT, "gateway '%.*s' did not %s within %llu ms", (int)name.len,
+                   name.p, what, (unsigned long long)ms);
 }
 
-static int no_effect(const struct gateways *g, struct slice name, const char *what, uint64_t ms, struct err *e)
+static int no_effect(const struct gateways *g, struct slice name, const char *what, uint64_t ms,
+                     struct err *e)
 {
-    return is_stopping(g) ? err_set(e, ERR_BUSY, "this program is stopping; the order was given") :
-                            timed_out(name, what, ms, e);
+    return is_stopping(g) ? err_set(e, ERR_BUSY, "this program is stopping; the order was given")
+                          : timed_out(name, what, ms, e);
 }
 
 static int send_start(struct gateways *g, struct slice name, uint64_t wait_ms, struct err *e)
@@ -164,19 +173,21 @@ static int send_start(struct gateways *g, struct slice name, uint64_t wait_ms, s
     return rc;
 }
 
-/* Down first, and up when it is gone: right for every exit status and every finish script, and for one that was down
- * (contract 14.3, 14.4, 15.4). */
+/* Down first, and up when it is gone: right for every exit status and every finish script, and for
+ * one that was down (contract 14.3, 14.4, 15.4). */
 static int send_restart(struct gateways *g, struct slice name, uint64_t wait_ms, struct err *e)
 {
     uint64_t limit = (uint64_t)g->l->timeout_kill + END_EXTRA_MS;
     int rc = slot_control(&g->slots, name, "d", e);
-    if (rc == 0 && !wait_for(g, name, false, false, limit)) /* to its end: half a restart would leave it down */
+    if (rc == 0 && !wait_for(g, name, false, false,
+                             limit)) /* to its end: half a restart would leave it down */
         rc = timed_out(name, "stop", limit, e);
     return rc == 0 ? send_start(g, name, wait_ms, e) : rc;
 }
 
-/* Tells the gateway that the SIGTERM to come is an operator's (contract 12.3), in its own profile (14.14). The profile's
- * folder, or a negative number: a note that cannot be left never keeps a gateway from being stopped. */
+/* Tells the gateway that the SIGTERM to come is an operator's (contract 12.3), in its own profile
+ * (14.14). The profile's folder, or a negative number: a note that cannot be left never keeps a
+ * gateway from being stopped. */
 static int note_stop(struct gateways *g, struct slice name)
 {
     struct s6_status st;
@@ -184,11 +195,13 @@ static int note_stop(struct gateways *g, struct slice name)
     int fd = open_profile(g, name, NULL);
     if (fd >= 0 && read_s6(g, name, &st) && s6_status_up(&st))
         (void)planned_stop_write(fd, "/proc", st.pid, clock_real_ns(g->clock) / 1000000000,
-                                 root ? (uid_t)g->l->uid : (uid_t)-1, root ? (gid_t)g->l->gid : (gid_t)-1, NULL);
+                                 root ? (uid_t)g->l->uid : (uid_t)-1,
+                                 root ? (gid_t)g->l->gid : (gid_t)-1, NULL);
     return fd;
 }
 
-/* A stop that nobody waits for leaves the note to the gateway: it names the process, and is old after a minute. */
+/* A stop that nobody waits for leaves the note to the gateway: it names the process, and is old
+ * after a minute. */
 static int send_stop(struct gateways *g, struct slice name, uint64_t wait_ms, struct err *e)
 {
     _cleanup_(file_closep) int profile = note_stop(g, name);
@@ -216,13 +229,14 @@ int gateway_act(struct gateways *g, struct slice name, enum gateway_action a, ui
         ret->registered = rc == 0;
     }
     write_wish(g, name, a == GATEWAY_STOP ? "stopped" : "running", &ret->warning);
-    rc = a == GATEWAY_START ? send_start(g, name, wait_ms, e) :
-         a == GATEWAY_STOP  ? send_stop(g, name, wait_ms, e) :
-                              send_restart(g, name, wait_ms, e);
+    rc = a == GATEWAY_START  ? send_start(g, name, wait_ms, e)
+         : a == GATEWAY_STOP ? send_stop(g, name, wait_ms, e)
+                             : send_restart(g, name, wait_ms, e);
     return rc == ERR_NOT_FOUND ? no_such(name, e) : rc;
 }
 
-/* ---- telling --------------------------------------------------------------------------------------- */
+/* ---- telling
+ * --------------------------------------------------------------------------------------- */
 
 const char *gateway_phase_name(enum gateway_phase p)
 {
@@ -232,8 +246,9 @@ const char *gateway_phase_name(enum gateway_phase p)
 
 const char *gateway_why_name(enum gateway_why w)
 {
-    static const char *const names[] = {"",           "not_wanted", "not_registered", "not_supervised",
-                                        "crash_loop", "fatal_exit", "exited",         "restarting"};
+    static const char *const names[] = {
+        "",           "not_wanted", "not_registered", "not_supervised",
+        "crash_loop", "fatal_exit", "exited",         "restarting"};
     return names[w];
 }
 
@@ -301,9 +316,9 @@ int gateway_status(struct gateways *g, struct slice name, struct gateway_status 
     if (!r.registered)
         r.phase = GATEWAY_DOWN;
     if (r.supervised)
-        r.phase = s6_status_up(&r.s6) ? (r.s6.ready ? GATEWAY_READY : GATEWAY_UP) :
-                  r.s6.pid != 0       ? GATEWAY_FINISHING :
-                                        GATEWAY_DOWN;
+        r.phase = s6_status_up(&r.s6) ? (r.s6.ready ? GATEWAY_READY : GATEWAY_UP)
+                  : r.s6.pid != 0     ? GATEWAY_FINISHING
+                                      : GATEWAY_DOWN;
     if (r.supervised)
         explain(g, name, &r);
     else

@@ -1,5 +1,6 @@
-/* gateway.h: profiles and their gateways while the container runs: made and removed, started, stopped, and told about
- * (contract profile-gateways, 7, 8, 9, 15.4). Everything here blocks, as slot.h does. */
+/* gateway.h: profiles and their gateways while the container runs: made and removed, started,
+ * stopped, and told about (contract profile-gateways, 7, 8, 9, 15.4). Everything here blocks, as
+ * slot.h does. */
 #ifndef GANTRY_S6_GATEWAY_H
 #define GANTRY_S6_GATEWAY_H
 
@@ -13,33 +14,38 @@ struct gateways {
     const struct clock *clock;      /* borrowed */
     struct slots slots;
     int home; /* O_PATH */
-    /* Set by another thread, with __atomic, when waits for an effect are to end with ERR_BUSY; NULL: never. Borrowed. */
+    /* Set by another thread, with __atomic, when waits for an effect are to end with ERR_BUSY;
+     * NULL: never. Borrowed. */
     const bool *stopping;
 };
 
-/* Who starts slots here: s6, if pid 1 is s6-svscan (contract 7.1), or if one reads the scandir's own fifo. */
+/* Who starts slots here: s6, if pid 1 is s6-svscan (contract 7.1), or if one reads the scandir's
+ * own fifo. */
 enum gateway_manager { GATEWAY_NONE, GATEWAY_S6 };
 enum gateway_manager gateway_detect(const struct profile_layout *l);
 
-int gateways_open(struct gateways *g, const struct profile_layout *l, const struct clock *clock, struct err *e);
+int gateways_open(struct gateways *g, const struct profile_layout *l, const struct clock *clock,
+                  struct err *e);
 void gateways_close(struct gateways *g);
 
-/* Makes the folder and the marker if there are none, and the slot, down, unless no s6 runs here. A slot that could not
- * be made is only a warning (warning->code; the next boot makes it). ERR_INVALID (the name), what the system says. */
+/* Makes the folder and the marker if there are none, and the slot, down, unless no s6 runs here. A
+ * slot that could not be made is only a warning (warning->code; the next boot makes it).
+ * ERR_INVALID (the name), what the system says. */
 int profile_create(struct gateways *g, struct slice name, const struct slot_env *env, size_t n_env,
                    struct err *warning, struct err *e);
-/* Takes the slot away (a failure is a warning), then the folder with everything in it. ERR_NOT_FOUND; ERR_INVALID for
- * the root profile. */
+/* Takes the slot away (a failure is a warning), then the folder with everything in it.
+ * ERR_NOT_FOUND; ERR_INVALID for the root profile. */
 int profile_delete(struct gateways *g, struct slice name, struct err *warning, struct err *e);
 
 enum gateway_action { GATEWAY_START, GATEWAY_STOP, GATEWAY_RESTART };
 struct gateway_outcome {
-    bool registered;  /* start made the slot, which was missing */
+    bool registered;    /* start made the slot, which was missing */
     struct err warning; /* the wish could not be written down; the act was done all the same */
 };
-/* Writes the operator's wish down, then tells s6. start and stop return when s6 has the order; restart once the old
- * process is gone. wait_ms > 0: waits for the effect, ERR_TIMEOUT if it does not come. ERR_NOT_FOUND with the
- * contract's text (7.5), ERR_STATE (not supervised), ERR_DENIED. */
+/* Writes the operator's wish down, then tells s6. start and stop return when s6 has the order;
+ * restart once the old process is gone. wait_ms > 0: waits for the effect, ERR_TIMEOUT if it does
+ * not come. ERR_NOT_FOUND with the contract's text (7.5), ERR_STATE (not supervised), ERR_DENIED.
+ */
 int gateway_act(struct gateways *g, struct slice name, enum gateway_action a, uint64_t wait_ms,
                 struct gateway_outcome *ret, struct err *e);
 
@@ -58,17 +64,20 @@ struct gateway_status {
     bool registered, supervised, present; /* present: the folder with its marker is there */
     enum gateway_phase phase;
     enum gateway_why why;
-    struct s6_status s6;           /* if supervised */
-    struct profile_state state;    /* what the gateway and the operator wrote */
+    struct s6_status s6;        /* if supervised */
+    struct profile_state state; /* what the gateway and the operator wrote */
     enum profile_exit last_exit;
 };
 /* Never fails for a good name: what cannot be told is unknown. ERR_INVALID (the name). */
-int gateway_status(struct gateways *g, struct slice name, struct gateway_status *ret, struct err *e);
+int gateway_status(struct gateways *g, struct slice name, struct gateway_status *ret,
+                   struct err *e);
 const char *gateway_phase_name(enum gateway_phase p);
 const char *gateway_why_name(enum gateway_why w); /* "" for nothing */
 
-/* Names of all profiles: those with a folder and a marker, and those that only have a slot; sorted, the root profile
- * first. fn is called for each; a negative code from it ends the walk and is returned. */
-int profiles_each(struct gateways *g, int (*fn)(void *ctx, struct slice name), void *ctx, struct err *e);
+/* Names of all profiles: those with a folder and a marker, and those that only have a slot; sorted,
+ * the root profile first. fn is called for each; a negative code from it ends the walk and is
+ * returned. */
+int profiles_each(struct gateways *g, int (*fn)(void *ctx, struct slice name), void *ctx,
+                  struct err *e);
 
 #endif

@@ -58,7 +58,8 @@ int profile_name_new(struct slice name, char out[PROFILE_NAME_MAX + 1], struct e
     char lower[PROFILE_NAME_MAX + 1];
     name = slice_trim(name);
     for (size_t i = 0; i < name.len && i < PROFILE_NAME_MAX; i++)
-        lower[i] = (char)(name.p[i] >= 'A' && name.p[i] <= 'Z' ? name.p[i] + ('a' - 'A') : name.p[i]);
+        lower[i] =
+            (char)(name.p[i] >= 'A' && name.p[i] <= 'Z' ? name.p[i] + ('a' - 'A') : name.p[i]);
     if (name.len <= PROFILE_NAME_MAX)
         name.p = lower;
     int rc = profile_name_require(name, e);
@@ -103,7 +104,8 @@ struct key {
     const char *plain, *hermes; /* values of the built-in layouts */
 };
 
-#define TEXT(member) offsetof(struct profile_layout, member), sizeof(((struct profile_layout *)0)->member)
+#define TEXT(member)                                                                               \
+    offsetof(struct profile_layout, member), sizeof(((struct profile_layout *)0)->member)
 #define AT(member) offsetof(struct profile_layout, member), 0
 static const struct key keys[] = {
     {"home", KEY_PATH, TEXT(home), 0, 0, false, "/var/lib/profiles", "/opt/data"},
@@ -114,7 +116,8 @@ static const struct key keys[] = {
     {"user", KEY_SEGMENT, TEXT(user), 0, 0, false, "gantry", "hermes"},
     {"uid", KEY_INT, AT(uid), 0, ID_MAX, false, "10000", "10000"},
     {"gid", KEY_INT, AT(gid), 0, ID_MAX, false, "10000", "10000"},
-    {"command", KEY_TEXT, TEXT(command), 0, 0, false, "%d/gateway", "hermes %p gateway run --replace"},
+    {"command", KEY_TEXT, TEXT(command), 0, 0, false, "%d/gateway",
+     "hermes %p gateway run --replace"},
     {"shell", KEY_TEXT, TEXT(shell), 0, 0, false, "/bin/sh", "/command/with-contenv sh"},
     {"bin", KEY_PATH, TEXT(bin), 0, 0, true, "", "/command"},
     {"home_env", KEY_SEGMENT, TEXT(home_env), 0, 0, false, "GANTRY_PROFILE_HOME", "HERMES_HOME"},
@@ -127,7 +130,8 @@ static const struct key keys[] = {
      "gateway.pid,processes.json"},
     {"log_size", KEY_SIZE, AT(log_size), 4096, INT64_C(268435455), false, "1000000", "1000000"},
     {"log_count", KEY_INT, AT(log_count), 0, 999, false, "10", "10"},
-    {"boot_log_size", KEY_SIZE, AT(boot_log_size), 4096, INT64_C(1) << 30, false, "262144", "262144"},
+    {"boot_log_size", KEY_SIZE, AT(boot_log_size), 4096, INT64_C(1) << 30, false, "262144",
+     "262144"},
     {"timeout_kill", KEY_MS, AT(timeout_kill), 0, 3600000, false, "10s", "10s"},
     {"crash_deaths", KEY_INT, AT(crash_deaths), 0, 4096, false, "5", "5"},
     {"crash_seconds", KEY_INT, AT(crash_seconds), 1, 86400, false, "60", "60"},
@@ -272,7 +276,8 @@ int profile_layout_init(struct profile_layout *l, const char *name, struct err *
 {
     bool hermes = name != NULL && strcmp(name, "hermes") == 0;
     if (name != NULL && !hermes && strcmp(name, "plain") != 0)
-        return err_set(e, ERR_NOT_FOUND, "there is no layout \"%.40s\": plain and hermes are", name);
+        return err_set(e, ERR_NOT_FOUND, "there is no layout \"%.40s\": plain and hermes are",
+                       name);
     memset(l, 0, sizeof(*l));
     (void)snprintf(l->name, sizeof(l->name), "%s", hermes ? "hermes" : "plain");
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
@@ -282,7 +287,8 @@ int profile_layout_init(struct profile_layout *l, const char *name, struct err *
     return 0;
 }
 
-/* ---- files and environment --------------------------------------------------------------------- */
+/* ---- files and environment ---------------------------------------------------------------------
+ */
 
 static int read_line(struct profile_layout *l, struct slice line, struct err *e)
 {
@@ -315,7 +321,8 @@ int profile_layout_read(struct profile_layout *l, const char *path, struct slice
     return bad == 0 ? 0 : err_set(e, ERR_INVALID, "%s: %zu lines are wrong", path, bad);
 }
 
-static int take_env(struct profile_layout *l, const char *variable, const struct key *k, struct err *e)
+static int take_env(struct profile_layout *l, const char *variable, const struct key *k,
+                    struct err *e)
 {
     const char *v = getenv(variable);
     if (v == NULL || v[0] == '\0')
@@ -346,7 +353,8 @@ int profile_layout_env(struct profile_layout *l, struct err *e)
         char variable[64];
         int n = snprintf(variable, sizeof(variable), "GANTRY_PROFILE_%s", keys[i].name);
         for (int k = 0; k < n; k++)
-            variable[k] = (char)(variable[k] >= 'a' && variable[k] <= 'z' ? variable[k] - 32 : variable[k]);
+            variable[k] =
+                (char)(variable[k] >= 'a' && variable[k] <= 'z' ? variable[k] - 32 : variable[k]);
         rc = take_env(l, variable, &keys[i], e);
     }
     return rc;
@@ -361,7 +369,8 @@ int profile_layout_check(const struct profile_layout *l, struct err *e)
     if (l->root_profile[0] != '\0' &&
         profile_name_check(slice_of(l->root_profile)) != PROFILE_NAME_FINE)
         return err_set(e, ERR_INVALID, "root_profile \"%s\" is no profile name", l->root_profile);
-    if (l->log_dir[0] == '/' || strstr(l->log_dir, "..") != NULL || !plain_text(slice_of(l->log_dir)))
+    if (l->log_dir[0] == '/' || strstr(l->log_dir, "..") != NULL ||
+        !plain_text(slice_of(l->log_dir)))
         return err_set(e, ERR_INVALID, "log_dir \"%s\" is not a folder below the home", l->log_dir);
     return 0;
 }

@@ -13,13 +13,14 @@
 #define LOCK_FILE ".gateway_state.lock"
 #define KEY_SIZE 64
 
-/* ---- reading the text -------------------------------------------------------------------------- */
+/* ---- reading the text --------------------------------------------------------------------------
+ */
 
 struct walk {
     const char *p, *end;
     unsigned depth;
     unsigned char is_object[PROFILE_STATE_DEPTH];
-    struct buf *kept;        /* members of the outermost object that stay; NULL: nobody wants them */
+    struct buf *kept; /* members of the outermost object that stay; NULL: nobody wants them */
     const char *member_from; /* the one that is being read; NULL: none */
     bool member_goes;
 };
@@ -277,7 +278,8 @@ static bool read_value(struct walk *w, struct member *m, bool *opened)
     return true;
 }
 
-/* Behind a value: closes what ends here. True: another element or member follows, or all is closed. */
+/* Behind a value: closes what ends here. True: another element or member follows, or all is closed.
+ */
 static bool close_levels(struct walk *w)
 {
     while (w->depth > 0) {
@@ -319,7 +321,8 @@ static bool read_member_key(struct walk *w, struct wanted *want, struct member *
     struct slice k = {key, t.len};
     *m = member_of(want, &t);
     w->member_from = from;
-    w->member_goes = !t.odd && (slice_eqs(k, "desired_state") || slice_eqs(k, "desired_updated_at"));
+    w->member_goes =
+        !t.odd && (slice_eqs(k, "desired_state") || slice_eqs(k, "desired_updated_at"));
     return true;
 }
 
@@ -368,7 +371,8 @@ static bool walk_text(struct slice text, struct wanted *want, struct buf *kept)
 static int parse(struct slice text, struct profile_state *ret, struct buf *kept)
 {
     struct profile_state s = {.present = true};
-    struct wanted want = {{{"gateway_state", &s.state, false}, {"desired_state", &s.desired, false}}, 2};
+    struct wanted want = {
+        {{"gateway_state", &s.state, false}, {"desired_state", &s.desired, false}}, 2};
     *ret = (struct profile_state){.present = true, .note = PROFILE_STATE_INVALID};
     if (!walk_text(text, &want, kept))
         return ERR_SYNTAX;
@@ -392,8 +396,9 @@ enum profile_exit profile_exit_read(int profile_fd)
         !walk_text((struct slice){text.data, text.len}, &want, NULL))
         return PROFILE_EXIT_UNKNOWN;
     struct slice p = {phase.text, phase.len};
-    return slice_eqs(p, "exited") ? PROFILE_EXIT_CLEAN :
-           slice_eqs(p, "running") ? PROFILE_EXIT_UNCLEAN : PROFILE_EXIT_UNKNOWN;
+    return slice_eqs(p, "exited")    ? PROFILE_EXIT_CLEAN
+           : slice_eqs(p, "running") ? PROFILE_EXIT_UNCLEAN
+                                     : PROFILE_EXIT_UNKNOWN;
 }
 
 int profile_state_read(int profile_fd, struct profile_state *ret, struct err *e)
@@ -419,7 +424,8 @@ int profile_state_read(int profile_fd, struct profile_state *ret, struct err *e)
     return 0;
 }
 
-/* ---- what it means ----------------------------------------------------------------------------- */
+/* ---- what it means -----------------------------------------------------------------------------
+ */
 
 static bool word_in(const struct profile_word *w, const struct profile_words *list)
 {
@@ -449,24 +455,27 @@ bool profile_state_starts(const struct profile_layout *l, const struct profile_s
                             (l->autostart.n > 0 && word_in(&s->state, &l->transient)));
 }
 
-/* ---- the operator's wish ----------------------------------------------------------------------- */
+/* ---- the operator's wish -----------------------------------------------------------------------
+ */
 
 static int lock_state(int profile_fd, struct err *e)
 {
-    int fd = openat(profile_fd, LOCK_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0660);
+    int fd =
+        openat(profile_fd, LOCK_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0660);
     if (fd < 0)
         return err_sys(e, errno, "cannot open \"%s\"", LOCK_FILE);
     /* Held for a few writes only; somebody who keeps it longer must not hold an operator up. */
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         int sys = errno;
         close(fd);
-        return sys == EWOULDBLOCK ? err_set(e, ERR_BUSY, "the state file is locked") :
-                                    err_sys(e, sys, "cannot lock \"%s\"", LOCK_FILE);
+        return sys == EWOULDBLOCK ? err_set(e, ERR_BUSY, "the state file is locked")
+                                  : err_sys(e, sys, "cannot lock \"%s\"", LOCK_FILE);
     }
     return fd;
 }
 
-static int new_text(int profile_fd, const char *desired, int64_t now_s, struct buf *out, struct err *e)
+static int new_text(int profile_fd, const char *desired, int64_t now_s, struct buf *out,
+                    struct err *e)
 {
     _cleanup_(buf_done) struct buf old = BUF_INIT(PROFILE_STATE_FILE_MAX);
     struct profile_state s;
@@ -475,7 +484,8 @@ static int new_text(int profile_fd, const char *desired, int64_t now_s, struct b
     if (rc == ERR_NO_MEMORY)
         return err_set(e, rc, "out of memory");
     if (rc == 0)
-        (void)parse((struct slice){old.data, old.len}, &s, out); /* what is no JSON is replaced (contract 12.2) */
+        (void)parse((struct slice){old.data, old.len}, &s,
+                    out); /* what is no JSON is replaced (contract 12.2) */
     buf_addc(out, out->len == 0 ? '{' : ',');
     buf_addf(out, "\"desired_state\":\"%s\",\"desired_updated_at\":%lld}\n", desired,
              (long long)now_s);

@@ -27,7 +27,8 @@ static void owners(const struct gateways *g, uid_t *uid, gid_t *gid)
 }
 
 /* Makes a folder if there is none, and opens it; *made tells. */
-static int need_folder(const struct gateways *g, int at, const char *name, bool *made, struct err *e)
+static int need_folder(const struct gateways *g, int at, const char *name, bool *made,
+                       struct err *e)
 {
     uid_t uid;
     gid_t gid;
@@ -95,17 +96,21 @@ int profile_delete(struct gateways *g, struct slice name, struct err *warning, s
     if (rc != 0)
         return rc;
     if (is_root(g, name))
-        return err_set(e, ERR_INVALID, "'%s' is the home itself and cannot be deleted", g->l->root_profile);
+        return err_set(e, ERR_INVALID, "'%s' is the home itself and cannot be deleted",
+                       g->l->root_profile);
     (void)snprintf(path, sizeof(path), "%.*s", (int)name.len, name.p);
-    _cleanup_(file_closep) int folder = openat(g->home, PROFILES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_(file_closep) int folder =
+        openat(g->home, PROFILES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool there = folder >= 0 && fstatat(folder, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
     if (!there && !slot_exists(&g->slots, name))
         return err_set(e, ERR_NOT_FOUND, "there is no profile '%s'", path);
-    (void)slot_unregister(&g->slots, name, warning); /* a slot that stays does not keep the profile (contract 8) */
+    (void)slot_unregister(&g->slots, name,
+                          warning); /* a slot that stays does not keep the profile (contract 8) */
     return there ? slot_tree_remove(folder, path, e) : 0;
 }
 
-/* ---- listing ------------------------------------------------------------------------------------- */
+/* ---- listing
+ * ------------------------------------------------------------------------------------- */
 
 static bool is_profile(void *ctx, int fd, const char *name)
 {
@@ -131,8 +136,8 @@ static bool is_slot(void *ctx, int fd, const char *name)
 }
 
 /* Both lists are sorted: slots by their whole name, whose prefix is the same for all. */
-static int merge(const struct gateways *g, const struct s6_names *profiles, const struct s6_names *slots,
-                 int (*fn)(void *ctx, struct slice name), void *ctx)
+static int merge(const struct gateways *g, const struct s6_names *profiles,
+                 const struct s6_names *slots, int (*fn)(void *ctx, struct slice name), void *ctx)
 {
     size_t i = 0, k = 0, prefix = strlen(g->l->prefix);
     int rc = 0;
@@ -147,10 +152,12 @@ static int merge(const struct gateways *g, const struct s6_names *profiles, cons
     return rc;
 }
 
-int profiles_each(struct gateways *g, int (*fn)(void *ctx, struct slice name), void *ctx, struct err *e)
+int profiles_each(struct gateways *g, int (*fn)(void *ctx, struct slice name), void *ctx,
+                  struct err *e)
 {
     struct s6_names profiles = {0}, slots = {0};
-    _cleanup_(file_closep) int folder = openat(g->home, PROFILES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_(file_closep) int folder =
+        openat(g->home, PROFILES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int rc = folder < 0 ? 0 : s6_list(folder, MAX_PROFILES, is_profile, g, &profiles, e);
     if (rc == 0)
         rc = s6_list(g->slots.fd, MAX_PROFILES, is_slot, g, &slots, e);

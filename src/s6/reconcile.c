@@ -26,7 +26,8 @@ struct pass {
     bool log_failed; /* told once */
 };
 
-/* ---- telling ----------------------------------------------------------------------------------- */
+/* ---- telling -----------------------------------------------------------------------------------
+ */
 
 const char *reconcile_action_name(enum reconcile_action a)
 {
@@ -83,8 +84,8 @@ static void warn(struct pass *p, const char *text)
         p->o->tell(p->o->ctx, NULL, text);
 }
 
-/* Files on the volume are touched as the owner of their folder: what he could not do himself, nobody does for him. Per
- * thread. Ends with be_self. */
+/* Files on the volume are touched as the owner of their folder: what he could not do himself,
+ * nobody does for him. Per thread. Ends with be_self. */
 static void be_owner(const struct pass *p, int folder)
 {
     struct stat st;
@@ -109,7 +110,8 @@ static void log_text(struct pass *p, const struct buf *line)
     if (line->err != 0 || p->o->dry_run)
         return;
     be_owner(p, p->home);
-    int rc = boot_log_line(&p->log, (struct slice){line->data, line->len}, clock_real_ns(p->o->clock), &e);
+    int rc = boot_log_line(&p->log, (struct slice){line->data, line->len},
+                           clock_real_ns(p->o->clock), &e);
     be_self(p);
     if (rc == 0 || p->log_failed)
         return;
@@ -140,7 +142,8 @@ static void record(struct pass *p, const struct reconcile_record *r)
         p->o->tell(p->o->ctx, r, NULL);
 }
 
-/* ---- one profile ---------------------------------------------------------------------------------- */
+/* ---- one profile
+ * ---------------------------------------------------------------------------------- */
 
 static bool sweep_stale(struct pass *p, int fd)
 {
@@ -150,7 +153,8 @@ static bool sweep_stale(struct pass *p, int fd)
     return left;
 }
 
-static void read_profile(struct pass *p, int fd, struct profile_state *s, struct reconcile_record *r)
+static void read_profile(struct pass *p, int fd, struct profile_state *s,
+                         struct reconcile_record *r)
 {
     be_owner(p, fd);
     (void)profile_state_read(fd, s, NULL);
@@ -237,7 +241,8 @@ static void entry(struct pass *p, int profiles, const char *text)
     else if (what == ENTRY_UNREADABLE)
         skip(p, name, RECONCILE_UNREADABLE);
     else if (fault != PROFILE_NAME_FINE)
-        skip(p, name, fault == PROFILE_NAME_LONG ? RECONCILE_NAME_TOO_LONG : RECONCILE_INVALID_NAME);
+        skip(p, name,
+             fault == PROFILE_NAME_LONG ? RECONCILE_NAME_TOO_LONG : RECONCILE_INVALID_NAME);
     else if (slice_eqs(name, p->l->root_profile))
         skip(p, name, RECONCILE_RESERVED);
     else if (what == ENTRY_UNTRUSTED)
@@ -248,7 +253,8 @@ static void entry(struct pass *p, int profiles, const char *text)
         close(fd);
 }
 
-/* ---- the walk ------------------------------------------------------------------------------------- */
+/* ---- the walk
+ * ------------------------------------------------------------------------------------- */
 
 static int walk(struct pass *p, struct err *e)
 {
@@ -258,7 +264,9 @@ static int walk(struct pass *p, struct err *e)
     int sys = errno;
     be_self(p);
     if (fd < 0) /* without the folder there are no profiles (contract 6.2) */
-        return sys == ENOENT || sys == ENOTDIR || sys == ELOOP ? 0 : err_sys(e, sys, "cannot open " PROFILES);
+        return sys == ENOENT || sys == ENOTDIR || sys == ELOOP
+                   ? 0
+                   : err_sys(e, sys, "cannot open " PROFILES);
     int rc = s6_list(fd, MAX_PROFILES, NULL, NULL, &n, e);
     if (rc != 0) {
         err_wrap(e, "cannot read " PROFILES);

@@ -1,5 +1,6 @@
-/* reconcile.h: the boot pass: one slot for each profile of a home, up only if its gateway ran before, or was wanted
- * (contract profile-gateways, 6, 12, 13, 15.5, 15.6). One bad entry never stops it. */
+/* reconcile.h: the boot pass: one slot for each profile of a home, up only if its gateway ran
+ * before, or was wanted (contract profile-gateways, 6, 12, 13, 15.5, 15.6). One bad entry never
+ * stops it. */
 #ifndef GANTRY_S6_RECONCILE_H
 #define GANTRY_S6_RECONCILE_H
 
@@ -18,7 +19,12 @@ enum reconcile_reason {
     RECONCILE_UNTRUSTED, /* as root: a link, or neither root's nor the service user's */
     RECONCILE_SLOT_ERROR,
 };
-enum reconcile_note { NOTE_STATE_INVALID = 1, NOTE_STATE_UNREADABLE = 2, NOTE_STALE_LEFT = 4, NOTE_LIVE = 8 };
+enum reconcile_note {
+    NOTE_STATE_INVALID = 1,
+    NOTE_STATE_UNREADABLE = 2,
+    NOTE_STALE_LEFT = 4,
+    NOTE_LIVE = 8
+};
 
 /* What became of one entry. */
 struct reconcile_record {
@@ -31,11 +37,12 @@ struct reconcile_record {
 };
 
 struct reconcile_options {
-    bool dry_run; /* looks and tells, changes nothing */
-    bool force;   /* replaces live slots too */
-    bool all_down; /* register named profiles without starting them: the root gateway serves all (contract 12.7) */
-    /* The state of the root profile if it has no file: the container's command or environment asks for it (contract
-     * 12.4). NULL: none. */
+    bool dry_run;  /* looks and tells, changes nothing */
+    bool force;    /* replaces live slots too */
+    bool all_down; /* register named profiles without starting them: the root gateway serves all
+                      (contract 12.7) */
+    /* The state of the root profile if it has no file: the container's command or environment asks
+     * for it (contract 12.4). NULL: none. */
     const char *root_state;
     /* Hears of each entry, in order, and of warnings (warning != NULL, record NULL). */
     void (*tell)(void *ctx, const struct reconcile_record *r, const char *warning);
@@ -48,8 +55,8 @@ struct reconcile_result {
     uint64_t ms;
 };
 
-/* 0: the pass was made, whatever it found (result->failed tells). Else why it could not be made, or not to its end: the
- * home or the scandir is unusable, `profiles` cannot be read. */
+/* 0: the pass was made, whatever it found (result->failed tells). Else why it could not be made, or
+ * not to its end: the home or the scandir is unusable, `profiles` cannot be read. */
 int profiles_reconcile(const struct profile_layout *l, const struct reconcile_options *o,
                        struct reconcile_result *result, struct err *e);
 

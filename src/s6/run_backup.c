@@ -62,7 +62,8 @@ static int newest_find(int dir, struct newest *ret, struct err *e)
     return rc == 0 ? 0 : err_set(e, rc, "cannot read the folder of backups");
 }
 
-/* mkdir -p; what is made is synced into its parent, so that it survives a power cut as its files do. */
+/* mkdir -p; what is made is synced into its parent, so that it survives a power cut as its files
+ * do. */
 static int make_path(const char *path, struct err *e)
 {
     char part[PATH_MAX];

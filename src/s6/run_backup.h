@@ -1,9 +1,10 @@
-/* run_backup.h: former versions of run scripts: files <backup_dir>/<service>/<id>, with the mode, owner and time that
- * the script had. Ids count up; the highest is the newest.
+/* run_backup.h: former versions of run scripts: files <backup_dir>/<service>/<id>, with the mode,
+ * owner and time that the script had. Ids count up; the highest is the newest.
  *
- * They lie outside the folder of definitions, because s6-rc-compile takes every folder in there for a service, and
- * what else lies in a service's folder may mean something to it. The folder must belong to this process's user and be
- * writable by nobody else: what it holds is run as a service one day.
+ * They lie outside the folder of definitions, because s6-rc-compile takes every folder in there for
+ * a service, and what else lies in a service's folder may mean something to it. The folder must
+ * belong to this process's user and be writable by nobody else: what it holds is run as a service
+ * one day.
  */
 #ifndef GANTRY_S6_RUN_BACKUP_H
 #define GANTRY_S6_RUN_BACKUP_H
@@ -23,8 +24,8 @@ struct s6_run_backup {
     char etag[ETAG_SIZE];
 };
 
-/* The folder of one service; made if `make`. Returns a descriptor, or ERR_NOT_FOUND (nothing was ever kept),
- * ERR_DENIED (not ours alone), or of the system. */
+/* The folder of one service; made if `make`. Returns a descriptor, or ERR_NOT_FOUND (nothing was
+ * ever kept), ERR_DENIED (not ours alone), or of the system. */
 int s6_backup_open(const char *backup_dir, struct slice name, bool make, struct err *e);
 /* Writes one more, synced. *ret_id. */
 int s6_backup_add(int dir, struct slice content, const struct stat *st, int64_t *ret_id,

@@ -187,8 +187,7 @@ static int replace_once(const struct s6_run_place *p, struct slice name, struct 
     rc = backups_open(p, name, &backups, e);
     if (rc == 0)
         rc = swap(&s, backups, content,
-                  (struct file_swap){
-                      .mode = SCRIPT_MODE, .uid = s.st.st_uid, .gid = s.st.st_gid},
+                  (struct file_swap){.mode = SCRIPT_MODE, .uid = s.st.st_uid, .gid = s.st.st_gid},
                   e);
     if (rc == 0 && backups >= 0)
         s6_backup_prune(backups);
@@ -224,12 +223,11 @@ static int revert_once(const struct s6_run_place *p, struct slice name, int64_t 
     *no_backup = rc == ERR_NOT_FOUND;
     if (rc != 0)
         return rc;
-    rc = swap(&s, backups, (struct slice){out->data, out->len},
-              (struct file_swap){.mode = st.st_mode & 07777,
-                                 .uid = st.st_uid,
-                                 .gid = st.st_gid,
-                                 .mtime = &st.st_mtim},
-              e);
+    rc = swap(
+        &s, backups, (struct slice){out->data, out->len},
+        (struct file_swap){
+            .mode = st.st_mode & 07777, .uid = st.st_uid, .gid = st.st_gid, .mtime = &st.st_mtim},
+        e);
     if (rc != 0)
         return rc;
     s6_backup_drop(backups, id); /* it is in its place again */

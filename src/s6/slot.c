@@ -22,8 +22,8 @@
 #define LOCK_MS 10000
 #define NEW_PREFIX ".pg-new-"
 #define OLD_PREFIX ".pg-old-"
-#define TAKEN_MS 2000       /* until s6-svscan has a new slot */
-#define END_EXTRA_MS 6000   /* beyond timeout_kill: finish has five seconds */
+#define TAKEN_MS 2000     /* until s6-svscan has a new slot */
+#define END_EXTRA_MS 6000 /* beyond timeout_kill: finish has five seconds */
 #define STEP_MAX_MS 20
 #define NAME_SIZE 64
 #define SLOT_NAME_SIZE (PROFILE_PREFIX_MAX + PROFILE_NAME_MAX + 1)
@@ -55,12 +55,13 @@ static bool is_users_own(const struct slots *s, const struct stat *st)
     struct stat control;
     if (st->st_uid != (uid_t)s->l->uid || (st->st_mode & 022) != 0)
         return false;
-    return fstatat(s->fd, ".s6-svscan", &control, AT_SYMLINK_NOFOLLOW) != 0 ? errno == ENOENT :
-                                                                             control.st_uid == st->st_uid;
+    return fstatat(s->fd, ".s6-svscan", &control, AT_SYMLINK_NOFOLLOW) != 0
+               ? errno == ENOENT
+               : control.st_uid == st->st_uid;
 }
 
-/* What s6-svscan finds it runs as its own user. As root, nobody else may put anything there, and gateways must not
- * stay root (contract 15.8). */
+/* What s6-svscan finds it runs as its own user. As root, nobody else may put anything there, and
+ * gateways must not stay root (contract 15.8). */
 static int check_safe(struct slots *s, struct err *e)
 {
     struct stat st;
@@ -72,7 +73,9 @@ static int check_safe(struct slots *s, struct err *e)
     if (s->as_user)
         return 0;
     if (!s->l->drop)
-        return err_set(e, ERR_DENIED, "as root, gateways would run as root: set drop, or run as user %s", s->l->user);
+        return err_set(e, ERR_DENIED,
+                       "as root, gateways would run as root: set drop, or run as user %s",
+                       s->l->user);
     if (st.st_uid != 0 || (st.st_mode & 022) != 0)
         return err_set(e, ERR_DENIED,
                        "\"%s\" can be written by others than root, who could run anything as root: "
@@ -84,7 +87,8 @@ static int check_safe(struct slots *s, struct err *e)
 int slots_open(struct slots *s, const struct profile_layout *l, struct err *e)
 {
     *s = (struct slots){.l = l, .fd = open(l->scandir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-    int rc = s->fd >= 0 ? check_safe(s, e) : err_sys(e, errno, "cannot open scandir \"%s\"", l->scandir);
+    int rc =
+        s->fd >= 0 ? check_safe(s, e) : err_sys(e, errno, "cannot open scandir \"%s\"", l->scandir);
     if (rc != 0)
         slots_close(s);
     else
@@ -92,7 +96,8 @@ int slots_open(struct slots *s, const struct profile_layout *l, struct err *e)
     return rc;
 }
 
-/* ---- waiting ----------------------------------------------------------------------------------- */
+/* ---- waiting -----------------------------------------------------------------------------------
+ */
 
 struct wait {
     uint64_t until_ms;
@@ -125,16 +130,18 @@ static int slots_lock(struct slots *s, struct err *e)
         if ((sys == EWOULDBLOCK || sys == EINTR) && wait_more(&w))
             continue;
         close(fd);
-        return sys == EWOULDBLOCK ?
-                   err_set(e, ERR_BUSY, "somebody holds the lock of \"%s\"", s->l->scandir) :
-                   err_sys(e, sys, "cannot lock \"%s\"", s->l->scandir);
+        return sys == EWOULDBLOCK
+                   ? err_set(e, ERR_BUSY, "somebody holds the lock of \"%s\"", s->l->scandir)
+                   : err_sys(e, sys, "cannot lock \"%s\"", s->l->scandir);
     }
     return fd;
 }
 
-/* ---- names --------------------------------------------------------------------------------------- */
+/* ---- names
+ * --------------------------------------------------------------------------------------- */
 
-static int slot_name(const struct slots *s, struct slice name, char out[SLOT_NAME_SIZE], struct err *e)
+static int slot_name(const struct slots *s, struct slice name, char out[SLOT_NAME_SIZE],
+                     struct err *e)
 {
     int rc = profile_name_require(name, e);
     if (rc == 0)
@@ -151,10 +158,12 @@ bool slot_exists(const struct slots *s, struct slice name)
 {
     char slot[SLOT_NAME_SIZE];
     struct stat st;
-    return slot_name(s, name, slot, NULL) == 0 && fstatat(s->fd, slot, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    return slot_name(s, name, slot, NULL) == 0 &&
+           fstatat(s->fd, slot, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* ---- s6 -------------------------------------------------------------------------------------------- */
+/* ---- s6
+ * -------------------------------------------------------------------------------------------- */
 
 /* As s6_svc_ok: somebody else holds a lock on <dir>/supervise/lock. */
 static bool supervised_at(int at, const char *dir)
@@ -198,8 +207,8 @@ static int send_letters(int at, const char *path, const char *letters, struct er
     ssize_t w = write(fd, letters, n);
     if (w == (ssize_t)n)
         return 0;
-    return w >= 0 || errno == EAGAIN ? err_set(e, ERR_BUSY, "\"%s\" is full", path) :
-                                       err_sys(e, errno, "cannot write \"%s\"", path);
+    return w >= 0 || errno == EAGAIN ? err_set(e, ERR_BUSY, "\"%s\" is full", path)
+                                     : err_sys(e, errno, "cannot write \"%s\"", path);
 }
 
 int slots_rescan(struct slots *s, struct err *e)
@@ -219,7 +228,8 @@ int slot_control(const struct slots *s, struct slice name, const char *letters, 
     return send_letters(s->fd, path, letters, e);
 }
 
-/* ---- going ----------------------------------------------------------------------------------------- */
+/* ---- going
+ * ----------------------------------------------------------------------------------------- */
 
 /* Waits until no supervisor is left on a retired tree, then removes it. */
 static int bury(struct slots *s, const char *old, struct err *e)
@@ -227,13 +237,16 @@ static int bury(struct slots *s, const char *old, struct err *e)
     struct wait w = wait_begin((uint64_t)s->l->timeout_kill + END_EXTRA_MS);
     while (supervised_at(s->fd, old) || log_supervised_at(s->fd, old)) {
         if (!wait_more(&w))
-            return err_set(e, ERR_BUSY, "the gateway is still stopping; its files stay in \"%s/%s\" until it has",
-                           s->l->scandir, old);
+            return err_set(
+                e, ERR_BUSY,
+                "the gateway is still stopping; its files stay in \"%s/%s\" until it has",
+                s->l->scandir, old);
     }
     return slot_tree_remove(s->fd, old, e);
 }
 
-/* Renames what is at `slot` away, so that the next scan does not see it. ERR_NOT_FOUND: nothing is there. */
+/* Renames what is at `slot` away, so that the next scan does not see it. ERR_NOT_FOUND: nothing is
+ * there. */
 static int set_aside(struct slots *s, const char *slot, char old[NAME_SIZE], struct err *e)
 {
     staging_name(s, OLD_PREFIX, old);
@@ -266,7 +279,8 @@ int slot_unregister(struct slots *s, struct slice name, struct err *e)
     return bury(s, old, e);
 }
 
-/* ---- appearing ------------------------------------------------------------------------------------- */
+/* ---- appearing
+ * ------------------------------------------------------------------------------------- */
 
 /* Builds under a dot name. */
 static int stage(struct slots *s, bool up, const struct slot_text *t, char staged[NAME_SIZE],
@@ -276,8 +290,8 @@ static int stage(struct slots *s, bool up, const struct slot_text *t, char stage
     return slot_tree_make(s->fd, staged, s->l, t, up, e);
 }
 
-/* renameat2 that refuses an existing target, also where the file system does not know the flag: then the lock, which
- * every writer holds, makes the look before the rename as good. */
+/* renameat2 that refuses an existing target, also where the file system does not know the flag:
+ * then the lock, which every writer holds, makes the look before the rename as good. */
 static int rename_new(int at, const char *from, const char *to)
 {
     struct stat st;
@@ -292,7 +306,8 @@ static int rename_new(int at, const char *from, const char *to)
     return renameat(at, from, at, to);
 }
 
-/* s6-supervise takes its lock first, and writes its status once it listens: only then can it be asked and told. */
+/* s6-supervise takes its lock first, and writes its status once it listens: only then can it be
+ * asked and told. */
 static bool slot_answers(const struct slots *s, struct slice name)
 {
     char slot[SLOT_NAME_SIZE], path[SLOT_NAME_SIZE + 32];
@@ -310,28 +325,29 @@ static int wait_until_taken(struct slots *s, struct slice name, struct err *e)
         return rc;
     while (!slot_answers(s, name)) {
         if (!wait_more(&w))
-            return err_set(e, ERR_STATE, "s6-svscan does not supervise '%.*s' (service limit?)", (int)name.len,
-                           name.p);
+            return err_set(e, ERR_STATE, "s6-svscan does not supervise '%.*s' (service limit?)",
+                           (int)name.len, name.p);
     }
     return 0;
 }
 
-static int publish_new(struct slots *s, struct slice name, const char *slot, const char *staged, struct err *e)
+static int publish_new(struct slots *s, struct slice name, const char *slot, const char *staged,
+                       struct err *e)
 {
     int lock = slots_lock(s, e);
     int rc = lock < 0 ? lock : 0;
     if (rc == 0 && rename_new(s->fd, staged, slot) != 0)
-        rc = errno == EEXIST || errno == ENOTEMPTY ?
-                 err_set(e, ERR_EXISTS, "profile gateway '%.*s' already registered at %s/%s", (int)name.len,
-                         name.p, s->l->scandir, slot) :
-                 err_sys(e, errno, "cannot publish \"%s\"", slot);
+        rc = errno == EEXIST || errno == ENOTEMPTY
+                 ? err_set(e, ERR_EXISTS, "profile gateway '%.*s' already registered at %s/%s",
+                           (int)name.len, name.p, s->l->scandir, slot)
+                 : err_sys(e, errno, "cannot publish \"%s\"", slot);
     if (lock >= 0)
         close(lock);
     return rc;
 }
 
-int slot_register(struct slots *s, struct slice name, bool root, bool up, const struct slot_env *env,
-                  size_t n_env, struct err *e)
+int slot_register(struct slots *s, struct slice name, bool root, bool up,
+                  const struct slot_env *env, size_t n_env, struct err *e)
 {
     char slot[SLOT_NAME_SIZE], staged[NAME_SIZE];
     struct slot_text t = {0};
@@ -356,10 +372,12 @@ int slot_register(struct slots *s, struct slice name, bool root, bool up, const 
 }
 
 /* Puts the staged tree in the place of what is there; `old` is then the dot name of that. */
-static int swap(struct slots *s, const char *staged, const char *slot, char old[NAME_SIZE], struct err *e)
+static int swap(struct slots *s, const char *staged, const char *slot, char old[NAME_SIZE],
+                struct err *e)
 {
     if (renameat2(s->fd, staged, s->fd, slot, RENAME_EXCHANGE) == 0) {
-        /* What gave way has the staging name now, which a sweep would take for unfinished: name it rightly. */
+        /* What gave way has the staging name now, which a sweep would take for unfinished: name it
+         * rightly. */
         staging_name(s, OLD_PREFIX, old);
         if (renameat(s->fd, staged, s->fd, old) != 0)
             (void)snprintf(old, NAME_SIZE, "%s", staged);
@@ -374,8 +392,9 @@ static int swap(struct slots *s, const char *staged, const char *slot, char old[
 }
 
 /* With the lock held: what is to be done about an existing entry, and doing it. */
-static int ensure_locked(struct slots *s, const char *slot, const char *staged, const struct slot_text *t,
-                         bool up, bool force, char old[NAME_SIZE], enum slot_outcome *ret, struct err *e)
+static int ensure_locked(struct slots *s, const char *slot, const char *staged,
+                         const struct slot_text *t, bool up, bool force, char old[NAME_SIZE],
+                         enum slot_outcome *ret, struct err *e)
 {
     old[0] = '\0';
     *ret = SLOT_MADE;
@@ -416,7 +435,8 @@ int slot_ensure(struct slots *s, struct slice name, bool root, bool up, bool for
     return rc;
 }
 
-/* ---- what crashed programs left --------------------------------------------------------------------- */
+/* ---- what crashed programs left
+ * --------------------------------------------------------------------- */
 
 /* The process id in ".pg-new-PID-N"; 0 if there is none. */
 static pid_t staging_pid(const char *name)

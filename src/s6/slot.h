@@ -1,9 +1,10 @@
-/* slot.h: the s6 service directory of a profile: its text, and how it appears and goes (contract profile-gateways, 5,
- * 15.2, 15.3).
+/* slot.h: the s6 service directory of a profile: its text, and how it appears and goes (contract
+ * profile-gateways, 5, 15.2, 15.3).
  *
- * A slot is built under a dot name, which s6-svscan does not see, and renamed: it is there whole or not at all. It goes
- * by way of a dot name too, so that its supervisors can end before the files do. A lock on <scandir>/.pg.lock keeps
- * programs apart; it is never held while waiting for a process.
+ * A slot is built under a dot name, which s6-svscan does not see, and renamed: it is there whole or
+ * not at all. It goes by way of a dot name too, so that its supervisors can end before the files
+ * do. A lock on <scandir>/.pg.lock keeps programs apart; it is never held while waiting for a
+ * process.
  *
  * Everything here blocks: call it from a program of its own, or from a worker thread.
  */
@@ -18,15 +19,17 @@ struct slots {
     const struct profile_layout *l; /* borrowed */
     int fd;                         /* of the scandir */
     unsigned counter;               /* makes staging names unique in this process */
-    bool as_user;                   /* root, on the service user's own scandir: works as that user */
+    bool as_user; /* root, on the service user's own scandir: works as that user */
 };
 
-/* Opens the scandir. Root works on one of root's that nobody else can write; on one of the service user, with an
- * s6-svscan of his, the calling thread touches files as that user until slots_close, on the same thread (contract 15.8:
- * what he can write never runs as root). ERR_NOT_FOUND, ERR_DENIED... */
+/* Opens the scandir. Root works on one of root's that nobody else can write; on one of the service
+ * user, with an s6-svscan of his, the calling thread touches files as that user until slots_close,
+ * on the same thread (contract 15.8: what he can write never runs as root). ERR_NOT_FOUND,
+ * ERR_DENIED... */
 int slots_open(struct slots *s, const struct profile_layout *l, struct err *e);
 void slots_close(struct slots *s);
-/* Whose files the thread touches now: takes up again what slots_open began, after a change of the file system's user. */
+/* Whose files the thread touches now: takes up again what slots_open began, after a change of the
+ * file system's user. */
 void slots_be(const struct slots *s);
 
 /* ---- text */
@@ -37,8 +40,8 @@ struct slot_env {
 struct slot_text {
     struct buf run, finish, log_run;
 };
-/* The three scripts for a profile; root: it is the home itself. ERR_INVALID (a variable), ERR_LIMIT, ERR_NO_MEMORY.
- * *ret must be freed with slot_text_done in any case. */
+/* The three scripts for a profile; root: it is the home itself. ERR_INVALID (a variable),
+ * ERR_LIMIT, ERR_NO_MEMORY. *ret must be freed with slot_text_done in any case. */
 int slot_render(struct slot_text *ret, const struct profile_layout *l, struct slice name, bool root,
                 const struct slot_env *env, size_t n_env, struct err *e);
 void slot_text_done(struct slot_text *t);
@@ -52,20 +55,23 @@ enum slot_outcome {
     SLOT_REPLACED, /* another one, or something else of that name, gave way */
 };
 
-/* Adds a slot and waits until s6-svscan has it, at most 2 s. up: it starts at once. ERR_EXISTS ("profile gateway 'x'
- * already registered at ..."), ERR_STATE when s6-svscan does not take it (it is gone again then), ERR_BUSY (lock). */
-int slot_register(struct slots *s, struct slice name, bool root, bool up, const struct slot_env *env,
-                  size_t n_env, struct err *e);
-/* Takes a slot away: its gateway is stopped, its supervisors end, its tree is removed. An absent one is fine. ERR_BUSY
- * "still stopping" when the gateway outlives timeout_kill and 6 s: a later sweep removes it. */
+/* Adds a slot and waits until s6-svscan has it, at most 2 s. up: it starts at once. ERR_EXISTS
+ * ("profile gateway 'x' already registered at ..."), ERR_STATE when s6-svscan does not take it (it
+ * is gone again then), ERR_BUSY (lock). */
+int slot_register(struct slots *s, struct slice name, bool root, bool up,
+                  const struct slot_env *env, size_t n_env, struct err *e);
+/* Takes a slot away: its gateway is stopped, its supervisors end, its tree is removed. An absent
+ * one is fine. ERR_BUSY "still stopping" when the gateway outlives timeout_kill and 6 s: a later
+ * sweep removes it. */
 int slot_unregister(struct slots *s, struct slice name, struct err *e);
-/* For the boot pass: makes what should be there, and never touches a live slot unless forced. Tells s6-svscan nothing. */
+/* For the boot pass: makes what should be there, and never touches a live slot unless forced. Tells
+ * s6-svscan nothing. */
 int slot_ensure(struct slots *s, struct slice name, bool root, bool up, bool force,
                 enum slot_outcome *ret, struct err *e);
 /* Writes "an" for s6-svscan. ERR_STATE: nobody reads. */
 int slots_rescan(struct slots *s, struct err *e);
-/* Removes what crashed programs left: staging trees whose process is gone, and retired ones without supervisors.
- * Returns how many could not be removed; 0: all clean. */
+/* Removes what crashed programs left: staging trees whose process is gone, and retired ones without
+ * supervisors. Returns how many could not be removed; 0: all clean. */
 size_t slots_sweep(struct slots *s);
 
 /* ---- asking and telling */
@@ -73,17 +79,20 @@ size_t slots_sweep(struct slots *s);
 bool slot_exists(const struct slots *s, struct slice name);
 /* True when s6-supervise runs on it (and, with log, on its logger). */
 bool slot_supervised(const struct slots *s, struct slice name, bool log);
-/* Letters for s6-supervise: "U", "D", "d"... ERR_NOT_FOUND, ERR_STATE (not supervised), ERR_DENIED, ERR_BUSY. */
+/* Letters for s6-supervise: "U", "D", "d"... ERR_NOT_FOUND, ERR_STATE (not supervised), ERR_DENIED,
+ * ERR_BUSY. */
 int slot_control(const struct slots *s, struct slice name, const char *letters, struct err *e);
 
 /* ---- slot_tree.c: the files of one slot, below an open folder */
 
-/* Makes <at>/<name> with everything in it, 0755 at last. ERR_EXISTS, what the system says; nothing is left on failure. */
-int slot_tree_make(int at, const char *name, const struct profile_layout *l, const struct slot_text *t,
-                   bool up, struct err *e);
+/* Makes <at>/<name> with everything in it, 0755 at last. ERR_EXISTS, what the system says; nothing
+ * is left on failure. */
+int slot_tree_make(int at, const char *name, const struct profile_layout *l,
+                   const struct slot_text *t, bool up, struct err *e);
 /* True if the tree holds exactly these scripts and this `down`. */
 bool slot_tree_same(int at, const char *name, const struct slot_text *t, bool up);
-/* Removes a tree, or a file, without following links. 0 also if it was not there. Depth is bounded. */
+/* Removes a tree, or a file, without following links. 0 also if it was not there. Depth is bounded.
+ */
 int slot_tree_remove(int at, const char *name, struct err *e);
 
 #endif

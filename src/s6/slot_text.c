@@ -1,5 +1,6 @@
-/* The scripts of a slot. They carry nothing from outside but a checked profile name, the layout's words, and quoted
- * variables; the home is looked up when they run, so that a moved volume needs no new slots. */
+/* The scripts of a slot. They carry nothing from outside but a checked profile name, the layout's
+ * words, and quoted variables; the home is looked up when they run, so that a moved volume needs no
+ * new slots. */
 #include "s6/slot.h"
 
 #include "base/str.h"
@@ -50,7 +51,8 @@ static int check_env(const struct slot_env *env, size_t n, struct err *e)
         char shown[64];
         struct buf b = BUF_FIXED(shown);
         struct slice v = env[i].value;
-        (void)str_add_printable(&b, (struct slice){env[i].name.p, env[i].name.len > 40 ? 40 : env[i].name.len});
+        (void)str_add_printable(
+            &b, (struct slice){env[i].name.p, env[i].name.len > 40 ? 40 : env[i].name.len});
         if (!variable_name(env[i].name))
             return err_set(e, ERR_INVALID, "\"%s\" is no name of a variable", shown);
         if (v.len > 4096 || !utf8_valid(v.p, v.len) || memchr(v.p, '\0', v.len) != NULL ||
@@ -69,7 +71,9 @@ static void add_tool(struct buf *b, const struct profile_layout *l, const char *
 
 static void add_head(struct buf *b, const struct profile_layout *l, struct slice name)
 {
-    buf_addf(b, "#!%s\n# shellcheck shell=sh\n# Gateway of profile %.*s. Made by gantry-agent, and made anew at every start.\n",
+    buf_addf(b,
+             "#!%s\n# shellcheck shell=sh\n# Gateway of profile %.*s. Made by gantry-agent, and "
+             "made anew at every start.\n",
              l->shell, (int)name.len, name.p);
 }
 
@@ -149,7 +153,8 @@ static void render_run(struct buf *b, const struct profile_layout *l, struct sli
 /* s6 calls finish with the exit status (256: killed) and the signal; 125 tells it to give up. */
 static void render_finish(struct buf *b, const struct profile_layout *l, struct slice name)
 {
-    buf_addf(b, "#!/bin/sh\n# Gateway of profile %.*s: which ends are final.\n", (int)name.len, name.p);
+    buf_addf(b, "#!/bin/sh\n# Gateway of profile %.*s: which ends are final.\n", (int)name.len,
+             name.p);
     buf_addf(b, "if [ \"$1\" -eq %lld ]; then exit 125; fi\n", (long long)l->fatal_exit);
     if (l->exit_0_stops)
         buf_addlit(b, "if [ \"$1\" -eq 0 ]; then exit 125; fi\n");
@@ -163,7 +168,8 @@ static void render_finish(struct buf *b, const struct profile_layout *l, struct 
              (long long)l->crash_seconds, (long long)l->crash_deaths);
 }
 
-static void add_log_step(struct buf *b, const struct profile_layout *l, const char *indent, bool drop)
+static void add_log_step(struct buf *b, const struct profile_layout *l, const char *indent,
+                         bool drop)
 {
     static const char *const steps[] = {"mkdir -p \"$log_dir\"", "rm -f \"$log_dir/lock\""};
     for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
@@ -189,7 +195,8 @@ static void render_log_run(struct buf *b, const struct profile_layout *l, struct
     add_head(b, l, name);
     buf_addlit(b, "set -e\n");
     add_home(b, l);
-    buf_addf(b, "log_dir=\"$%s/%s/gateways/%.*s\"\n", l->home_env, l->log_dir, (int)name.len, name.p);
+    buf_addf(b, "log_dir=\"$%s/%s/gateways/%.*s\"\n", l->home_env, l->log_dir, (int)name.len,
+             name.p);
     if (l->drop) {
         buf_addlit(b, "if [ \"$(id -u)\" -eq 0 ]; then\n");
         add_log_step(b, l, "    ", true);
@@ -212,7 +219,9 @@ int slot_render(struct slot_text *ret, const struct profile_layout *l, struct sl
     render_run(&ret->run, l, name, root, env, n_env);
     render_finish(&ret->finish, l, name);
     render_log_run(&ret->log_run, l, name);
-    rc = ret->run.err != 0 ? ret->run.err : ret->finish.err != 0 ? ret->finish.err : ret->log_run.err;
+    rc = ret->run.err != 0      ? ret->run.err
+         : ret->finish.err != 0 ? ret->finish.err
+                                : ret->log_run.err;
     return rc == 0 ? 0 : err_set(e, rc, "the scripts: %s", err_row(rc)->text);
 }
 

@@ -20,15 +20,16 @@ struct node {
     bool users; /* belongs to the service user */
 };
 
-/* Made before s6-supervise would make them, so that the service user may talk to it (contract 10). 0711 for
- * supervise: its content can be reached, not listed. */
+/* Made before s6-supervise would make them, so that the service user may talk to it (contract 10).
+ * 0711 for supervise: its content can be reached, not listed. */
 static const struct node skeleton[] = {
     {"event", 03730, true},
     {"supervise", 0711, true},
     {"supervise/event", 03730, true},
 };
 
-/* The tree that is being made is nobody else's: 0700 and ours, so that names in it mean what was made a moment ago. */
+/* The tree that is being made is nobody else's: 0700 and ours, so that names in it mean what was
+ * made a moment ago. */
 static int set_up(int at, const char *name, mode_t mode, uid_t uid, gid_t gid, struct err *e)
 {
     /* Owner first: a change of it clears the bits above 0777. */
@@ -82,7 +83,8 @@ static struct slice text_of(const struct buf *b)
 }
 
 /* `run` comes last: a tree without it is no service. */
-static int fill(int fd, const struct profile_layout *l, const struct slot_text *t, bool up, struct err *e)
+static int fill(int fd, const struct profile_layout *l, const struct slot_text *t, bool up,
+                struct err *e)
 {
     char kill_ms[24];
     bool users = l->drop && geteuid() == 0;
@@ -99,7 +101,8 @@ static int fill(int fd, const struct profile_layout *l, const struct slot_text *
     if (rc == 0 && users)
         rc = make_skeleton(fd, l, e);
     if (rc == 0 && users) {
-        _cleanup_(file_closep) int log = openat(fd, "log", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        _cleanup_(file_closep) int log =
+            openat(fd, "log", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         rc = log < 0 ? err_sys(e, errno, "cannot open \"log\"") : make_skeleton(log, l, e);
     }
     if (rc == 0 && !up)
@@ -111,19 +114,21 @@ static int fill(int fd, const struct profile_layout *l, const struct slot_text *
     return rc;
 }
 
-int slot_tree_make(int at, const char *name, const struct profile_layout *l, const struct slot_text *t,
-                   bool up, struct err *e)
+int slot_tree_make(int at, const char *name, const struct profile_layout *l,
+                   const struct slot_text *t, bool up, struct err *e)
 {
     if (mkdirat(at, name, 0700) != 0)
         return err_sys(e, errno, "cannot make folder \"%s\"", name);
-    _cleanup_(file_closep) int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    _cleanup_(file_closep) int fd =
+        openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     int rc = fd < 0 ? err_sys(e, errno, "cannot open folder \"%s\"", name) : fill(fd, l, t, up, e);
     if (rc != 0)
         (void)slot_tree_remove(at, name, NULL);
     return rc;
 }
 
-/* ---- comparing ----------------------------------------------------------------------------------- */
+/* ---- comparing
+ * ----------------------------------------------------------------------------------- */
 
 static bool file_is(int at, const char *name, const struct buf *want)
 {
@@ -139,7 +144,8 @@ static bool file_is(int at, const char *name, const struct buf *want)
 bool slot_tree_same(int at, const char *name, const struct slot_text *t, bool up)
 {
     struct stat st;
-    _cleanup_(file_closep) int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    _cleanup_(file_closep) int fd =
+        openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) != 0 || (st.st_mode & 07777) != 0755)
         return false;
     bool is_down = faccessat(fd, "down", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
@@ -147,7 +153,8 @@ bool slot_tree_same(int at, const char *name, const struct slot_text *t, bool up
            file_is(fd, "log/run", &t->log_run);
 }
 
-/* ---- removing ------------------------------------------------------------------------------------ */
+/* ---- removing
+ * ------------------------------------------------------------------------------------ */
 
 /* An open folder on the way down. */
 struct level {
@@ -155,7 +162,8 @@ struct level {
     char name[NAME_MAX + 1]; /* in the folder above */
 };
 
-/* Removes plain entries of a folder; stops at the first folder that is not empty, whose name goes to *next. */
+/* Removes plain entries of a folder; stops at the first folder that is not empty, whose name goes
+ * to *next. */
 static bool empty_folder(int fd, char next[NAME_MAX + 1])
 {
     struct s6_dir d;
@@ -209,7 +217,8 @@ static int remove_below(int top, struct err *e)
             break;
         close(levels[depth].fd);
         depth--;
-        if (unlinkat(levels[depth].fd, levels[depth + 1].name, AT_REMOVEDIR) != 0 && errno != ENOENT) {
+        if (unlinkat(levels[depth].fd, levels[depth + 1].name, AT_REMOVEDIR) != 0 &&
+            errno != ENOENT) {
             rc = err_sys(e, errno, "cannot remove folder \"%s\"", levels[depth + 1].name);
             break;
         }

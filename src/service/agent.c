@@ -137,7 +137,8 @@ static int pool_new(struct agent *a, size_t connections, struct client_pool **re
     struct client_options o = {
         .target = {.unix_path = a->socket_path},
         .host = "agent",
-        .user_agent = "", /* an agent looks at neither, and parses a status's request in less time without */
+        .user_agent =
+            "", /* an agent looks at neither, and parses a status's request in less time without */
         .max_connections = connections,
         .max_idle = connections, /* under load, fewer would be opened and closed all the time */
     };
@@ -242,9 +243,8 @@ static int change_add(struct agent_set *s, struct agent_change *c, const struct 
     rc = map_put(&c->by_name, slice_of(o->name), stays ? old : a);
     if (rc != 0) {
         agent_free(a);
-        return rc == ERR_EXISTS
-                   ? err_set(e, rc, "container \"%s\" is there twice", o->name)
-                   : err_set(e, rc, "out of memory");
+        return rc == ERR_EXISTS ? err_set(e, rc, "container \"%s\" is there twice", o->name)
+                                : err_set(e, rc, "out of memory");
     }
     c->agents[c->n] = stays ? old : a;
     c->labels[c->n++] = stays ? a : NULL;
@@ -319,7 +319,8 @@ void agent_set_commit(struct agent_set *s, struct agent_change *c,
     s->n = c->n;
     s->room = c->room;
     s->by_name = c->by_name;
-    /* The new list is in force: whoever is told of the end of an agent does not find it any more. */
+    /* The new list is in force: whoever is told of the end of an agent does not find it any more.
+     */
     for (size_t i = 0; i < old.n; i++) {
         struct agent *a = old.agents[i], *now = agent_set_find(s, slice_of(a->name));
         if (now == a)
@@ -505,7 +506,8 @@ static size_t call_headers(const struct agent_request *r, struct http_header h[5
 
 static int call_send(struct agent *a, struct call *c, const struct agent_request *r, struct err *e)
 {
-    int rc = agent_target_at(&c->target, r->base != NULL ? r->base : "/services", r->service, r->tail, r->query);
+    int rc = agent_target_at(&c->target, r->base != NULL ? r->base : "/services", r->service,
+                             r->tail, r->query);
     if (rc == ERR_NOT_FOUND) {
         rc = loop_defer(a->set->loop, call_refused, c);
         return rc == 0 ? 0 : err_set(e, rc, "out of memory");

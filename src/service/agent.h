@@ -37,7 +37,8 @@ struct agent_options {
     const char *socket_path;
     const struct agent_label *labels; /* in the order of the file; copied */
     size_t n_labels;
-    const char *package_xml; /* in the container: where the version of its software is; NULL: not told */
+    const char
+        *package_xml; /* in the container: where the version of its software is; NULL: not told */
 };
 struct agent_set_options {
     uint64_t answer_ms;  /* one answer; default 5000. Control actions get control_ms */
@@ -61,8 +62,8 @@ struct agent_change;
 int agent_set_prepare(struct agent_set *s, const struct agent_options *o, size_t n,
                       struct agent_change **ret, struct err *e);
 /* Cannot fail. gone(ctx, a, moved) is called for each agent that is no more, before it is freed, so
- * that its views can be closed; `moved`: its container is there with another socket. Calls under way
- * to it end with ERR_CANCELLED, from the loop. The change is used up. */
+ * that its views can be closed; `moved`: its container is there with another socket. Calls under
+ * way to it end with ERR_CANCELLED, from the loop. The change is used up. */
 void agent_set_commit(struct agent_set *s, struct agent_change *c,
                       void (*gone)(void *ctx, struct agent *a, bool moved), void *ctx);
 void agent_change_drop(struct agent_change *c); /* prepared and not wanted; NULL is fine */
@@ -91,7 +92,7 @@ struct agent_request {
     uint64_t more_ms;     /* and so much longer, because the agent was asked to wait itself */
     /* Headers that say on whose behalf; may be empty. Borrowed for the call. */
     struct slice request_id, traceparent, tracestate;
-    bool own_words;       /* e->msg of an answer of 300 or more is what the agent itself says */
+    bool own_words; /* e->msg of an answer of 300 or more is what the agent itself says */
     struct slice if_match, if_none_match; /* conditions, as headers; p NULL: none */
 };
 /* Called once from the loop. e->code 0: `answer` is the parsed JSON of a 2xx (borrowed).
@@ -103,17 +104,19 @@ typedef void (*agent_fn)(void *ctx, const struct err *e, int http_status, json_t
 int agent_call(struct agent *a, const struct agent_request *r, agent_fn fn, void *ctx,
                struct err *e);
 
-/* The same for hot answers: `answer` is the text of a 2xx, not parsed and not checked (borrowed); agent_json of
- * agent_text.h parses it as agent_call does. */
+/* The same for hot answers: `answer` is the text of a 2xx, not parsed and not checked (borrowed);
+ * agent_json of agent_text.h parses it as agent_call does. */
 typedef void (*agent_text_fn)(void *ctx, const struct err *e, int http_status, struct slice answer);
-int agent_call_text(struct agent *a, const struct agent_request *r, agent_text_fn fn, void *ctx, struct err *e);
+int agent_call_text(struct agent *a, const struct agent_request *r, agent_text_fn fn, void *ctx,
+                    struct err *e);
 
 const struct agent_stats *agent_stats(const struct agent *a);
-/* Connections to the agent: of calls (follows false) or of live logs. Zero if there never were any. */
+/* Connections to the agent: of calls (follows false) or of live logs. Zero if there never were any.
+ */
 struct client_stats agent_connections(const struct agent *a, bool follows);
 
-/* The same for callers that look at more of an answer. Here e->code is 0 or that of the status as well, but the text of
- * any whole answer is handed over, also with an error. All borrowed. */
+/* The same for callers that look at more of an answer. Here e->code is 0 or that of the status as
+ * well, but the text of any whole answer is handed over, also with an error. All borrowed. */
 struct agent_reply {
     int status;        /* 0: there was no whole answer */
     struct slice etag; /* as sent; p NULL: none */

@@ -35,8 +35,8 @@ int agent_text_status(struct err *out, int status, struct slice reason, struct s
                       struct slice location, struct slice body);
 
 /* Puts what the agent itself says into the place of the text that agent_text_status made: "error",
- * else "detail" if that is text, else its whole answer; of an empty one the text stays (contract 1.8,
- * column C). Returns the code, which stays. */
+ * else "detail" if that is text, else its whole answer; of an empty one the text stays
+ * (contract 1.8, column C). Returns the code, which stays. */
 int agent_text_own(struct err *out, struct slice body);
 
 /* Parses a 2xx answer; a new reference, or NULL with "Expecting value: line 1 column 1 (char 0)".

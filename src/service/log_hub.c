@@ -133,7 +133,8 @@ static void up_tell(struct upstream *u, enum log_event_kind kind, struct slice t
     u->telling = true;
     LIST_FOR (n, &u->views) {
         struct log_view *v = CONTAINER_OF(n, struct log_view, link);
-        if (v->up == NULL || (v->deferred && kind != LOG_EVENT_GONE) || (kind == LOG_EVENT_ERROR && v->told))
+        if (v->up == NULL || (v->deferred && kind != LOG_EVENT_GONE) ||
+            (kind == LOG_EVENT_ERROR && v->told))
             continue;
         v->told = kind == LOG_EVENT_ERROR;
         v->fn(v->ctx, &ev);

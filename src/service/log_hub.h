@@ -46,8 +46,8 @@ int log_hub_view(struct log_hub *h, struct agent *a, struct slice service, int64
  * of with log_hub_agent_gone. */
 void log_view_close(struct log_view *v);
 
-/* The agent is going: all views of its logs are told so with LOG_EVENT_GONE. Those that are not closed
- * then stay silent. */
+/* The agent is going: all views of its logs are told so with LOG_EVENT_GONE. Those that are not
+ * closed then stay silent. */
 void log_hub_agent_gone(struct log_hub *h, const struct agent *a, struct slice why);
 
 size_t log_hub_upstreams(const struct log_hub *h); /* for tests and metrics */

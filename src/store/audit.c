@@ -23,7 +23,7 @@ struct audit {
     uint32_t magic;
     struct loop *loop;
     bool on;
-    unsigned readers; /* of the loop alone */
+    unsigned readers;       /* of the loop alone */
     struct audit_file file; /* path and sizes never change; the rest is the thread's */
     uv_thread_t thread;
     bool has_thread;
@@ -238,8 +238,9 @@ void audit_source(struct audit *a, struct audit_source *out)
 static int check_options(const struct audit_options *o, struct err *e)
 {
     if (o->file != NULL && (o->file[0] != '/' || strlen(o->file) > AUDIT_PATH_MAX))
-        return err_set(e, ERR_INVALID, "the audit file \"%.200s\" is no absolute path of at most %d bytes",
-                       o->file, AUDIT_PATH_MAX);
+        return err_set(e, ERR_INVALID,
+                       "the audit file \"%.200s\" is no absolute path of at most %d bytes", o->file,
+                       AUDIT_PATH_MAX);
     if (o->max_size != 0 && o->max_size < AUDIT_SIZE_MIN)
         return err_set(e, ERR_INVALID, "the audit file's largest size %llu is below %d",
                        (unsigned long long)o->max_size, AUDIT_SIZE_MIN);

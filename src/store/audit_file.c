@@ -38,9 +38,9 @@ int audit_file_open(struct audit_file *f, struct err *e)
     struct stat st;
     char last = '\n';
     /* Read and write: whether the last line is whole is looked at. */
-    f->fd = open(f->path,
-                 O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
-                 AUDIT_MODE);
+    f->fd =
+        open(f->path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
+             AUDIT_MODE);
     if (f->fd < 0 || fstat(f->fd, &st) != 0)
         return fail(f, e, "open");
     if (!S_ISREG(st.st_mode)) {

@@ -62,9 +62,7 @@ int audit_line_lost(struct buf *out, int64_t time_ns, uint64_t lost)
     struct buf text = BUF_FIXED(detail);
     buf_addu(&text, lost);
     buf_addlit(&text, " records were lost: they came faster than the file took them");
-    struct audit_record r = {.time_ns = time_ns,
-                             .who = "gantryd",
-                             .result = "lost",
-                             .detail = {text.data, text.len}};
+    struct audit_record r = {
+        .time_ns = time_ns, .who = "gantryd", .result = "lost", .detail = {text.data, text.len}};
     return audit_line(out, &r);
 }

@@ -19,9 +19,9 @@ struct audit_file {
     char path[AUDIT_PATH_MAX + 1];
     uint64_t max_size, size;
     unsigned keep;
-    int fd;       /* -1: closed */
-    bool torn;    /* the file may end inside of a line */
-    ino_t inode;  /* of fd, to see when somebody moved the file away */
+    int fd;      /* -1: closed */
+    bool torn;   /* the file may end inside of a line */
+    ino_t inode; /* of fd, to see when somebody moved the file away */
     dev_t device;
 };
 

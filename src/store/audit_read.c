@@ -20,8 +20,8 @@ struct finder {
     struct buf lines; /* found, newest first, each with its line end */
     size_t n;
     uint64_t scanned;
-    bool full;  /* n or a limit is reached: older ones are not looked at */
-    bool ended; /* what follows is older than `since` */
+    bool full;       /* n or a limit is reached: older ones are not looked at */
+    bool ended;      /* what follows is older than `since` */
     ino_t last;      /* of the file read last: a rotation meanwhile shows it again */
     struct buf tail; /* the beginning of the block read last: the end of a line lies before it */
     char *block;

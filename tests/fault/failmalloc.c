@@ -1,5 +1,6 @@
 /* failmalloc.c: preloaded by the end-to-end tests: while the file $FAILMALLOC_SWITCH exists, every
- * $FAILMALLOC_EVERY-th allocation of the process returns NULL. While there is none, it is looked for every 64 calls. */
+ * $FAILMALLOC_EVERY-th allocation of the process returns NULL. While there is none, it is looked
+ * for every 64 calls. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -35,6 +36,15 @@ static int refuse(void)
     return 1;
 }
 
-void *malloc(size_t n) { return refuse() ? NULL : __libc_malloc(n); }
-void *calloc(size_t n, size_t s) { return refuse() ? NULL : __libc_calloc(n, s); }
-void *realloc(void *p, size_t n) { return refuse() ? NULL : __libc_realloc(p, n); }
+void *malloc(size_t n)
+{
+    return refuse() ? NULL : __libc_malloc(n);
+}
+void *calloc(size_t n, size_t s)
+{
+    return refuse() ? NULL : __libc_calloc(n, s);
+}
+void *realloc(void *p, size_t n)
+{
+    return refuse() ? NULL : __libc_realloc(p, n);
+}

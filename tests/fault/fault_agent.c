@@ -33,8 +33,9 @@ static void put_file(const char *rest, const char *text)
 static int setup(void **state)
 {
     uint8_t b[43];
-    static const char *const dirs[] = {"scan", "log", "log/svc", "src", "src/svc", "scan/rc", "run",
-                                       "home", "home/profiles", "home/profiles/coder"};
+    static const char *const dirs[] = {
+        "scan",    "log", "log/svc", "src",           "src/svc",
+        "scan/rc", "run", "home",    "home/profiles", "home/profiles/coder"};
     if (rig_setup(state) != 0)
         return 1;
     for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
@@ -186,7 +187,8 @@ static const struct call {
     {"GET /services/svc/run" HEAD "\r\n", NULL, "#!/bin/sh"},
     {"PUT /services/svc/run" BODY("{\"content\":\"#!/bin/sh\\nnew\\n\"}", 30), NULL, "new"},
     {"PUT /services/svc/run" HEAD "If-Match: \"no\"\r\nContent-Type: application/json\r\n"
-     "Content-Length: 15\r\n\r\n{\"content\":\"x\"}", NULL, "412 "},
+     "Content-Length: 15\r\n\r\n{\"content\":\"x\"}",
+     NULL, "412 "},
     {"POST /services/svc/run/revert" HEAD "\r\n", NULL, "\"content\":"},
     {"GET /services/svc/run/backups" HEAD "\r\n", NULL, "\"backups\":[{"},
     {"DELETE /services/gone/logs" HEAD "\r\n", NULL, "404 Not Found"},
@@ -196,7 +198,8 @@ static const struct call {
     {"GET /profiles/none/gateway" HEAD "\r\n", NULL, "404 Not Found"},
     {"POST /profiles" BODY("{\"name\":\"coder\",\"env\":{\"A\":\"b\"}}", 32), NULL, "409 "},
     {"POST /profiles" BODY("{\"name\":\"_\"}", 12), NULL, "400 "},
-    {"POST /profiles/coder/gateway" BODY("{\"action\":\"stop\",\"wait\":1}", 26), NULL, "404 Not Found"},
+    {"POST /profiles/coder/gateway" BODY("{\"action\":\"stop\",\"wait\":1}", 26), NULL,
+     "404 Not Found"},
     {"DELETE /profiles/none" HEAD "\r\n", NULL, "404 Not Found"},
 };
 
@@ -250,7 +253,10 @@ static void test_making_an_agent(void **state)
     (void)state;
     struct profile_layout profiles;
     assert_int_equal(profile_layout_init(&profiles, NULL, NULL), 0);
-    struct agent_options o = {.scandir = "/x", .log_dir = "/y", .source_dir = "/z", .backup_dir = "/b",
+    struct agent_options o = {.scandir = "/x",
+                              .log_dir = "/y",
+                              .source_dir = "/z",
+                              .backup_dir = "/b",
                               .profiles = &profiles};
     bool hit = true;
     for (uint64_t n = 1; hit; n++) {

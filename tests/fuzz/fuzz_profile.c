@@ -1,5 +1,5 @@
-/* Profiles: what comes from volumes and from people. The first byte says what the rest is: a state file, a name, a
- * configuration file, or a line of the boot log. */
+/* Profiles: what comes from volumes and from people. The first byte says what the rest is: a state
+ * file, a name, a configuration file, or a line of the boot log. */
 #include "base/str.h"
 #include "s6/boot_log.h"
 #include "s6/profile_state.h"
@@ -36,7 +36,8 @@ static void name(struct slice text)
     bool fine = profile_name_check(text) == PROFILE_NAME_FINE;
     if (fine != (profile_name_require(text, &e) == 0))
         abort();
-    if (profile_name_new(text, out, &e) == 0 && profile_name_check(slice_of(out)) != PROFILE_NAME_FINE)
+    if (profile_name_new(text, out, &e) == 0 &&
+        profile_name_check(slice_of(out)) != PROFILE_NAME_FINE)
         abort();
     if (fine && (profile_port(text) < 9200 || profile_port(text) >= 9800))
         abort();
@@ -54,7 +55,8 @@ static void config(struct slice text)
     int rc = profile_layout_read(&l, "x", text, &faults, &e);
     if (faults.err == 0 && rc == ERR_INVALID && faults.len == 0)
         abort();
-    if (memchr(l.home, '\0', sizeof(l.home)) == NULL || l.home[0] != '/' || l.autostart.n > PROFILE_WORDS_MAX)
+    if (memchr(l.home, '\0', sizeof(l.home)) == NULL || l.home[0] != '/' ||
+        l.autostart.n > PROFILE_WORDS_MAX)
         abort();
     buf_done(&faults);
 }

@@ -1,4 +1,5 @@
-/* Event streams from an agent: however the bytes are cut, the same events come out, within the limit. */
+/* Event streams from an agent: however the bytes are cut, the same events come out, within the
+ * limit. */
 #include "net/sse.h"
 
 #include "base/str.h"

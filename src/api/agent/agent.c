@@ -43,13 +43,17 @@ static const struct api_param revert_body[] = {
     {.name = "backup", .type = API_INT, .nullable = true, .doc = "its id; none: the newest"},
 };
 static const struct api_param profile_body[PROFILE_PARAMS] = {
-    [PROFILE_NAME] = {.name = "name", .type = API_STR, .required = true, .doc = "of the new profile"},
+    [PROFILE_NAME] = {.name = "name",
+                      .type = API_STR,
+                      .required = true,
+                      .doc = "of the new profile"},
     [PROFILE_ENV] = {.name = "env",
                      .type = API_STR_MAP,
                      .nullable = true,
                      .doc = "further variables of its gateway, until the container ends"},
 };
-static const char *const gateway_actions[] = {"start", "stop", "restart", NULL}; /* as enum gateway_action */
+static const char *const gateway_actions[] = {"start", "stop", "restart",
+                                              NULL}; /* as enum gateway_action */
 static const struct api_param gateway_body[GATEWAY_PARAMS] = {
     [GATEWAY_ACTION] = {.name = "action",
                         .type = API_ENUM,
@@ -77,8 +81,9 @@ static const struct api_param logs_query[LOGS_PARAMS] = {
 static const struct api_route routes[] = {
     ROUTE(GET, "/", RIGHT_READ, "api", .tag = "root", .operation_id = "root",
           .summary = "name and version", .handler = agent_root),
-    ROUTE(GET, "/services", RIGHT_READ, "service", .tag = "services", .operation_id = "list_services",
-          .summary = "names of all services", .handler = agent_services),
+    ROUTE(GET, "/services", RIGHT_READ, "service", .tag = "services",
+          .operation_id = "list_services", .summary = "names of all services",
+          .handler = agent_services),
     ROUTE(GET, "/services/status", RIGHT_READ, "service", .tag = "services",
           .operation_id = "list_statuses", .summary = "states of all services",
           .handler = agent_statuses),
@@ -110,9 +115,11 @@ static const struct api_route routes[] = {
     ROUTE(GET, "/services/{name}/run/backups", RIGHT_READ, "service", .tag = "scripts",
           .operation_id = "list_run_backups", .summary = "former versions of the run script",
           .handler = agent_run_backups),
-    ROUTE(GET, "/profiles", RIGHT_READ, "profile", .tag = "profiles", .operation_id = "list_profiles",
-          .summary = "profiles and their gateways", .handler = agent_profiles),
-    ROUTE(POST, "/profiles", RIGHT_WRITE, "profile", .tag = "profiles", .operation_id = "create_profile",
+    ROUTE(GET, "/profiles", RIGHT_READ, "profile", .tag = "profiles",
+          .operation_id = "list_profiles", .summary = "profiles and their gateways",
+          .handler = agent_profiles),
+    ROUTE(POST, "/profiles", RIGHT_WRITE, "profile", .tag = "profiles",
+          .operation_id = "create_profile",
           .summary = "makes a profile, and the service of its gateway", .body = profile_body,
           .n_body = ARRAY_LEN(profile_body), .success = 201, .handler = agent_profile_create),
     ROUTE(DELETE, "/profiles/{name}", RIGHT_WRITE, "profile", .tag = "profiles",

@@ -16,10 +16,11 @@ struct profile_layout;
 
 struct agent_options {
     const char *scandir, *log_dir, *source_dir; /* copied */
-    /* Where robot_type and launch_args/NAME are written (talos contract 3.5, C); NULL: "/run"; copied */
+    /* Where robot_type and launch_args/NAME are written (talos contract 3.5, C); NULL: "/run";
+     * copied */
     const char *run_dir;
-    const char *backup_dir;                     /* of run scripts; NULL: none are kept; copied */
-    const char *rc_tool;                        /* NULL: "s6-rc"; borrowed */
+    const char *backup_dir; /* of run scripts; NULL: none are kept; copied */
+    const char *rc_tool;    /* NULL: "s6-rc"; borrowed */
     /* Exactly the recorded answers, for clients that rely on them: 404 "Service 'x' not found" when
      * s6-rc is not installed (else 501 and why), and a restart of a stopped service that does
      * nothing (else it starts). */

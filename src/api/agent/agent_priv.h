@@ -19,8 +19,8 @@
 /* The largest JSON text of S6_LOG_MAX_READ bytes of log, and a little: six bytes for a control
  * character. */
 #define AGENT_MAX_ANSWER (8u * 1024u * 1024u)
-/* Calls about profiles wait for processes, up to minutes: readers have a thread of their own, and changes of one
- * profile one of the others, so that they come one after the other. */
+/* Calls about profiles wait for processes, up to minutes: readers have a thread of their own, and
+ * changes of one profile one of the others, so that they come one after the other. */
 #define AGENT_LANES 5
 
 struct agent {
@@ -29,9 +29,9 @@ struct agent {
     char *scandir, *log_dir, *source_dir, *run_dir;
     char *backup_dir; /* NULL: none are kept */
     struct agent_jobs jobs;
-    struct profile_layout *profiles; /* NULL: none */
+    struct profile_layout *profiles;      /* NULL: none */
     struct agent_jobs lanes[AGENT_LANES]; /* open only with profiles */
-    size_t n_lanes; /* open ones */
+    size_t n_lanes;                       /* open ones */
     void (*lanes_closed)(struct agent *a);
     unsigned staged; /* makes staging names of slots unique */
     bool strict_talos;
@@ -42,7 +42,8 @@ struct agent {
     struct s6_follow *gateway_follow; /* NULL: no profiles */
     struct s6_events *events;
     struct s6_control *control;
-    struct s6_events *gateway_events; /* these two: NULL unless gateways have a scan directory of their own */
+    struct s6_events
+        *gateway_events; /* these two: NULL unless gateways have a scan directory of their own */
     struct s6_control *gateway_control;
     struct list_node streams;
     size_t n_streams;
@@ -82,15 +83,17 @@ bool agent_is_gateway(const struct agent *a, struct slice name);
 const char *agent_scandir(const struct agent *a, struct slice name); /* borrowed from the agent */
 struct s6_control *agent_control(const struct agent *a, struct slice name);
 /* All services, sorted. The name is borrowed for the call. What s6_scan says. */
-int agent_each_service(const struct agent *a, void (*fn)(void *ctx, const char *scandir, struct slice name),
-                       void *ctx, struct err *e);
+int agent_each_service(const struct agent *a,
+                       void (*fn)(void *ctx, const char *scandir, struct slice name), void *ctx,
+                       struct err *e);
 
 /* launch.c: what cyclo_manager's clients give beside an action, checked and written down for the
  * service's run script. False: it has been answered. */
 bool agent_launch(struct api_call *c, struct slice name, enum s6_action action);
 
-/* Where a service's log is: the agent's folder of logs, or for the slot of a profile the profile's own place below the
- * home, by names from there on, because what lies below belongs to the gateways' user. */
+/* Where a service's log is: the agent's folder of logs, or for the slot of a profile the profile's
+ * own place below the home, by names from there on, because what lies below belongs to the
+ * gateways' user. */
 struct agent_log_place {
     const char *root; /* borrowed from the agent */
     struct s6_follow *follow;

@@ -42,7 +42,8 @@ static void start_next(struct agent_jobs *s)
     }
 }
 
-/* A wake-up without an ended job does not come: the thread sends once, and is joined before the next begins. */
+/* A wake-up without an ended job does not come: the thread sends once, and is joined before the
+ * next begins. */
 static void on_ended(uv_async_t *h)
 {
     static const struct err none;

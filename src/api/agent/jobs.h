@@ -1,8 +1,8 @@
-/* jobs.h: work that waits for the disk, one after the other on a thread, so that the loop waits for nothing and
- * writers do not get in each other's way.
+/* jobs.h: work that waits for the disk, one after the other on a thread, so that the loop waits for
+ * nothing and writers do not get in each other's way.
  *
- * A thread lives as long as one job: there are few. Unlike libuv's pool, whose start without memory ends the program,
- * a thread that cannot be made is an error here.
+ * A thread lives as long as one job: there are few. Unlike libuv's pool, whose start without memory
+ * ends the program, a thread that cannot be made is an error here.
  */
 #ifndef GANTRY_API_AGENT_JOBS_H
 #define GANTRY_API_AGENT_JOBS_H
@@ -17,8 +17,9 @@
 /* Embedded in the caller's own struct, which must live until `done`. */
 struct agent_job {
     struct list_node link;
-    void (*work)(struct agent_job *j);                      /* on the thread */
-    void (*done)(struct agent_job *j, const struct err *e); /* on the loop, once; e->code not 0: it never ran */
+    void (*work)(struct agent_job *j); /* on the thread */
+    void (*done)(struct agent_job *j,
+                 const struct err *e); /* on the loop, once; e->code not 0: it never ran */
 };
 
 struct agent_jobs {
@@ -33,10 +34,11 @@ struct agent_jobs {
 };
 
 int agent_jobs_init(struct agent_jobs *s, struct loop *l, struct err *e);
-/* ERR_BUSY: too many wait; then and on any other failure `done` is not called. ERR_NO_MEMORY, ERR_NO_FILES... */
+/* ERR_BUSY: too many wait; then and on any other failure `done` is not called. ERR_NO_MEMORY,
+ * ERR_NO_FILES... */
 int agent_jobs_add(struct agent_jobs *s, struct agent_job *j, struct err *e);
-/* Once nothing is added any more: idle(ctx) comes from the loop, or at once if it never was open, when the last job is
- * done and the memory may go. */
+/* Once nothing is added any more: idle(ctx) comes from the loop, or at once if it never was open,
+ * when the last job is done and the memory may go. */
 void agent_jobs_close(struct agent_jobs *s, void (*idle)(void *ctx), void *ctx);
 
 #endif

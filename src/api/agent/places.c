@@ -1,5 +1,6 @@
-/* Gateways are services like all others. Where the service user has an s6-svscan of his own (profile-gateways contract,
- * 15.8), they are in a second scan directory: names that begin like slots are looked for there first. */
+/* Gateways are services like all others. Where the service user has an s6-svscan of his own
+ * (profile-gateways contract, 15.8), they are in a second scan directory: names that begin like
+ * slots are looked for there first. */
 #include "api/agent/agent_priv.h"
 #include "base/str.h"
 #include "s6/dir.h"
@@ -10,7 +11,9 @@
 /* The second scan directory, or NULL. */
 static const char *second(const struct agent *a)
 {
-    return a->profiles != NULL && strcmp(a->profiles->scandir, a->scandir) != 0 ? a->profiles->scandir : NULL;
+    return a->profiles != NULL && strcmp(a->profiles->scandir, a->scandir) != 0
+               ? a->profiles->scandir
+               : NULL;
 }
 
 bool agent_is_slot(const struct agent *a, struct slice name)
@@ -39,7 +42,8 @@ struct s6_control *agent_control(const struct agent *a, struct slice name)
 }
 
 /* What both have is a gateway's. Both lists are sorted, and so is what is told. */
-static void merge(const struct agent *a, const struct s6_names *own, const struct s6_names *gateways,
+static void merge(const struct agent *a, const struct s6_names *own,
+                  const struct s6_names *gateways,
                   void (*fn)(void *ctx, const char *scandir, struct slice name), void *ctx)
 {
     size_t i = 0, k = 0;
@@ -60,8 +64,9 @@ static void merge(const struct agent *a, const struct s6_names *own, const struc
     }
 }
 
-int agent_each_service(const struct agent *a, void (*fn)(void *ctx, const char *scandir, struct slice name),
-                       void *ctx, struct err *e)
+int agent_each_service(const struct agent *a,
+                       void (*fn)(void *ctx, const char *scandir, struct slice name), void *ctx,
+                       struct err *e)
 {
     struct s6_names own, gateways = {0};
     int rc = s6_scan(a->scandir, &own, e);

@@ -196,8 +196,7 @@ static void begin(struct api_call *c, enum run_kind kind, int64_t id)
                               .id = id,
                               .text = BUF_INIT(S6_RUN_SCRIPT_MAX)};
         if (kind == RUN_PUT)
-            j->content =
-                (struct slice){json_string_value(content), json_string_length(content)};
+            j->content = (struct slice){json_string_value(content), json_string_length(content)};
         rc = agent_jobs_add(&a->jobs, &j->job, &e);
     }
     if (rc == 0)

@@ -128,7 +128,8 @@ static const struct answer_field config_report[] = {
 };
 static const struct answer_field error_response[] = {
     STR("error", "What is wrong, in one sentence", "Container 'robot2' not found"),
-    FIELD("detail", ANSWER_ANY, "Null; of a refused reload of the configuration its ConfigReport", .flags = ANSWER_OPTIONAL, .example = "null"),
+    FIELD("detail", ANSWER_ANY, "Null; of a refused reload of the configuration its ConfigReport",
+          .flags = ANSWER_OPTIONAL, .example = "null"),
 };
 static const struct answer_field detail[] = {
     STR("detail", "What is wrong", "Not Found"),
@@ -447,9 +448,11 @@ static const struct answer_tag tags[] = {
     {"services", "Services inside a container, supervised by s6: status, start and stop, logs, run "
                  "scripts. Live logs come as server-sent events (`follow=true`) or over the "
                  "WebSocket of the log, see `x-gantry-websockets`."},
-    {"profiles", "Profiles inside a container, each with a gateway that s6 supervises. A gateway is a service too, "
+    {"profiles", "Profiles inside a container, each with a gateway that s6 supervises. A gateway "
+                 "is a service too, "
                  "`gateway-NAME`: its status and log are among the services."},
-    {"config", "The configuration of gantryd: what is in force, what a reload would change, the reload."},
+    {"config",
+     "The configuration of gantryd: what is in force, what a reload would change, the reload."},
     {"docker", "Containers of the machine's container engine."},
     {"tokens", "Who the caller is, and the bearer tokens that others show."},
     {"audit", "The record of changes and refusals."},
@@ -546,8 +549,8 @@ static const struct answer_status statuses[] = {
      NULL},
     {0, "OtherError", "Any other error status of the agent, handed on", "ErrorResponse", NULL,
      ERROR_EXAMPLE("Service 'x' not found"), NULL, NULL},
-    {504, "GatewayTimeout", "A program in the container did not end, or not start, in time", "ErrorResponse", NULL,
-     ERROR_EXAMPLE("the program did not end within 60 s"), NULL, NULL},
+    {504, "GatewayTimeout", "A program in the container did not end, or not start, in time",
+     "ErrorResponse", NULL, ERROR_EXAMPLE("the program did not end within 60 s"), NULL, NULL},
 };
 
 const struct answer_status *answer_statuses(size_t *n)

@@ -87,9 +87,9 @@ void rest_audit(struct api_call *c)
     if (api_call_hold(c, NULL, NULL, &held) != 0)
         return;
     q.who = held->query[1].s;
-    int rc = from != NULL
-                 ? from->read(from->ctx, &q, got_records, held, &e)
-                 : err_set(&e, ERR_UNSUPPORTED, "audit records are not kept: audit.file is \"none\"");
+    int rc = from != NULL ? from->read(from->ctx, &q, got_records, held, &e)
+                          : err_set(&e, ERR_UNSUPPORTED,
+                                    "audit records are not kept: audit.file is \"none\"");
     if (rc != 0)
         api_reply_err(held, &e);
 }

@@ -69,10 +69,8 @@ static void got_written(void *ctx, const struct err *e)
 static void ask_write(struct api_call *held)
 {
     const struct runtime *rt = ((const struct rest *)held->app)->o.runtime;
-    struct runtime_file f = {.dir = BASHRC_DIR,
-                             .name = BASHRC_NAME,
-                             .mode = 0644,
-                             .content = held->body_values[0].s};
+    struct runtime_file f = {
+        .dir = BASHRC_DIR, .name = BASHRC_NAME, .mode = 0644, .content = held->body_values[0].s};
     int rc = rt->ops->put_file(rt->self, held->path[0], &f, got_written, held);
     if (rc != 0)
         api_reply_error(held, 503, "%s", err_row(rc)->text);

@@ -71,8 +71,8 @@ static void check_agents(struct checks *k, const struct rest *r)
         }
     }
     if (bad > 0)
-        snprintf(text, sizeof(text), "%zu of %zu did not answer the last call, first \"%.150s\"", bad,
-                 total, first);
+        snprintf(text, sizeof(text), "%zu of %zu did not answer the last call, first \"%.150s\"",
+                 bad, total, first);
     else
         snprintf(text, sizeof(text), "%zu of %zu answered the last call, the others were not asked",
                  asked, total);

@@ -18,7 +18,8 @@
            .statuses = {400, 500, 501, 502, __VA_ARGS__}, .other_statuses = true
 #define CYCLO_BASHRC                                                                               \
     CYCLO, .tag = "container", .precondition = rest_docker_ready, .statuses = {500, 504}
-#define CYCLO_TOPIC CYCLO, .tag = "ros2", .precondition = rest_container_known, .handler = rest_topics
+#define CYCLO_TOPIC                                                                                \
+    CYCLO, .tag = "ros2", .precondition = rest_container_known, .handler = rest_topics
 #define CYCLO_DOCKER CYCLO, .tag = "docker", .precondition = rest_docker_ready
 #define CP "/containers/{container}/profiles"
 #define QUERY(q) .query = (q), .n_query = ARRAY_LEN(q)
@@ -86,23 +87,26 @@ static const struct api_param profile_body[PROFILE_BODY_COUNT] = {
     [PROFILE_BODY_NAME] = {.name = "name",
                            .type = API_STR,
                            .required = true,
-                           .doc = "Lower-case letters, digits, '_' and '-'; 64 at most, the first one "
-                                  "a letter or digit",
+                           .doc =
+                               "Lower-case letters, digits, '_' and '-'; 64 at most, the first one "
+                               "a letter or digit",
                            .example = "\"coder\""},
     [PROFILE_BODY_ENV] = {.name = "env",
                           .type = API_STR_MAP,
                           .nullable = true,
-                          .doc = "Further variables of its gateway, 64 at most, until the container "
-                                 "is started anew",
+                          .doc =
+                              "Further variables of its gateway, 64 at most, until the container "
+                              "is started anew",
                           .example = "{\"API_SERVER_PORT\":\"8650\"}"},
 };
 static const struct api_param gateway_body[GATEWAY_BODY_COUNT] = {
-    [GATEWAY_BODY_ACTION] = {.name = "action",
-                             .type = API_ENUM,
-                             .required = true,
-                             .names = rest_gateway_actions,
-                             .doc = "What the gateway is to do; it is kept as what is wanted at the next boot",
-                             .example = "\"start\""},
+    [GATEWAY_BODY_ACTION] =
+        {.name = "action",
+         .type = API_ENUM,
+         .required = true,
+         .names = rest_gateway_actions,
+         .doc = "What the gateway is to do; it is kept as what is wanted at the next boot",
+         .example = "\"start\""},
     [GATEWAY_BODY_WAIT] = {.name = "wait",
                            .type = API_INT,
                            .nullable = true,
@@ -134,8 +138,9 @@ static const struct api_param audit_query[] = {
     {.name = "who", .type = API_STR, .doc = "Only of this identity, for example uid:0"},
     {.name = "since",
      .type = API_STR,
-     .doc = "Only from this time on: 2026-11-21T03:52:00Z, a beginning of that, or 10m for the last "
-            "ten minutes"},
+     .doc =
+         "Only from this time on: 2026-11-21T03:52:00Z, a beginning of that, or 10m for the last "
+         "ten minutes"},
 };
 static const struct api_param token_body[TOKEN_BODY_COUNT] = {
     [TOKEN_BODY_NAME] = {.name = "name",
@@ -170,8 +175,9 @@ static const struct api_route routes[] = {
     ROUTE(GET, "/", RIGHT_READ, "api", .tag = "root", .summary = "Name, version and documentation",
           .operation_id = "root__get", .answer_schema = "RootResponse", .handler = get_root),
     ROUTE(GET, "/openapi.json", RIGHT_READ, "api", .also_head = true, .conditional = true,
-          .tag = "documents", .summary = "This document", .operation_id = "openapi_openapi_json_get",
-          .answer_schema = "OpenApiDocument", .handler = rest_openapi_get),
+          .tag = "documents", .summary = "This document",
+          .operation_id = "openapi_openapi_json_get", .answer_schema = "OpenApiDocument",
+          .handler = rest_openapi_get),
     ROUTE(GET, "/docs", RIGHT_READ, "api", .also_head = true, .conditional = true,
           .tag = "documents", .summary = "The calls in Swagger UI, to read and to try",
           .operation_id = "swagger_ui_docs_get", .answer_type = "text/html", .handler = rest_docs),
@@ -207,7 +213,8 @@ static const struct api_route routes[] = {
           .answer_schema = "ContainerListResponse", .handler = rest_containers),
     ROUTE(GET, CS, RIGHT_READ, "service", .list = true, .tag = "services",
           .summary = "Services of a container",
-          .description = "As the container's agent reports them, with the labels of the configuration.",
+          .description =
+              "As the container's agent reports them, with the labels of the configuration.",
           .operation_id = "list_services_containers__container__services_get",
           .answer_schema = "ServiceListResponse", .handler = rest_service_list),
     ROUTE(GET, CS "/status", RIGHT_READ, "service", .list = true, .tag = "services",
@@ -219,18 +226,20 @@ static const struct api_route routes[] = {
           .description = "As its supervisor in the container says it, at the moment of the call.",
           .operation_id = "get_service_status_containers__container__services__service__status_get",
           .answer_schema = "ServiceStatusResponse", .handler = rest_service_status),
-    ROUTE(POST, CS "/{service}", RIGHT_CONTROL, "service", BODY(action_body, "ServiceActionRequest"),
-          .tag = "services", .summary = "Bring a service up or down, or restart it",
+    ROUTE(POST, CS "/{service}", RIGHT_CONTROL, "service",
+          BODY(action_body, "ServiceActionRequest"), .tag = "services",
+          .summary = "Bring a service up or down, or restart it",
           .description = "Answers when the order has been given, not when it has been carried "
                          "out: the status shows what became of it.",
           .operation_id = "control_service_containers__container__services__service__post",
           .answer_schema = "ServiceControlResponse", .handler = rest_service_act),
     ROUTE(GET, CS "/{service}/logs", RIGHT_READ, "service", QUERY(logs_query), .tag = "services",
           .summary = "Last lines of a service's log",
-          .description = "With `follow=true` the answer does not end: it is a stream of server-sent "
-                         "events, `logs` with `{\"logs\",\"cursor\"}` and `error` with "
-                         "`{\"error\"}`. `cursor` (or the header Last-Event-ID, as browsers "
-                         "send it) goes on where a stream broke off.",
+          .description =
+              "With `follow=true` the answer does not end: it is a stream of server-sent "
+              "events, `logs` with `{\"logs\",\"cursor\"}` and `error` with "
+              "`{\"error\"}`. `cursor` (or the header Last-Event-ID, as browsers "
+              "send it) goes on where a stream broke off.",
           .events = true,
           .operation_id = "get_service_logs_containers__container__services__service__logs_get",
           .answer_schema = "ServiceLogsResponse", .handler = rest_service_logs),
@@ -240,22 +249,23 @@ static const struct api_route routes[] = {
           .operation_id =
               "clear_service_logs_containers__container__services__service__logs_delete",
           .answer_schema = "ServiceLogsClearResponse", .handler = rest_service_logs_clear),
-    ROUTE(GET, CS "/{service}/run", RIGHT_READ, "service", .tag = "services",
-          .summary = "Run script of a service",
-          .description = "The script in the service's source folder, whole. Its ETag, in If-Match of "
-                         "a PUT, keeps two people from overwriting each other's work.",
-          .conditional = true, .statuses = {400},
-          .operation_id =
-              "get_service_run_script_containers__container__services__service__run_get",
-          .answer_schema = "ServiceRunScriptResponse", .handler = rest_service_run_get),
+    ROUTE(
+        GET, CS "/{service}/run", RIGHT_READ, "service", .tag = "services",
+        .summary = "Run script of a service",
+        .description = "The script in the service's source folder, whole. Its ETag, in If-Match of "
+                       "a PUT, keeps two people from overwriting each other's work.",
+        .conditional = true, .statuses = {400},
+        .operation_id = "get_service_run_script_containers__container__services__service__run_get",
+        .answer_schema = "ServiceRunScriptResponse", .handler = rest_service_run_get),
     ROUTE(PUT, CS "/{service}/run", RIGHT_WRITE, "service",
           BODY(content_body, "ServiceRunScriptUpdateRequest"), .tag = "services",
           .summary = "Replace the run script of a service",
-          .description = "The file is replaced as a whole: the old or the new one is there at any "
-                         "time. The running service is not touched. With If-Match only if the script "
-                         "still has that ETag, else 412. gantry-agent keeps the replaced script as "
-                         "a backup; with an agent that sends no ETag, If-Match is a comparison "
-                         "before the write and not one step with it.",
+          .description =
+              "The file is replaced as a whole: the old or the new one is there at any "
+              "time. The running service is not touched. With If-Match only if the script "
+              "still has that ETag, else 412. gantry-agent keeps the replaced script as "
+              "a backup; with an agent that sends no ETag, If-Match is a comparison "
+              "before the write and not one step with it.",
           .statuses = {409, 412},
           .operation_id =
               "update_service_run_script_containers__container__services__service__run_put",
@@ -272,8 +282,7 @@ static const struct api_route routes[] = {
           .answer_schema = "ServiceRunScriptResponse", .handler = rest_service_run_revert),
     ROUTE(GET, CS "/{service}/run/backups", RIGHT_READ, "service", .tag = "services",
           .summary = "Former versions of the run script of a service",
-          .description = "The last 5 that were replaced.",
-          .statuses = {501},
+          .description = "The last 5 that were replaced.", .statuses = {501},
           .operation_id =
               "list_service_run_backups_containers__container__services__service__run_backups_get",
           .answer_schema = "ServiceRunBackupsResponse", .handler = rest_service_run_backups),
@@ -283,12 +292,13 @@ static const struct api_route routes[] = {
                          "file, and slots of gateways.",
           .operation_id = "list_profiles", .answer_schema = "ProfileListResponse",
           .statuses = {501, 504}, .handler = rest_profile_list),
-    ROUTE(POST, CP, RIGHT_WRITE, "profile", .list = true, BODY(profile_body, "ProfileCreateRequest"),
-          .tag = "profiles", .summary = "Make a profile, and the slot of its gateway",
-          .description = "The gateway is not started. `warning` tells why there is no slot yet; the "
-                         "profile is there all the same, and start makes the slot.",
-          .operation_id = "create_profile", .answer_schema = "ProfileCreatedResponse", .success = 201,
-          .statuses = {400, 409, 501, 504}, .handler = rest_profile_create),
+    ROUTE(
+        POST, CP, RIGHT_WRITE, "profile", .list = true, BODY(profile_body, "ProfileCreateRequest"),
+        .tag = "profiles", .summary = "Make a profile, and the slot of its gateway",
+        .description = "The gateway is not started. `warning` tells why there is no slot yet; the "
+                       "profile is there all the same, and start makes the slot.",
+        .operation_id = "create_profile", .answer_schema = "ProfileCreatedResponse", .success = 201,
+        .statuses = {400, 409, 501, 504}, .handler = rest_profile_create),
     ROUTE(DELETE, CP "/{profile}", RIGHT_WRITE, "profile", .tag = "profiles",
           .summary = "Stop the gateway of a profile, and remove the profile with all its files",
           .operation_id = "delete_profile", .answer_schema = "ProfileDeletedResponse",
@@ -311,15 +321,17 @@ static const struct api_route routes[] = {
           .handler = rest_config_get),
     ROUTE(GET, "/config/diff", RIGHT_READ, "config", .tag = "config",
           .summary = "What a reload would change",
-          .description = "The configuration in force against files and environment as they are now. "
-                         "Changes nothing, and shows faults as a reload would.",
+          .description =
+              "The configuration in force against files and environment as they are now. "
+              "Changes nothing, and shows faults as a reload would.",
           .operation_id = "diff_config_config_diff_get", .answer_schema = "ConfigReport",
           .handler = rest_config_diff),
     ROUTE(POST, "/config/reload", RIGHT_ADMIN, "config", .tag = "config",
           .summary = "Read the configuration anew and apply it, all of it or nothing",
-          .description = "As SIGHUP does. Values that need a restart are reported and keep their old "
-                         "value. 400: there are faults; 409: it cannot be applied now. Both have the "
-                         "report as their `detail`.",
+          .description =
+              "As SIGHUP does. Values that need a restart are reported and keep their old "
+              "value. 400: there are faults; 409: it cannot be applied now. Both have the "
+              "report as their `detail`.",
           .operation_id = "reload_config_config_reload_post", .answer_schema = "ConfigReport",
           .statuses = {400, 409}, .handler = rest_config_reload),
     ROUTE(GET, "/docker/containers", RIGHT_READ, "docker-container", QUERY(docker_all_query),
@@ -348,12 +360,11 @@ static const struct api_route routes[] = {
           .answer_schema = "DockerContainerLogsResponse", .precondition = rest_docker_ready,
           .handler = rest_docker_logs),
     ROUTE(GET, "/containers/{container}/ros2/topics", RIGHT_READ, "topic", .list = true,
-          .tag = "ros2",
-          .summary = "ROS 2 topics of a container (not served: 503)",
+          .tag = "ros2", .summary = "ROS 2 topics of a container (not served: 503)",
           .operation_id = "list_ros2_topics_containers__container__ros2_topics_get",
           .answer_schema = "ROS2TopicsListResponse", .handler = rest_topics),
-    ROUTE(GET, "/containers/{container}/ros2/topics/{topic:path}", RIGHT_READ, "topic", .tag = "ros2",
-          .summary = "Newest message of a ROS 2 topic (not served: 503)",
+    ROUTE(GET, "/containers/{container}/ros2/topics/{topic:path}", RIGHT_READ, "topic",
+          .tag = "ros2", .summary = "Newest message of a ROS 2 topic (not served: 503)",
           .operation_id = "get_ros2_topic_data_containers__container__ros2_topics__topic__get",
           .answer_schema = "ROS2TopicDataResponse", .handler = rest_topics),
     ROUTE(GET, "/whoami", RIGHT_READ, "self", .tag = "tokens",
@@ -375,7 +386,8 @@ static const struct api_route routes[] = {
           .answer_schema = "TokenRevokedResponse", .precondition = rest_tokens_ready,
           .handler = rest_token_revoke),
 
-    /* cyclo_manager's, in its own order: which row a container called "docker" meets depends on it. */
+    /* cyclo_manager's, in its own order: which row a container called "docker" meets depends on it.
+     */
     ROUTE(GET, "/{container}/bashrc", RIGHT_READ, "docker-container", CYCLO_BASHRC,
           .summary = "/root/.bashrc of a container of the engine",
           .operation_id = "get_container_bashrc__container__bashrc_get",
@@ -397,13 +409,13 @@ static const struct api_route routes[] = {
           .summary = "Status of a service",
           .operation_id = "get_service_status__container__services__service__status_get",
           .answer_schema = "ServiceStatusResponse", .handler = rest_service_status),
-    ROUTE(POST, C2 "/{service}", RIGHT_CONTROL, "service", BODY(launch_body, "ServiceLaunchRequest"),
-          CYCLO_SERVICE, .summary = "Bring a service up or down, or restart it",
+    ROUTE(POST, C2 "/{service}", RIGHT_CONTROL, "service",
+          BODY(launch_body, "ServiceLaunchRequest"), CYCLO_SERVICE,
+          .summary = "Bring a service up or down, or restart it",
           .operation_id = "control_service__container__services__service__post",
           .answer_schema = "ServiceControlResponse", .handler = rest_service_act),
     ROUTE(GET, C2 "/{service}/logs", RIGHT_READ, "service", QUERY(logs_query), CYCLO_SERVICE,
-          .events = true,
-          .summary = "Last lines of a service's log",
+          .events = true, .summary = "Last lines of a service's log",
           .operation_id = "get_service_logs__container__services__service__logs_get",
           .answer_schema = "ServiceLogsResponse", .handler = rest_service_logs),
     ROUTE(DELETE, C2 "/{service}/logs", RIGHT_DELETE, "service", CYCLO_SERVICE,

@@ -3,8 +3,8 @@
  *
  * Wire: talos contract 1.4 to 1.9 and 2.1. Beyond it: server-sent events at
  * CS/{service}/logs?follow=true (event "logs", data {"logs","cursor"}; resumable with `cursor` or
- * Last-Event-ID). The paths of cyclo_manager (1.10) are served beside those of Talos, which win where
- * both fit. ROS 2 topics are not served: their paths answer 404 or 503 as without a plugin.
+ * Last-Event-ID). The paths of cyclo_manager (1.10) are served beside those of Talos, which win
+ * where both fit. ROS 2 topics are not served: their paths answer 404 or 503 as without a plugin.
  */
 #ifndef GANTRY_API_REST_H
 #define GANTRY_API_REST_H
@@ -23,8 +23,9 @@ struct rest_config {
     void *self;
     int (*show)(void *self, struct buf *out, struct err *e);
     int (*diff)(void *self, struct buf *out, struct err *e);
-    /* Reads everything anew and applies it, or nothing: ERR_INVALID (faults), ERR_CONFLICT (cannot be
-     * applied now), both with the report in *out; ERR_NO_MEMORY. Never called inside a handler. */
+    /* Reads everything anew and applies it, or nothing: ERR_INVALID (faults), ERR_CONFLICT (cannot
+     * be applied now), both with the report in *out; ERR_NO_MEMORY. Never called inside a handler.
+     */
     int (*reload)(void *self, struct buf *out, struct err *e);
 };
 
@@ -35,17 +36,18 @@ struct rest_options {
     struct log_hub *hub;
     const struct runtime *runtime; /* NULL: no container runtime, always 503 */
     const struct api_cors *cors;
-    const struct api_guard *guard;  /* NULL: everybody may do everything */
+    const struct api_guard *guard;    /* NULL: everybody may do everything */
     const struct token_admin *tokens; /* NULL: there is no place to keep them; 503 */
-    const struct audit_sink *audit; /* NULL: nothing is recorded */
+    const struct audit_sink *audit;   /* NULL: nothing is recorded */
     const struct rest_config *config; /* NULL: these calls get 503 */
-    const char *const *hosts; /* further Host names that are served; "*": every one */
+    const char *const *hosts;         /* further Host names that are served; "*": every one */
     size_t n_hosts;
-    const char *docs_root;  /* folder of Swagger UI and ReDoc; NULL or without them: a page of our own */
-    size_t max_body;    /* of a request; 0: 1 MiB */
-    size_t ws_queue;    /* bytes waiting for one WebSocket; 0: 1 MiB */
-    size_t ws_message;  /* of one message of a WebSocket client; 0: 64 KiB */
-    size_t max_viewers; /* log viewers at a time; 0: 10,000. More get 503 */
+    const char
+        *docs_root;    /* folder of Swagger UI and ReDoc; NULL or without them: a page of our own */
+    size_t max_body;   /* of a request; 0: 1 MiB */
+    size_t ws_queue;   /* bytes waiting for one WebSocket; 0: 1 MiB */
+    size_t ws_message; /* of one message of a WebSocket client; 0: 64 KiB */
+    size_t max_viewers;                      /* log viewers at a time; 0: 10,000. More get 503 */
     const struct audit_source *audit_source; /* NULL: nothing can be read */
     uint64_t slow_ms;                        /* requests that take longer are logged; 0: none */
 };
@@ -58,8 +60,8 @@ void rest_set_server(struct rest *r, const struct server *s);
 void rest_note_config(struct rest *r, bool ok, const char *detail);
 /* A listener's handler; ctx is the struct rest. */
 void rest_handle(void *ctx, struct exchange *x);
-/* Takes cors, hosts, max_body, ws_queue, ws_message, slow_ms and max_viewers of `o`, and makes GET /containers
- * anew of the agents there are. Cannot fail. */
+/* Takes cors, hosts, max_body, ws_queue, ws_message, slow_ms and max_viewers of `o`, and makes GET
+ * /containers anew of the agents there are. Cannot fail. */
 void rest_change(struct rest *r, const struct rest_options *o);
 /* Ends all log streams: WebSockets with close code 1012 (a client then comes back), events with a
  * proper end. New ones get 503. */

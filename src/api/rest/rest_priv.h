@@ -102,9 +102,10 @@ void rest_gateway_act(struct api_call *c);
 /* containers.c: the container runtime */
 bool rest_docker_ready(struct api_call *c);
 void rest_docker_list(struct api_call *c);
-/* Holds the call and goes on with it once the container is known to have the name of path parameter 0. The engine also
- * takes the beginning of an id for a name; whoever has a right to some names only must not get at others that way, so
- * for him it is asked first: 404 for everything but the very name. */
+/* Holds the call and goes on with it once the container is known to have the name of path parameter
+ * 0. The engine also takes the beginning of an id for a name; whoever has a right to some names
+ * only must not get at others that way, so for him it is asked first: 404 for everything but the
+ * very name. */
 void rest_docker_named(struct api_call *c, void (*go)(struct api_call *held));
 void rest_docker_status(struct api_call *c);
 void rest_docker_act(struct api_call *c);

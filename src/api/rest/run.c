@@ -1,9 +1,10 @@
 /* Run scripts (talos contract 1.7), with entity tags and backups.
  *
- * A gantry-agent sends an ETag, checks conditions itself, in one step with the write, and keeps backups. Agents that
- * send none (the Python one) get the tag of the content from here; a conditional write is then a read, a comparison and
- * a write, between which another writer may come, and there are no backups to bring back. Which kind an agent is shows
- * in its answer to a GET, so a conditional write begins with one.
+ * A gantry-agent sends an ETag, checks conditions itself, in one step with the write, and keeps
+ * backups. Agents that send none (the Python one) get the tag of the content from here; a
+ * conditional write is then a read, a comparison and a write, between which another writer may
+ * come, and there are no backups to bring back. Which kind an agent is shows in its answer to a
+ * GET, so a conditional write begins with one.
  */
 #include "api/rest/rest_priv.h"
 #include "api/route/condition.h"
@@ -30,8 +31,8 @@ static void run_done(struct run_call *r)
     mem_free(r);
 }
 
-/* A run_call with the call held, or NULL: answered. With the condition of the request if `writes`; of a read it is
- * looked at when the tag is known. */
+/* A run_call with the call held, or NULL: answered. With the condition of the request if `writes`;
+ * of a read it is looked at when the tag is known. */
 static struct run_call *run_hold(struct api_call *c, bool writes)
 {
     struct run_call *r = NULL;
@@ -50,8 +51,8 @@ static struct run_call *run_hold(struct api_call *c, bool writes)
     return NULL;
 }
 
-/* Answers what only these calls have: conditions, backups. False: it is none of that. Calls that old clients know keep
- * their answers (contract 1.8) otherwise. */
+/* Answers what only these calls have: conditions, backups. False: it is none of that. Calls that
+ * old clients know keep their answers (contract 1.8) otherwise. */
 static bool reply_refusal(struct api_call *c, const struct agent_reply *reply, bool new_call)
 {
     bool missing = new_call && (reply->status == 404 || reply->status == 405);
@@ -62,8 +63,9 @@ static bool reply_refusal(struct api_call *c, const struct agent_reply *reply, b
     if (words != NULL)
         api_reply_error(c, reply->status, "%s", words);
     else if (missing)
-        rest_reply_named(c, 501, "The agent of container '", c->path[0],
-                         "' keeps no backups of run scripts: it is not a gantry-agent, or an old one");
+        rest_reply_named(
+            c, 501, "The agent of container '", c->path[0],
+            "' keeps no backups of run scripts: it is not a gantry-agent, or an old one");
     json_decref(answer);
     return words != NULL || missing;
 }
@@ -98,8 +100,8 @@ static bool text_member(struct api_call *c, const json_t *answer, const char *ke
     return false;
 }
 
-/* The agent's tag if it is one, and no list; else that of the content. An agent without tags may change line ends
- * when it writes, so what was sent tells nothing there. */
+/* The agent's tag if it is one, and no list; else that of the content. An agent without tags may
+ * change line ends when it writes, so what was sent tells nothing there. */
 static void take_etag(struct run_call *r, struct slice sent, struct slice content)
 {
     struct slice tag = slice_trim(sent);

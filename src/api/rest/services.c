@@ -443,7 +443,8 @@ static void write_action(struct json_out *j, const struct api_call *c)
         json_obj(j);
         json_object_foreach(json_object_get(c->body, "launch_args"), key, value)
         {
-            json_kslice(j, key, (struct slice){json_string_value(value), json_string_length(value)});
+            json_kslice(j, key,
+                        (struct slice){json_string_value(value), json_string_length(value)});
         }
         json_end_obj(j);
     }

@@ -303,12 +303,12 @@ bool rest_upgrade(void *app, struct exchange *x, struct slice path)
     struct viewer *v = viewer_new(r, who);
     identity_unref(who);
     if (v == NULL) {
-        refuse(r, x, 503, SLICE_LIT("{\"error\":\"No more WebSockets at present\",\"detail\":null}"));
+        refuse(r, x, 503,
+               SLICE_LIT("{\"error\":\"No more WebSockets at present\",\"detail\":null}"));
         return true;
     }
-    struct ws_options o = {.max_queue = r->o.ws_queue,
-                           .max_message = r->o.ws_message,
-                           .protocol = API_WS_PROTOCOL};
+    struct ws_options o = {
+        .max_queue = r->o.ws_queue, .max_message = r->o.ws_message, .protocol = API_WS_PROTOCOL};
     bool ok = ws_accept(x, &o, &ws_viewer, v, &v->ws) == 0;
     api_count_upgrade(r->api, ok ? 101 : 400);
     if (ok)

@@ -81,8 +81,7 @@ void request_info_read(struct request_info *i, const struct http_request *r)
             continue;
         }
         for (size_t w = 0; w < ARRAY_LEN(wanted); w++) {
-            if (name.len != wanted[w].name.len ||
-                memcmp(name.p, wanted[w].name.p, name.len) != 0)
+            if (name.len != wanted[w].name.len || memcmp(name.p, wanted[w].name.p, name.len) != 0)
                 continue;
             struct slice *to = (struct slice *)(void *)((char *)i + wanted[w].offset);
             if (to->p == NULL)

@@ -20,8 +20,9 @@
 #define API_MAX_PATH_PARAMS 3
 #define API_MAX_QUERY_PARAMS 6
 
-/* API_STR_MAP (body only): an object of texts; i is its number of members, and the handler reads them
- * from api_call.body. API_STRS (body only): a list of texts; the handler reads them there too. */
+/* API_STR_MAP (body only): an object of texts; i is its number of members, and the handler reads
+ * them from api_call.body. API_STRS (body only): a list of texts; the handler reads them there too.
+ */
 enum api_type { API_STR, API_INT, API_BOOL, API_ENUM, API_STR_MAP, API_STRS };
 
 /* One query parameter or body member. */
@@ -46,7 +47,7 @@ struct api_call;
 struct api_route {
     enum http_method method;
     const char *path;              /* "/services/{name}/logs" */
-    enum right_verb verb;            /* right: what is done ... */
+    enum right_verb verb;          /* right: what is done ... */
     const char *kind;              /* ... to what: "service", "docker-container", "api"; "self": the
                                     * caller himself, for everybody who is known */
     const struct api_param *query; /* n_query */
@@ -55,28 +56,28 @@ struct api_route {
     size_t n_body;
     bool body_any_object; /* agent PUT run: any JSON object, given as call->body, members unchecked
                            */
-    /* Gives way to any row of this path above it that has not this mark, whatever that one's method:
-     * so rows of a newer generation change nothing for clients of an older one. */
+    /* Gives way to any row of this path above it that has not this mark, whatever that one's
+     * method: so rows of a newer generation change nothing for clients of an older one. */
     bool yields;
-    int variant;          /* for handlers that serve several rows */
-    bool body_optional;   /* no body, and null, are the same as {} */
-    bool also_head;       /* HEAD allowed too; 405 then lists "GET, HEAD" */
-    bool open;            /* needs no identity and no right (health probes) */
-    /* The answer is a list below the names of the path ("robot" gives services "robot/..."): whoever
-     * may read anything there may ask, and the handler shows what api_may_see allows. */
+    int variant;        /* for handlers that serve several rows */
+    bool body_optional; /* no body, and null, are the same as {} */
+    bool also_head;     /* HEAD allowed too; 405 then lists "GET, HEAD" */
+    bool open;          /* needs no identity and no right (health probes) */
+    /* The answer is a list below the names of the path ("robot" gives services "robot/..."):
+     * whoever may read anything there may ask, and the handler shows what api_may_see allows. */
     bool list;
     /* OpenAPI. Statuses that follow from the row (400, 401, 403, 404, 413, 421, 422, 429, 503) are
      * not listed. */
     const char *tag, *summary, *operation_id;
-    const char *description;      /* Markdown; NULL: the summary says it all */
-    const char *answer_schema;    /* name in components.schemas; NULL only with answer_type */
-    const char *answer_type;      /* media type of an answer that is not JSON: "text/html" */
-    const char *body_schema;      /* name that the members of `body` get there */
-    uint16_t success;             /* status when all went well; 0: 200 */
-    bool events;                  /* can also answer with server-sent events */
-    bool conditional;             /* has an ETag and knows If-None-Match: 304 */
-    uint16_t statuses[6];         /* further ones, 0 ends: {409, 412} */
-    bool other_statuses;          /* hands on whatever error status another program answers */
+    const char *description;   /* Markdown; NULL: the summary says it all */
+    const char *answer_schema; /* name in components.schemas; NULL only with answer_type */
+    const char *answer_type;   /* media type of an answer that is not JSON: "text/html" */
+    const char *body_schema;   /* name that the members of `body` get there */
+    uint16_t success;          /* status when all went well; 0: 200 */
+    bool events;               /* can also answer with server-sent events */
+    bool conditional;          /* has an ETag and knows If-None-Match: 304 */
+    uint16_t statuses[6];      /* further ones, 0 ends: {409, 412} */
+    bool other_statuses;       /* hands on whatever error status another program answers */
     /* Called when everything is valid. Must answer, now or later (api_call_hold). */
     void (*handler)(struct api_call *c);
     /* Checked before validation of values (docker client present?); answers by itself and returns
@@ -119,11 +120,11 @@ struct api_options {
     bool (*upgrade)(void *app, struct exchange *x, struct slice decoded_path);
     size_t max_body;
     const struct api_guard *guard; /* NULL: everybody may do everything (the agent) */
-    /* Hears of every answer of a row whose verb is not RIGHT_READ and whose method is not GET, and of
-     * every refusal (401, 403, 421, 429). NULL: nobody does. */
+    /* Hears of every answer of a row whose verb is not RIGHT_READ and whose method is not GET, and
+     * of every refusal (401, 403, 421, 429). NULL: nobody does. */
     const struct audit_sink *audit;
-    const struct clock *clock;      /* NULL: the system's */
-    uint64_t slow_ns;               /* calls that take longer are logged; 0: none */
+    const struct clock *clock; /* NULL: the system's */
+    uint64_t slow_ns;          /* calls that take longer are logged; 0: none */
 };
 /* The table is checked here: ERR_INVALID for a row without right, doc or handler. `o` is copied,
  * tables are borrowed. */
@@ -143,7 +144,7 @@ struct api_call {
     struct slice path[API_MAX_PATH_PARAMS]; /* decoded, valid UTF-8 */
     struct api_value query[API_MAX_QUERY_PARAMS];
     struct api_value body_values[API_MAX_QUERY_PARAMS];
-    json_t *body; /* the parsed object, or NULL */
+    json_t *body;               /* the parsed object, or NULL */
     const struct identity *who; /* never NULL; as long as the call */
     /* For the audit record; borrowed, must be valid when the call is answered. Without `object` the
      * record has the names of the path, without `detail` the text of the error. */
@@ -176,7 +177,8 @@ void api_reply_text(struct api_call *c, int status, const char *content_type, st
 #define API_MAX_HEADERS 8
 void api_reply(struct api_call *c, int status, const char *content_type,
                const struct http_header *headers, size_t n, struct slice body);
-/* True if the request's If-None-Match names this tag (weak comparison, RFC 9110, 13.1.2): answer 304. */
+/* True if the request's If-None-Match names this tag (weak comparison, RFC 9110, 13.1.2): answer
+ * 304. */
 bool api_not_modified(const struct api_call *c, struct slice etag);
 /* CORS headers that belong to this request, for answers that handlers stream themselves. Returns
  * their number (at most 4). */
@@ -188,16 +190,16 @@ struct exchange *api_call_take(struct api_call *c);
  * table without CORS allows all. WebSockets are asked this before they are accepted. */
 bool api_origin_allowed(const struct api *a, const struct exchange *x);
 
-/* For WebSockets, before they are accepted: Origin, identity and the right to `verb` on `kind` and the
- * names joined with '/'. True: *who is a reference for the caller (identity_unref). False: it has
- * been answered. A browser shows its token as the subprotocol "gantry.bearer.TOKEN", next to
+/* For WebSockets, before they are accepted: Origin, identity and the right to `verb` on `kind` and
+ * the names joined with '/'. True: *who is a reference for the caller (identity_unref). False: it
+ * has been answered. A browser shows its token as the subprotocol "gantry.bearer.TOKEN", next to
  * API_WS_PROTOCOL, which is then selected. */
 #define API_WS_PROTOCOL "gantry.v1"
 bool api_upgrade_allowed(struct api *a, struct exchange *x, enum right_verb verb, const char *kind,
                          const struct slice *names, size_t n, const struct identity **who);
 
-/* For the handlers of lists: has the caller the right of the row, for `parent`/`name` (parent.p NULL:
- * `name`)? False also without memory. */
+/* For the handlers of lists: has the caller the right of the row, for `parent`/`name` (parent.p
+ * NULL: `name`)? False also without memory. */
 bool api_may_see(const struct api_call *c, struct slice parent, struct slice name);
 /* True if api_may_see would say yes to everything. */
 bool api_may_see_all(const struct api_call *c);

@@ -51,7 +51,7 @@ struct api {
     uint16_t *order;
     struct bucket buckets[API_MAX_BUCKETS]; /* the last one: rows that begin with a parameter */
     size_t n_buckets;
-    uint64_t refusals_from_ms;      /* the log tells the first few of each period ... */
+    uint64_t refusals_from_ms; /* the log tells the first few of each period ... */
     unsigned refusals, refusals_untold;
     struct route_stats *stats; /* one a row, then STATS_PSEUDO more */
 };
@@ -99,11 +99,11 @@ struct call {
     enum body_kind body_kind;
     struct slice body_text; /* while validating */
     bool heap, held, answered, released, closed, running, audited, upgrade;
-    enum right_verb verb;     /* of the right that is needed; RIGHT_NONE: no row was found */
+    enum right_verb verb; /* of the right that is needed; RIGHT_NONE: no row was found */
     const char *kind;
     struct slice object_path; /* the request's, for the audit record of a held change */
-    char peer[64], id[EXCHANGE_ID_MAX + 1];    /* the same */
-    uint64_t began_ns;      /* monotonic; 0: its handler was never called */
+    char peer[64], id[EXCHANGE_ID_MAX + 1]; /* the same */
+    uint64_t began_ns;                      /* monotonic; 0: its handler was never called */
     bool counted;
     void (*gone)(void *ctx, struct api_call *c);
     void *gone_ctx;

@@ -41,7 +41,8 @@ static void h_optional(struct api_call *c)
     h_read(c);
 }
 
-static const struct api_param id_body[] = {{.name = "id", .type = API_INT, .nullable = true, .def = 7}};
+static const struct api_param id_body[] = {
+    {.name = "id", .type = API_INT, .nullable = true, .def = 7}};
 static const struct api_route table[] = {
     ROUTE(PUT, "/x", RIGHT_WRITE, "x", .summary = "s", .handler = h_write),
     ROUTE(GET, "/x", RIGHT_READ, "x", .summary = "s", .handler = h_read),
@@ -154,9 +155,12 @@ static void test_optional_body(void **state)
         int status;
         int64_t id;
         bool set;
-    } bodies[] = {{"", 200, 7, false},          {"null", 200, 7, false},
-                  {"{}", 200, 7, false},        {"{\"id\":null}", 200, 7, false},
-                  {"{\"id\":3}", 200, 3, true}, {"[]", 422, 0, false},
+    } bodies[] = {{"", 200, 7, false},
+                  {"null", 200, 7, false},
+                  {"{}", 200, 7, false},
+                  {"{\"id\":null}", 200, 7, false},
+                  {"{\"id\":3}", 200, 3, true},
+                  {"[]", 422, 0, false},
                   {"{\"id\":\"x\"}", 422, 0, false}};
     struct api *a = make();
     for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
@@ -193,8 +197,8 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_conditions),    cmocka_unit_test(test_headers),
-        cmocka_unit_test(test_long_list),     cmocka_unit_test(test_optional_body),
+        cmocka_unit_test(test_conditions), cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_long_list),  cmocka_unit_test(test_optional_body),
         cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,8 +32,9 @@ static struct rig rig;
 /* --- the agent --- */
 
 #define PROFILE(name)                                                                              \
-    "\"name\":\"" name "\",\"present\":true,\"registered\":true,\"state\":\"up\",\"reason\":null,"       \
-    "\"pid\":7,\"uptime_seconds\":1,\"desired_state\":\"running\",\"gateway_state\":null,\"port\":"      \
+    "\"name\":\"" name "\",\"present\":true,\"registered\":true,\"state\":\"up\",\"reason\":null," \
+    "\"pid\":7,\"uptime_seconds\":1,\"desired_state\":\"running\",\"gateway_state\":null,"         \
+    "\"port\":"                                                                                    \
     "9570,\"log_path\":\"/l\""
 static const struct {
     const char *method, *target, *answer;
@@ -154,7 +155,8 @@ static void job_run(void *ctx)
         ((runtime_logs_fn)j->fn)(j->ctx, &j->e, SLICE_LIT("line\n"));
         break;
     case JOB_EXEC:
-        ((runtime_exec_fn)j->fn)(j->ctx, &j->e, exec_exit, ok ? slice_of(exec_text) : SLICE_LIT(""));
+        ((runtime_exec_fn)j->fn)(j->ctx, &j->e, exec_exit,
+                                 ok ? slice_of(exec_text) : SLICE_LIT(""));
         break;
     }
     mem_free(j);
@@ -370,11 +372,14 @@ static const struct {
     {HTTP_METHOD_GET, CP "/list/gateway", NULL, 503,
      "{\"error\":\"Failed to communicate with agent: unexpected answer: not an "
      "object\",\"detail\":null}"},
-    {HTTP_METHOD_GET, CP "/off/gateway", NULL, 501, "{\"error\":\"no profiles here\",\"detail\":null}"},
+    {HTTP_METHOD_GET, CP "/off/gateway", NULL, 501,
+     "{\"error\":\"no profiles here\",\"detail\":null}"},
     {HTTP_METHOD_GET, CP "/old/gateway", NULL, 501,
-     "{\"error\":\"The agent of container 'robot' knows no profiles: it is not a gantry-agent, or an "
+     "{\"error\":\"The agent of container 'robot' knows no profiles: it is not a gantry-agent, or "
+     "an "
      "old one\",\"detail\":null}"},
-    {HTTP_METHOD_GET, CP "/none/gateway", NULL, 404, "{\"error\":\"there is none\",\"detail\":null}"},
+    {HTTP_METHOD_GET, CP "/none/gateway", NULL, 404,
+     "{\"error\":\"there is none\",\"detail\":null}"},
     {HTTP_METHOD_GET, CP "/%2e%2e/gateway", NULL, 404,
      "{\"error\":\"there is no profile '..'\",\"detail\":null}"},
     {HTTP_METHOD_GET, CP "/a%25/gateway", NULL, 400, "{\"error\":\"bad name\",\"detail\":null}"},
@@ -479,16 +484,19 @@ static const struct {
 
     /* cyclo_manager's */
     {HTTP_METHOD_GET, "/robot/services", NULL, 200,
-     "{\"container\":\"robot\",\"services\":[{\"id\":\"a\",\"label\":\"a\"},{\"id\":\"b\",\"label\":\"b\"}]}"},
+     "{\"container\":\"robot\",\"services\":[{\"id\":\"a\",\"label\":\"a\"},{\"id\":\"b\","
+     "\"label\":\"b\"}]}"},
     {HTTP_METHOD_GET, "/robot/services/a/status", NULL, 200,
-     "{\"container\":\"robot\",\"service\":\"a\",\"service_label\":\"a\",\"name\":\"a\",\"raw\":\"r\","
+     "{\"container\":\"robot\",\"service\":\"a\",\"service_label\":\"a\",\"name\":\"a\",\"raw\":"
+     "\"r\","
      "\"is_up\":true,\"pid\":7,\"uptime_seconds\":null}"},
     {HTTP_METHOD_GET, "/robot/services/none/status", NULL, 404,
      "{\"error\":\"Agent error for container 'robot': Service 'none' not found\",\"detail\":null}"},
     {HTTP_METHOD_GET, "/robot/services/teapot/status", NULL, 418,
      "{\"error\":\"Agent error for container 'robot': short\",\"detail\":null}"},
     {HTTP_METHOD_GET, "/robot/services/text/status", NULL, 500,
-     "{\"error\":\"Internal error while processing service request: Expecting value: line 1 column 1 "
+     "{\"error\":\"Internal error while processing service request: Expecting value: line 1 column "
+     "1 "
      "(char 0)\",\"detail\":null}"},
     {HTTP_METHOD_GET, "/robot/services/list/status", NULL, 500,
      "{\"error\":\"Internal error while processing service request: unexpected answer: not an "
@@ -524,7 +532,8 @@ static const struct {
     {HTTP_METHOD_GET, "/version", NULL, 200,
      "{\"current\":\"" GANTRY_VERSION "\",\"latest\":\"unknown\",\"update_available\":false}"},
     {HTTP_METHOD_GET, "/docker/ai-worker/version", NULL, 200,
-     "{\"container\":\"ai-worker\",\"current\":\"unknown\",\"latest\":\"unknown\",\"update_available\":"
+     "{\"container\":\"ai-worker\",\"current\":\"unknown\",\"latest\":\"unknown\",\"update_"
+     "available\":"
      "false}"},
     {HTTP_METHOD_GET, "/docker/web/version", NULL, 404,
      "{\"error\":\"Version check is only supported for ai_worker, got: web\",\"detail\":null}"},
@@ -562,7 +571,8 @@ static void files_and_versions(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows_); i++) {
         exec_text = rows_[i].xml;
         assert_true(ask_pool(rig.pool, HTTP_METHOD_GET, "/docker/ai_worker/version", NULL));
-        snprintf(want, sizeof(want), "\"current\":\"%s\"", rows_[i].version ? rows_[i].version : "unknown");
+        snprintf(want, sizeof(want), "\"current\":\"%s\"",
+                 rows_[i].version ? rows_[i].version : "unknown");
         if (strstr(rig.text, want) == NULL)
             fail_msg("%s: %s", rows_[i].xml, rig.text);
         assert_string_equal(seen_exec, "cat /x/package.xml");
@@ -641,12 +651,13 @@ static void host_names(void **state)
     static const struct {
         const char *host;
         bool ok;
-    } names[] = {{"localhost", true},       {"LOCALHOST:1", true},   {"127.0.0.1", true},
-                 {"127.9.9.9:80", true},    {"[::1]:80", true},      {"robot.local", true},
-                 {"Robot.Local:99", true},  {"named:8081", true},    {"named:8082", false},
-                 {"named", false},          {"evil.example", false}, {"127.evil.example", false},
-                 {"localhost.evil", false}, {"10.0.0.1", false},     {"[::2]", false},
-                 {"localhost:", true},      {"localhost:80.evil", false}, {"[::1].evil", false}};
+    } names[] = {
+        {"localhost", true},       {"LOCALHOST:1", true},        {"127.0.0.1", true},
+        {"127.9.9.9:80", true},    {"[::1]:80", true},           {"robot.local", true},
+        {"Robot.Local:99", true},  {"named:8081", true},         {"named:8082", false},
+        {"named", false},          {"evil.example", false},      {"127.evil.example", false},
+        {"localhost.evil", false}, {"10.0.0.1", false},          {"[::2]", false},
+        {"localhost:", true},      {"localhost:80.evil", false}, {"[::1].evil", false}};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         struct client_pool *p = NULL;
         struct client_options o = {.target = {.host = "127.0.0.1", .port = port},
@@ -742,7 +753,8 @@ static void health(void **state)
     rest_note_config(rig.rest, false, "reload refused: x");
     assert_true(get("/readyz"));
     assert_int_equal(rig.status, 200); /* the one before serves on */
-    expect_text("\"configuration\",\"ok\":false,\"required\":false,\"detail\":\"reload refused: x\"");
+    expect_text(
+        "\"configuration\",\"ok\":false,\"required\":false,\"detail\":\"reload refused: x\"");
     rest_drain(rig.rest);
     assert_true(get("/readyz"));
     assert_int_equal(rig.status, 503);
@@ -923,10 +935,18 @@ int main(void)
 {
     json_in_init();
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-    const struct CMUnitTest tests[] = {
-        TEST(calls),      TEST(files_and_versions), TEST(timeouts), TEST(agent_texts), TEST(engine_comes_and_goes),
-        TEST(health),     TEST(metrics),  TEST(audit),       TEST(traces),
-        TEST(observe_no_memory),
-        TEST(host_names), TEST(openapi),  TEST(no_memory)};
+    const struct CMUnitTest tests[] = {TEST(calls),
+                                       TEST(files_and_versions),
+                                       TEST(timeouts),
+                                       TEST(agent_texts),
+                                       TEST(engine_comes_and_goes),
+                                       TEST(health),
+                                       TEST(metrics),
+                                       TEST(audit),
+                                       TEST(traces),
+                                       TEST(observe_no_memory),
+                                       TEST(host_names),
+                                       TEST(openapi),
+                                       TEST(no_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

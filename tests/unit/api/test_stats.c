@@ -144,7 +144,8 @@ static void held_calls(void **state)
 static void no_memory(void **state)
 {
     (void)state;
-    FOR_EACH_FAILING_ALLOC (n) {
+    FOR_EACH_FAILING_ALLOC(n)
+    {
         struct api *other = NULL;
         struct err e = {0};
         struct api_options o = {.routes = routes, .n_routes = ARRAY_LEN(routes)};

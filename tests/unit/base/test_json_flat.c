@@ -14,15 +14,37 @@ static const char *const flat[] = {
     "{}",
     " { } ",
     "{\"a\":1}",
-    "{\"name\":\"idle\",\"raw\":\"up (pid 24558) 115 seconds\",\"is_up\":true,\"pid\":24558,\"uptime_seconds\":115}",
+    "{\"name\":\"idle\",\"raw\":\"up (pid 24558) 115 "
+    "seconds\",\"is_up\":true,\"pid\":24558,\"uptime_seconds\":115}",
     "{\"a\" : null , \"b\":false,\r\n\t\"c\":-0,\"d\":-12}",
     "{\"a\":999999999999999999}",
     "{\"a\":\"\",\"\":\"x\"}",
 };
 static const char *const other[] = {
-    "",         "[]",         "{",           "{\"a\"}",     "{\"a\":}",       "{\"a\":1,}",  "{,}",          "{\"a\":1}}",
-    "{\"a\":01}", "{\"a\":1.5}", "{\"a\":1e3}", "{\"a\":[]}", "{\"a\":{}}",   "{\"a\":-}",   "{\"a\":nul}",  "{\"a\":\"\\n\"}",
-    "{\"a\":\"\xc3\xa9\"}",     "{\"a\":\"x}",  "{\"a\":9999999999999999999}", "{\"a\":\"\t\"}", "{\"a\":truex}", "{\"a\" 1}", "{a:1}", "{\"a\":1 2}",
+    "",
+    "[]",
+    "{",
+    "{\"a\"}",
+    "{\"a\":}",
+    "{\"a\":1,}",
+    "{,}",
+    "{\"a\":1}}",
+    "{\"a\":01}",
+    "{\"a\":1.5}",
+    "{\"a\":1e3}",
+    "{\"a\":[]}",
+    "{\"a\":{}}",
+    "{\"a\":-}",
+    "{\"a\":nul}",
+    "{\"a\":\"\\n\"}",
+    "{\"a\":\"\xc3\xa9\"}",
+    "{\"a\":\"x}",
+    "{\"a\":9999999999999999999}",
+    "{\"a\":\"\t\"}",
+    "{\"a\":truex}",
+    "{\"a\" 1}",
+    "{a:1}",
+    "{\"a\":1 2}",
 };
 
 /* Reads all; true unless it gave up. Compares each member with the tree's, if there is one. */
@@ -76,7 +98,8 @@ static void gives_up_on_everything_else(void **state)
         assert_false(read_all(other[i], NULL));
 }
 
-/* Every prefix and every text with one byte changed: what it takes, jansson takes too, with the same values. */
+/* Every prefix and every text with one byte changed: what it takes, jansson takes too, with the
+ * same values. */
 static void agrees_with_the_parser(void **state)
 {
     (void)state;

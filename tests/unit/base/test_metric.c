@@ -35,13 +35,14 @@ static void text(void **state)
     metric_ns(&b, "s", NULL, 0, 1500000001u);
     metric_ns(&b, "s", l + 1, 1, 3000000000u);
     metric_ns(&b, "s", NULL, 0, 1);
-    assert_buf_is(&b, "# HELP gantry_x_total What it is\n"
-                      "# TYPE gantry_x_total counter\n"
-                      "gantry_x_total{a=\"x\\\"\\\\\\n\xef\xbf\xbd y\",b=\"\"} 18446744073709551615\n"
-                      "gantry_x_total 0\n"
-                      "s 1.500000001\n"
-                      "s{b=\"\"} 3\n"
-                      "s 0.000000001\n");
+    assert_buf_is(&b,
+                  "# HELP gantry_x_total What it is\n"
+                  "# TYPE gantry_x_total counter\n"
+                  "gantry_x_total{a=\"x\\\"\\\\\\n\xef\xbf\xbd y\",b=\"\"} 18446744073709551615\n"
+                  "gantry_x_total 0\n"
+                  "s 1.500000001\n"
+                  "s{b=\"\"} 3\n"
+                  "s 0.000000001\n");
     buf_done(&b);
 }
 
@@ -70,7 +71,8 @@ static void text_no_memory(void **state)
     (void)state;
     struct histogram h = {0};
     struct metric_label l = {"m", {BYTES("a\"\xff")}};
-    FOR_EACH_FAILING_ALLOC (n) {
+    FOR_EACH_FAILING_ALLOC(n)
+    {
         struct buf b = BUF_INIT(65536);
         mem_fail_at(n, false);
         metric_family(&b, "t", "histogram", "h");
@@ -146,8 +148,9 @@ static void process(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(buckets),        cmocka_unit_test(text),   cmocka_unit_test(histogram_text),
-        cmocka_unit_test(text_no_memory), cmocka_unit_test(traces), cmocka_unit_test(process),
+        cmocka_unit_test(buckets),        cmocka_unit_test(text),
+        cmocka_unit_test(histogram_text), cmocka_unit_test(text_no_memory),
+        cmocka_unit_test(traces),         cmocka_unit_test(process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,7 +20,7 @@ struct world {
     struct docker *d;
     struct runtime rt;
     /* what the engine does */
-    const char *made;   /* its answer to the making of a program; NULL: a good one */
+    const char *made; /* its answer to the making of a program; NULL: a good one */
     int made_status, start_status, put_status;
     const char *output; /* frames */
     size_t output_len;
@@ -192,14 +192,17 @@ static struct got put(struct world *w, const char *name, const struct runtime_fi
 static void output(void **state)
 {
     struct world *w = *state;
-    FRAMES(w, "\1\0\0\0\0\0\0\4one " "\2\0\0\0\0\0\0\5oops\n" "\1\0\0\0\0\0\0\4two\n");
+    FRAMES(w, "\1\0\0\0\0\0\0\4one "
+              "\2\0\0\0\0\0\0\5oops\n"
+              "\1\0\0\0\0\0\0\4two\n");
     w->running = 3;
     struct got g = run(w, "c0", 100);
     assert_int_equal(g.e.code, 0);
     assert_int_equal(g.exit_code, 0);
     assert_string_equal(g.text, "one two\n");
-    assert_string_equal(w->request, "{\"AttachStdin\":false,\"AttachStdout\":true,\"AttachStderr\":"
-                                    "false,\"Tty\":false,\"Cmd\":[\"cat\",\"/a \\\"b\\\"\\n$(c)\"]}");
+    assert_string_equal(w->request,
+                        "{\"AttachStdin\":false,\"AttachStdout\":true,\"AttachStderr\":"
+                        "false,\"Tty\":false,\"Cmd\":[\"cat\",\"/a \\\"b\\\"\\n$(c)\"]}");
     assert_int_equal(fake_http_count(&w->f, "POST /v1.41/containers/c0/exec"), 1);
     assert_int_equal(fake_http_count(&w->f, "GET /v1.41/exec/e1/json"), 4);
     w->exit_code = 127;
@@ -215,7 +218,8 @@ static void output(void **state)
 static void limits(void **state)
 {
     struct world *w = *state;
-    FRAMES(w, "\1\0\0\0\0\0\0\4one " "\1\0\0\0\0\0\0\4two\n");
+    FRAMES(w, "\1\0\0\0\0\0\0\4one "
+              "\1\0\0\0\0\0\0\4two\n");
     struct got g = run(w, "c0", 8);
     assert_int_equal(g.e.code, 0);
     assert_int_equal(g.len, 8);
@@ -227,11 +231,13 @@ static void limits(void **state)
     assert_int_equal(g.e.code, ERR_LIMIT);
     /* argv that is no text is not sent */
     static const char *const bad[] = {"cat", "\xff", NULL};
-    assert_int_equal(w->rt.ops->exec(w->rt.self, SLICE_LIT("c0"), bad, 8, on_exec, &g), ERR_INVALID);
+    assert_int_equal(w->rt.ops->exec(w->rt.self, SLICE_LIT("c0"), bad, 8, on_exec, &g),
+                     ERR_INVALID);
     static char huge[300 << 10];
     memset(huge, 'x', sizeof(huge) - 1);
     const char *const large[] = {"cat", huge, NULL};
-    assert_int_equal(w->rt.ops->exec(w->rt.self, SLICE_LIT("c0"), large, 8, on_exec, &g), ERR_LIMIT);
+    assert_int_equal(w->rt.ops->exec(w->rt.self, SLICE_LIT("c0"), large, 8, on_exec, &g),
+                     ERR_LIMIT);
 }
 
 static void failures(void **state)
@@ -371,7 +377,7 @@ static void free_at_any_time(void **state)
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-    const struct CMUnitTest tests[] = {CASE(output), CASE(limits), CASE(failures), CASE(slow), CASE(files),
-                                       CASE(free_at_any_time)};
+    const struct CMUnitTest tests[] = {CASE(output), CASE(limits), CASE(failures),
+                                       CASE(slow),   CASE(files),  CASE(free_at_any_time)};
     return cmocka_run_group_tests_name("docker_exec", tests, NULL, NULL);
 }

@@ -18,7 +18,10 @@ static void header(void **state BASE_UNUSED)
     assert_string_equal(b.data + 124, "00000000006");
     assert_string_equal(b.data + 136, "00000000000");
     assert_int_equal(b.data[156], '0');
-    assert_memory_equal(b.data + 257, "ustar\0" "00", 8);
+    assert_memory_equal(b.data + 257,
+                        "ustar\0"
+                        "00",
+                        8);
     unsigned sum = 0;
     for (int i = 0; i < DOCKER_TAR_BLOCK; i++)
         sum += i >= 148 && i < 156 ? ' ' : (unsigned char)b.data[i];

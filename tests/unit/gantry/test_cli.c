@@ -353,7 +353,8 @@ static void control(void **state)
     RUN(&o, "restart", "robot", "locked", "odd", "web"); /* the worst one counts; all are tried */
     assert_int_equal(o.code, EXIT_NOT_ALLOWED);
     assert_string_equal(o.out, "web: restart: ok\n");
-    assert_non_null(strstr(o.err, "gantry: not yours (see: gantry whoami; an administrator gives rights with gantry token create)\n"));
+    assert_non_null(strstr(o.err, "gantry: not yours (see: gantry whoami; an administrator gives "
+                                  "rights with gantry token create)\n"));
     assert_non_null(strstr(o.err, "gantry: Field required\n"));
     RUN(&o, "up", "robot", "gone");
     assert_string_equal(o.err, "gantry: Service 'gone' not found (see: gantry containers, gantry "

@@ -36,8 +36,9 @@ static void written(const char *json, const char *want)
 static void yaml_has_its_form(void **state)
 {
     (void)state;
-    written("{\"container\":\"robot\",\"count\":7,\"none\":null,\"up\":true,\"list\":[],\"map\":{}}",
-            "container: robot\ncount: 7\nnone: null\nup: true\nlist: []\nmap: {}\n");
+    written(
+        "{\"container\":\"robot\",\"count\":7,\"none\":null,\"up\":true,\"list\":[],\"map\":{}}",
+        "container: robot\ncount: 7\nnone: null\nup: true\nlist: []\nmap: {}\n");
     written(
         "{\"b\":[{\"x\":1,\"z\":[2,[3,4]]},\"s\"],\"a\":{\"c\":{\"d\":\"e\"}}}",
         "b:\n  - x: 1\n    z:\n      - 2\n      - - 3\n        - 4\n  - s\na:\n  c:\n    d: e\n");

@@ -8,9 +8,9 @@
 
 #include "base/mem.h"
 #include "base/str.h"
-#include "gantry/editor.h"
 #include "gantry/args.h"
 #include "gantry/cli.h"
+#include "gantry/editor.h"
 #include "gantry/host.h"
 #include "gantry/table.h"
 #include "gantry/text.h"

@@ -30,8 +30,10 @@ static const struct shape heads[] = {
     {"length", HTTP1_OK, S(GET HOST "Content-Length: 5\r\n\r\n")},
     {"chunked", HTTP1_OK, S(GET HOST "Transfer-Encoding: chunked\r\n\r\n")},
     {"chunked, other case", HTTP1_OK, S(GET HOST "TRANSFER-encoding:\tCHUNKED \r\n\r\n")},
-    {"length and chunked", 400, S(GET HOST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n")},
-    {"chunked and length", 400, S(GET HOST "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n")},
+    {"length and chunked", 400,
+     S(GET HOST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n")},
+    {"chunked and length", 400,
+     S(GET HOST "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n")},
     {"two lengths", 400, S(GET HOST "Content-Length: 5\r\nContent-Length: 6\r\n\r\n")},
     {"the same length twice", 400, S(GET HOST "Content-Length: 5\r\ncontent-length: 5\r\n\r\n")},
     {"a list of lengths", 400, S(GET HOST "Content-Length: 5, 5\r\n\r\n")},
@@ -47,7 +49,8 @@ static const struct shape heads[] = {
     {"gzip, chunked", 400, S(GET HOST "Transfer-Encoding: gzip, chunked\r\n\r\n")},
     {"chunked, identity", 400, S(GET HOST "Transfer-Encoding: chunked, identity\r\n\r\n")},
     {"xchunked", 400, S(GET HOST "Transfer-Encoding: xchunked\r\n\r\n")},
-    {"chunked twice", 400, S(GET HOST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n")},
+    {"chunked twice", 400,
+     S(GET HOST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n")},
     {"quoted chunked", 400, S(GET HOST "Transfer-Encoding: \"chunked\"\r\n\r\n")},
     {"vertical tab before chunked", 400, S(GET HOST "Transfer-Encoding: \vchunked\r\n\r\n")},
     {"empty encoding", 400, S(GET HOST "Transfer-Encoding:\r\n\r\n")},
@@ -102,7 +105,8 @@ static const struct shape heads[] = {
     {"not HTTP", 400, S("\x16\x03\x01\x02\x00\x01\x00")},
 };
 
-/* Gives the bytes whole, byte by byte, and cut in two at every place: the verdict must be the same. */
+/* Gives the bytes whole, byte by byte, and cut in two at every place: the verdict must be the same.
+ */
 static int verdict_of(const struct shape *s, size_t first, size_t step, size_t *len)
 {
     struct http1_check k = {0};
@@ -148,7 +152,8 @@ static void test_head_ends_exactly(void **state)
     size_t len = 0;
 
     (void)state;
-    assert_int_equal(http1_check_head(&k, &http_limits_default, two, sizeof(two) - 1, &len), HTTP1_OK);
+    assert_int_equal(http1_check_head(&k, &http_limits_default, two, sizeof(two) - 1, &len),
+                     HTTP1_OK);
     assert_int_equal(len, strlen(GET HOST "\r\n"));
 }
 
@@ -159,7 +164,8 @@ static void test_length_value(void **state)
     size_t len = 0;
 
     (void)state;
-    assert_int_equal(http1_check_head(&k, &http_limits_default, text, sizeof(text) - 1, &len), HTTP1_OK);
+    assert_int_equal(http1_check_head(&k, &http_limits_default, text, sizeof(text) - 1, &len),
+                     HTTP1_OK);
     assert_true(k.has_length);
     assert_int_equal(k.length, 42);
 }
@@ -284,9 +290,11 @@ static void test_chunks_bounded(void **state)
         v = http1_check_chunks(&k, &l, "1;e\r\nx\r\n", 8, &used);
     assert_int_equal(v, 431);
     k = (struct http1_chunks){0};
-    assert_int_equal(http1_check_chunks(&k, &l, "0\r\na:1\r\nb:1\r\nc:1\r\nd:1\r\n\r\n", 25, &used), 431);
+    assert_int_equal(http1_check_chunks(&k, &l, "0\r\na:1\r\nb:1\r\nc:1\r\nd:1\r\n\r\n", 25, &used),
+                     431);
     k = (struct http1_chunks){0};
-    assert_int_equal(http1_check_chunks(&k, &l, "0\r\na:1\r\nb:1\r\nc:1\r\n\r\nGET", 23, &used), HTTP1_OK);
+    assert_int_equal(http1_check_chunks(&k, &l, "0\r\na:1\r\nb:1\r\nc:1\r\n\r\nGET", 23, &used),
+                     HTTP1_OK);
     assert_int_equal(used, 20);
 }
 

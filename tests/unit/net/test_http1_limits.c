@@ -560,7 +560,8 @@ int main(void)
         cmocka_unit_test(test_out_of_descriptors_tcp),
         cmocka_unit_test(test_out_of_descriptors_unix),
     };
-    /* valgrind answers for the limit of descriptors itself; without it these two run, and with sanitizers. */
+    /* valgrind answers for the limit of descriptors itself; without it these two run, and with
+     * sanitizers. */
     if (getenv("GANTRY_UNDER_VALGRIND") != NULL)
         cmocka_set_skip_filter("test_out_of_descriptors_*");
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,7 +35,8 @@ static size_t count(const char *needle)
 {
     size_t n = 0;
 
-    /* A sanitizer looks at all of memmem's range in each call: too slow for megabytes of one byte. */
+    /* A sanitizer looks at all of memmem's range in each call: too slow for megabytes of one byte.
+     */
     for (size_t i = 0; needle[1] == '\0' && i < rig.in.len; i++)
         n += rig.in.data[i] == needle[0];
     for (const char *at = needle[1] == '\0' ? NULL : rig.in.data;

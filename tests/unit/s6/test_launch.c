@@ -67,7 +67,8 @@ static void words(void **state BASE_UNUSED)
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct buf b = BUF_INIT(S6_LAUNCH_LINE_MAX);
-        assert_int_equal(s6_launch_arg(&b, slice_of(rows[i].name), slice_of(rows[i].value), NULL), 0);
+        assert_int_equal(s6_launch_arg(&b, slice_of(rows[i].name), slice_of(rows[i].value), NULL),
+                         0);
         assert_string_equal(b.data, rows[i].want);
         assert_int_equal(s6_launch_arg(&b, SLICE_LIT("z"), SLICE_LIT("1"), NULL), 0);
         assert_string_equal(b.data + strlen(rows[i].want), " z:=1");
@@ -79,7 +80,8 @@ static void refused(void **state BASE_UNUSED)
 {
     static char big[S6_LAUNCH_VALUE_MAX + 2];
     memset(big, 'x', sizeof(big) - 1);
-    static const char *const names[] = {"", "9a", "-a", "a b", "a;b", "a$", "a\n", "\xc3\xa4", ".a", "/a", "a:=b", "'"};
+    static const char *const names[] = {"",    "9a",       "-a", "a b", "a;b",  "a$",
+                                        "a\n", "\xc3\xa4", ".a", "/a",  "a:=b", "'"};
     struct err e;
     struct buf b = BUF_INIT(S6_LAUNCH_LINE_MAX);
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -89,8 +91,9 @@ static void refused(void **state BASE_UNUSED)
         assert_null(strchr(e.msg, '\n'));
     }
     assert_int_equal(s6_launch_arg(&b, (struct slice){"a\0b", 3}, SLICE_LIT("x"), &e), ERR_INVALID);
-    assert_int_equal(s6_launch_arg(&b, (struct slice){big, S6_LAUNCH_NAME_MAX + 1}, SLICE_LIT("x"), &e),
-                     ERR_INVALID);
+    assert_int_equal(
+        s6_launch_arg(&b, (struct slice){big, S6_LAUNCH_NAME_MAX + 1}, SLICE_LIT("x"), &e),
+        ERR_INVALID);
     static const char *const values[] = {"a\nb", "\r", "\t", "\x7f", "\x1b[0m"};
     for (size_t i = 0; i < ARRAY_LEN(values); i++)
         assert_int_equal(s6_launch_arg(&b, SLICE_LIT("a"), slice_of(values[i]), &e), ERR_INVALID);

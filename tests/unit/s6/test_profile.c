@@ -1,5 +1,5 @@
-/* Profiles: names, layouts, state files, scripts, the boot log, slots in a folder. Cases from the contract
- * profile-gateways; the whole with s6 is in tests/e2e/test_profiles.py. */
+/* Profiles: names, layouts, state files, scripts, the boot log, slots in a folder. Cases from the
+ * contract profile-gateways; the whole with s6 is in tests/e2e/test_profiles.py. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,7 +35,8 @@ static int teardown(void **state)
     return slot_tree_remove(AT_FDCWD, dir, NULL);
 }
 
-/* ---- names ----------------------------------------------------------------------------------------- */
+/* ---- names
+ * ----------------------------------------------------------------------------------------- */
 
 static enum profile_name_fault check(const char *name)
 {
@@ -50,7 +51,8 @@ static void test_names(void **state)
     assert_int_equal(check("0"), PROFILE_NAME_FINE);
     assert_int_equal(check("a--b_"), PROFILE_NAME_FINE);
     assert_int_equal(check(""), PROFILE_NAME_EMPTY);
-    static const char *const bad[] = {"Coder", "-a", "_a", ".a", "a.b", "a b", "a/b", "..", "coder\n", "caf\xc3\xa9"};
+    static const char *const bad[] = {"Coder", "-a",  "_a", ".a",      "a.b",
+                                      "a b",   "a/b", "..", "coder\n", "caf\xc3\xa9"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_int_equal(check(bad[i]), PROFILE_NAME_INVALID);
     assert_int_equal(profile_name_check((struct slice){"a\0b", 3}), PROFILE_NAME_INVALID);
@@ -77,14 +79,15 @@ static void test_ports(void **state)
     static const struct {
         const char *name;
         unsigned port;
-    } rows[] = {{"a", 9610},     {"b", 9566},          {"0", 9478},
+    } rows[] = {{"a", 9610},       {"b", 9566},          {"0", 9478},
                 {"default", 9449}, {"my-profile", 9226}, {"coder", 9570},
                 {"writer", 9543},  {"assistant", 9714},  {"very-long-profile-name-here", 9318}};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         assert_int_equal(profile_port(slice_of(rows[i].name)), rows[i].port);
 }
 
-/* ---- layouts --------------------------------------------------------------------------------------- */
+/* ---- layouts
+ * --------------------------------------------------------------------------------------- */
 
 static int set(struct profile_layout *l, const char *key, const char *value, struct err *e)
 {
@@ -112,12 +115,24 @@ static void test_layouts(void **state)
     assert_int_equal(l.autostart.n, 0);
     assert_int_equal(set(&l, "timeout_kill", "2s", &e), 0);
     assert_int_equal(l.timeout_kill, 2000);
-    static const char *const bad[][2] = {{"home", "rel"},      {"home", "/a b"},         {"home", ""},
-                                         {"marker", "a/b"},    {"marker", "../x"},       {"prefix", "much-too-long-"},
-                                         {"uid", "-1"},        {"uid", "x"},             {"log_size", "1"},
-                                         {"drop", "maybe"},    {"autostart", "a,,b"},    {"stale", "a/b"},
-                                         {"command", "a\nb"}, {"fatal_exit", "256"},    {"nope", "1"},
-                                         {"user", "-x"},       {"home", "/a$(reboot)"}, {"bin", "x"}};
+    static const char *const bad[][2] = {{"home", "rel"},
+                                         {"home", "/a b"},
+                                         {"home", ""},
+                                         {"marker", "a/b"},
+                                         {"marker", "../x"},
+                                         {"prefix", "much-too-long-"},
+                                         {"uid", "-1"},
+                                         {"uid", "x"},
+                                         {"log_size", "1"},
+                                         {"drop", "maybe"},
+                                         {"autostart", "a,,b"},
+                                         {"stale", "a/b"},
+                                         {"command", "a\nb"},
+                                         {"fatal_exit", "256"},
+                                         {"nope", "1"},
+                                         {"user", "-x"},
+                                         {"home", "/a$(reboot)"},
+                                         {"bin", "x"}};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct profile_layout before = l;
         assert_int_not_equal(set(&l, bad[i][0], bad[i][1], &e), 0);
@@ -134,10 +149,13 @@ static void test_layout_file(void **state)
     struct err e = {0};
     struct buf faults = BUF_INIT(4096);
     assert_int_equal(profile_layout_init(&l, NULL, &e), 0);
-    struct slice text = SLICE_LIT("# mine\n\nhome = /data\nlog_count=3\nnope = 1\nmarker\nuid = x\n");
+    struct slice text =
+        SLICE_LIT("# mine\n\nhome = /data\nlog_count=3\nnope = 1\nmarker\nuid = x\n");
     assert_int_equal(profile_layout_read(&l, "p.conf", text, &faults, &e), ERR_INVALID);
-    assert_string_equal(faults.data, "p.conf:5: there is no key \"nope\"\np.conf:6: this line is not \"key = value\"\n"
-                                     "p.conf:7: uid \"x\" is not a number");
+    assert_string_equal(
+        faults.data,
+        "p.conf:5: there is no key \"nope\"\np.conf:6: this line is not \"key = value\"\n"
+        "p.conf:7: uid \"x\" is not a number");
     assert_string_equal(l.home, "/data");
     assert_int_equal(l.log_count, 3);
     buf_done(&faults);
@@ -151,7 +169,8 @@ static void test_layout_file(void **state)
     unsetenv("GANTRY_PROFILE_LOG_COUNT");
 }
 
-/* ---- state files ----------------------------------------------------------------------------------- */
+/* ---- state files
+ * ----------------------------------------------------------------------------------- */
 
 /* "-": no prior state; "!": no state file. */
 static void test_states(void **state)
@@ -176,7 +195,8 @@ static void test_states(void **state)
         {"{\"gateway_state\": \"\\u0072unning\"}", "running", true},
         {"{\"gateway_state\": \"running\", \"gateway_state\": \"stopped\"}", "stopped", false},
         {"{\"gateway_state\": 1, \"gateway_state\": \"running\"}", "running", true},
-        {"{\"a\": NaN, \"b\": -Infinity, \"c\": [1, {\"d\": []}], \"gateway_state\": \"running\"}", "running", true},
+        {"{\"a\": NaN, \"b\": -Infinity, \"c\": [1, {\"d\": []}], \"gateway_state\": \"running\"}",
+         "running", true},
         {"{\"n\": \"\\ud83d\\ude00 \\ud800\", \"gateway_state\": \"running\"}", "running", true},
         {"{\"gateway_state\": \"stopped\", \"desired_state\": \"running\"}", "running", true},
         {"{\"gateway_state\": \"running\", \"desired_state\": \"stopped\"}", "stopped", false},
@@ -201,14 +221,42 @@ static void test_states(void **state)
 static void test_bad_states(void **state)
 {
     (void)state;
-    static const char *const bad[] = {
-        "", "   ", "{", "{\"gateway_state\": \"runn", "{\"gateway_state\": \"running\",}", "{'a': 1}",
-        "{\"gateway_state\": \"running\"} x", "{}{}", "{\"a\": 1 /* x */}", "{\"gateway_state\": \"run\001ning\"}",
-        "running", "[\"running\"]", "\"running\"", "7", "null", "true", "{\"gateway_state\": [\"running\"]}",
-        "{\"gateway_state\": 5}", "{\"gateway_state\": true}", "{\"desired_state\": false, \"gateway_state\": \"running\"}",
-        "{\"gateway_state\": \"run\377ning\"}", "{\"x\": \"\300\200\"}", "{\"a\": 01}", "{\"a\": +1}", "{\"a\": .5}",
-        "{\"a\": 1.}", "{\"a\": 1e}", "{\"a\": \"\\x\"}", "{\"a\": \"\\u12g4\"}", "{\"a\" 1}", "{1: 2}", "{\"a\": [1,]}",
-        "{\"a\": [}", "{\"a\": {]}", "{\"a\": tru}", "\xff\xfe{\0}"};
+    static const char *const bad[] = {"",
+                                      "   ",
+                                      "{",
+                                      "{\"gateway_state\": \"runn",
+                                      "{\"gateway_state\": \"running\",}",
+                                      "{'a': 1}",
+                                      "{\"gateway_state\": \"running\"} x",
+                                      "{}{}",
+                                      "{\"a\": 1 /* x */}",
+                                      "{\"gateway_state\": \"run\001ning\"}",
+                                      "running",
+                                      "[\"running\"]",
+                                      "\"running\"",
+                                      "7",
+                                      "null",
+                                      "true",
+                                      "{\"gateway_state\": [\"running\"]}",
+                                      "{\"gateway_state\": 5}",
+                                      "{\"gateway_state\": true}",
+                                      "{\"desired_state\": false, \"gateway_state\": \"running\"}",
+                                      "{\"gateway_state\": \"run\377ning\"}",
+                                      "{\"x\": \"\300\200\"}",
+                                      "{\"a\": 01}",
+                                      "{\"a\": +1}",
+                                      "{\"a\": .5}",
+                                      "{\"a\": 1.}",
+                                      "{\"a\": 1e}",
+                                      "{\"a\": \"\\x\"}",
+                                      "{\"a\": \"\\u12g4\"}",
+                                      "{\"a\" 1}",
+                                      "{1: 2}",
+                                      "{\"a\": [1,]}",
+                                      "{\"a\": [}",
+                                      "{\"a\": {]}",
+                                      "{\"a\": tru}",
+                                      "\xff\xfe{\0}"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct profile_state s;
         assert_int_equal(profile_state_parse(slice_of(bad[i]), &s), ERR_SYNTAX);
@@ -263,16 +311,19 @@ static void test_wishes(void **state)
     struct err e = {0};
     assert_int_equal(profile_state_want(fd, "running", 7, (uid_t)-1, (gid_t)-1, &e), 0);
     expect_state(fd, "{\"desired_state\":\"running\",\"desired_updated_at\":7}\n");
-    put(PROFILE_STATE_FILE, " {\"pid\": 4, \"desired_state\": \"x\", \"a\": {\"b\": [1, 2]} , \"gateway_state\":\"running\"}\n");
+    put(PROFILE_STATE_FILE, " {\"pid\": 4, \"desired_state\": \"x\", \"a\": {\"b\": [1, 2]} , "
+                            "\"gateway_state\":\"running\"}\n");
     assert_int_equal(profile_state_want(fd, "stopped", 8, (uid_t)-1, (gid_t)-1, &e), 0);
-    expect_state(fd, "{\"pid\": 4,\"a\": {\"b\": [1, 2]},\"gateway_state\":\"running\",\"desired_state\":\"stopped\","
+    expect_state(fd, "{\"pid\": 4,\"a\": {\"b\": [1, "
+                     "2]},\"gateway_state\":\"running\",\"desired_state\":\"stopped\","
                      "\"desired_updated_at\":8}\n");
     put(PROFILE_STATE_FILE, "junk");
     assert_int_equal(profile_state_want(fd, "stopped", 9, (uid_t)-1, (gid_t)-1, &e), 0);
     expect_state(fd, "{\"desired_state\":\"stopped\",\"desired_updated_at\":9}\n");
     put(PROFILE_STATE_FILE, "{\"gateway_state\": 5, \"keep\": true}");
     assert_int_equal(profile_state_want(fd, "stopped", 9, (uid_t)-1, (gid_t)-1, &e), 0);
-    expect_state(fd, "{\"gateway_state\": 5,\"keep\": true,\"desired_state\":\"stopped\",\"desired_updated_at\":9}\n");
+    expect_state(fd, "{\"gateway_state\": 5,\"keep\": "
+                     "true,\"desired_state\":\"stopped\",\"desired_updated_at\":9}\n");
     bool hit = true;
     for (uint64_t at = 1; hit; at++) {
         put(PROFILE_STATE_FILE, "{\"keep\": 1}");
@@ -281,12 +332,15 @@ static void test_wishes(void **state)
         hit = mem_fail_hit();
         mem_fail_at(0, false);
         assert_true(rc == 0 || rc == ERR_NO_MEMORY);
-        expect_state(fd, rc == 0 ? "{\"keep\": 1,\"desired_state\":\"running\",\"desired_updated_at\":1}\n" : "{\"keep\": 1}");
+        expect_state(
+            fd, rc == 0 ? "{\"keep\": 1,\"desired_state\":\"running\",\"desired_updated_at\":1}\n"
+                        : "{\"keep\": 1}");
     }
     close(fd);
 }
 
-/* ---- text and slots -------------------------------------------------------------------------------- */
+/* ---- text and slots
+ * -------------------------------------------------------------------------------- */
 
 static void test_scripts(void **state)
 {
@@ -294,17 +348,21 @@ static void test_scripts(void **state)
     struct profile_layout l;
     struct slot_text t;
     struct err e = {0};
-    const struct slot_env env[] = {{SLICE_LIT("B"), SLICE_LIT("it's $HOME")}, {SLICE_LIT("A_1"), SLICE_LIT("plain/1")}};
+    const struct slot_env env[] = {{SLICE_LIT("B"), SLICE_LIT("it's $HOME")},
+                                   {SLICE_LIT("A_1"), SLICE_LIT("plain/1")}};
     assert_int_equal(profile_layout_init(&l, NULL, &e), 0);
     assert_int_equal(slot_render(&t, &l, slice_of("coder"), false, env, 2, &e), 0);
     assert_non_null(strstr(t.run.data, "export B='it'\"'\"'s $HOME'\nexport A_1=plain/1\n"));
-    assert_non_null(strstr(t.run.data, "exec s6-setuidgid gantry s6-setlock -n \"$PROFILE_DIR/gateway.lock\" \"$PROFILE_DIR\"/gateway\n"));
+    assert_non_null(strstr(t.run.data, "exec s6-setuidgid gantry s6-setlock -n "
+                                       "\"$PROFILE_DIR/gateway.lock\" \"$PROFILE_DIR\"/gateway\n"));
     assert_non_null(strstr(t.finish.data, "if [ \"$1\" -eq 78 ]; then exit 125; fi\n"));
     assert_non_null(strstr(t.log_run.data, " 1 n10 s1000000 T \"$log_dir\"\n"));
     slot_text_done(&t);
-    static const struct slot_env bad[] = {{{"1A", 2}, {"x", 1}}, {{"A B", 3}, {"x", 1}}, {{"A", 1}, {"x\ny", 3}}, {{"", 0}, {"", 0}}};
+    static const struct slot_env bad[] = {
+        {{"1A", 2}, {"x", 1}}, {{"A B", 3}, {"x", 1}}, {{"A", 1}, {"x\ny", 3}}, {{"", 0}, {"", 0}}};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        assert_int_equal(slot_render(&t, &l, slice_of("coder"), false, &bad[i], 1, &e), ERR_INVALID);
+        assert_int_equal(slot_render(&t, &l, slice_of("coder"), false, &bad[i], 1, &e),
+                         ERR_INVALID);
         slot_text_done(&t);
     }
     assert_int_equal(slot_render(&t, &l, slice_of("a;b"), false, NULL, 0, &e), ERR_INVALID);
@@ -334,8 +392,11 @@ static void test_boot_log_values(void **state)
     boot_log_value(&b, SLICE_LIT("abcdef"), 3);
     assert_string_equal(text, "None|\"\"|a%20b%0A%3D%C3%A9.z-_|abc");
     struct boot_log_fields f;
-    assert_true(boot_log_parse(SLICE_LIT("2026-05-29T06:31:32+0000 profile=coder prior_state=running action=started prior_exit=clean\n"), &f));
-    assert_true(slice_eqs(f.profile, "coder") && slice_eqs(f.prior_state, "running") && slice_eqs(f.action, "started"));
+    assert_true(boot_log_parse(SLICE_LIT("2026-05-29T06:31:32+0000 profile=coder "
+                                         "prior_state=running action=started prior_exit=clean\n"),
+                               &f));
+    assert_true(slice_eqs(f.profile, "coder") && slice_eqs(f.prior_state, "running") &&
+                slice_eqs(f.action, "started"));
     assert_true(slice_eqs(f.stamp, "2026-05-29T06:31:32+0000"));
     assert_false(boot_log_parse(SLICE_LIT("2026 summary started=1"), &f));
     assert_false(boot_log_parse(SLICE_LIT(""), &f));
@@ -352,7 +413,8 @@ static void count(void *ctx, const struct reconcile_record *r, const char *warni
     s->warnings += warning != NULL;
 }
 
-/* Every allocation of a pass may fail: the pass ends or goes on, and the scandir never holds half a slot. */
+/* Every allocation of a pass may fail: the pass ends or goes on, and the scandir never holds half a
+ * slot. */
 static void test_pass_without_memory(void **state)
 {
     (void)state;
@@ -363,7 +425,8 @@ static void test_pass_without_memory(void **state)
     snprintf(l.home, sizeof(l.home), "%s/home", dir);
     snprintf(l.scandir, sizeof(l.scandir), "%s/scan", dir);
     l.uid = (int64_t)getuid() == 0 ? 10000 : (int64_t)getuid();
-    static const char *const folders[] = {"home", "home/profiles", "home/profiles/a", "home/profiles/b", "scan"};
+    static const char *const folders[] = {"home", "home/profiles", "home/profiles/a",
+                                          "home/profiles/b", "scan"};
     for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
         snprintf(path, sizeof(path), "%s/%s", dir, folders[i]);
         assert_int_equal(mkdir(path, 0755), 0);

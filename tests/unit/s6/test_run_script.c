@@ -1,5 +1,5 @@
-/* Run scripts: replaced with a condition and a backup, brought back; each allocation and each call to the disk failing
- * in turn; the process killed at each of them; two writers. */
+/* Run scripts: replaced with a condition and a backup, brought back; each allocation and each call
+ * to the disk failing in turn; the process killed at each of them; two writers. */
 #include "s6_rig.h"
 
 #include "s6/dir.h"
@@ -449,7 +449,8 @@ static void test_other_writer(void **state)
             assert_string_equal(text, "other\n");
             continue;
         }
-        /* It wrote before our first look would fail too, so: after the rename, or between the last look and it. */
+        /* It wrote before our first look would fail too, so: after the rename, or between the last
+         * look and it. */
         assert_int_equal(rc, 0);
         lost += strcmp(text, NEW) == 0;
     }

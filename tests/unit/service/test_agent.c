@@ -355,8 +355,11 @@ int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        CASE(change_of_the_list), CASE(change_without_memory), CASE(set_and_labels), CASE(answers),       CASE(failures),        CASE(refused_names),
-        CASE(nobody_there),   CASE(control_waits), CASE(freed_meanwhile),
+        CASE(change_of_the_list), CASE(change_without_memory),
+        CASE(set_and_labels),     CASE(answers),
+        CASE(failures),           CASE(refused_names),
+        CASE(nobody_there),       CASE(control_waits),
+        CASE(freed_meanwhile),
     };
     return cmocka_run_group_tests_name("agent", tests, NULL, NULL);
 }

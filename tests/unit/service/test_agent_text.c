@@ -227,14 +227,10 @@ int main(void)
 {
     json_in_init();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(targets),
-        cmocka_unit_test(transport_texts),
-        cmocka_unit_test(status_texts),
-        cmocka_unit_test(own_texts),
-        cmocka_unit_test(json_faults),
-        cmocka_unit_test(history_lines),
-        cmocka_unit_test(history_limits),
-        cmocka_unit_test(history_characters),
+        cmocka_unit_test(targets),           cmocka_unit_test(transport_texts),
+        cmocka_unit_test(status_texts),      cmocka_unit_test(own_texts),
+        cmocka_unit_test(json_faults),       cmocka_unit_test(history_lines),
+        cmocka_unit_test(history_limits),    cmocka_unit_test(history_characters),
         cmocka_unit_test(history_no_memory),
     };
     return cmocka_run_group_tests_name("agent_text", tests, NULL, NULL);

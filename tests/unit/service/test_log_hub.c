@@ -439,8 +439,8 @@ static void closing_inside(void **state)
     assert_int_equal(b.texts + d.texts, 0);
 }
 
-/* The agent leaves: those who follow, who have just joined and who poll are told; who does not close
- * the view stays silent. */
+/* The agent leaves: those who follow, who have just joined and who poll are told; who does not
+ * close the view stays silent. */
 static void agent_gone(void **state)
 {
     struct world *w = *state;
@@ -496,7 +496,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(follow_shared),       CASE(follow_resumes),    CASE(own_cursor_and_tail),
         CASE(old_agent_is_polled), CASE(first_fetch_fails), CASE(refusals),
-        CASE(closing_inside),      CASE(agent_gone), CASE(many_viewers),      CASE(error_event),
+        CASE(closing_inside),      CASE(agent_gone),        CASE(many_viewers),
+        CASE(error_event),
     };
     return cmocka_run_group_tests_name("log_hub", tests, NULL, NULL);
 }

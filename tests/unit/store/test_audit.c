@@ -21,7 +21,7 @@
 ssize_t __real_write(int fd, const void *p, size_t n);
 int __real_ftruncate64(int fd, off_t n);
 int __real_fdatasync(int fd);
-static int audit_fd = -1;      /* only writes to it fail */
+static int audit_fd = -1; /* only writes to it fail */
 static size_t disk_left = SIZE_MAX;
 static bool truncate_fails, sync_fails, hold_writes, held;
 
@@ -115,8 +115,8 @@ static const char *numbered(int i)
 static void put_file(const char *name, const char *text)
 {
     struct err e;
-    assert_int_equal(
-        file_replace(AT_FDCWD, name, slice_of(text), 0640, (uid_t)-1, (gid_t)-1, &e), 0);
+    assert_int_equal(file_replace(AT_FDCWD, name, slice_of(text), 0640, (uid_t)-1, (gid_t)-1, &e),
+                     0);
 }
 
 /* 2026-11-21T03:52:00.123Z and i seconds */
@@ -340,7 +340,8 @@ static void finds(void **state)
     assert_int_equal(find(&f, (struct audit_query){.n = 1000}, &out), 1000);
     assert_false(out.more);
     buf_done(&out.records);
-    assert_int_equal(find(&f, (struct audit_query){.n = 2000, .who = SLICE_LIT("uid:0")}, &out), 500);
+    assert_int_equal(find(&f, (struct audit_query){.n = 2000, .who = SLICE_LIT("uid:0")}, &out),
+                     500);
     buf_done(&out.records);
     assert_int_equal(find(&f, (struct audit_query){.n = 20, .who = SLICE_LIT("nobody")}, &out), 0);
     struct audit_query q = {.n = 2000, .since = "2026-11-21T04:08:30"};
@@ -385,7 +386,8 @@ static void find_no_memory(void **state)
     (void)state;
     struct audit_file f = file_of(10000, 5);
     write_records(&f, 0, 100);
-    FOR_EACH_FAILING_ALLOC (n) {
+    FOR_EACH_FAILING_ALLOC(n)
+    {
         struct audit_found out;
         struct err e = {0};
         mem_fail_at(n, false);
@@ -451,7 +453,8 @@ static void got(void *ctx, const struct err *e, struct slice records, bool more)
     struct rig *r = ctx;
     r->told++;
     r->e = *e;
-    snprintf(r->text, sizeof(r->text), "%d%.*s", more, (int)records.len, records.p ? records.p : "");
+    snprintf(r->text, sizeof(r->text), "%d%.*s", more, (int)records.len,
+             records.p ? records.p : "");
 }
 
 static void queue(void **state)
@@ -571,7 +574,8 @@ static void options(void **state)
                      ERR_INVALID);
     assert_int_equal(audit_new(&a, l, &(struct audit_options){.file = "/nonexistent/a"}, &e),
                      ERR_NOT_FOUND);
-    FOR_EACH_FAILING_ALLOC (n) {
+    FOR_EACH_FAILING_ALLOC(n)
+    {
         mem_fail_at(n, false);
         int rc = audit_new(&a, l, &(struct audit_options){.file = path}, &e);
         assert_int_equal(rc, mem_fail_hit() ? ERR_NO_MEMORY : 0);
@@ -586,11 +590,18 @@ int main(void)
 {
     json_in_init();
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-    const struct CMUnitTest tests[] = {
-        TEST(lines),     TEST(appends_and_rotates), TEST(closes_torn_line),
-        TEST(full_disk), TEST(refuses_what_is_no_file), TEST(finds),
-        TEST(finds_among_rubbish), TEST(find_no_memory), TEST(queue),
-        TEST(overload),  TEST(tries_again),         TEST(switched_off),
-        TEST(options)};
+    const struct CMUnitTest tests[] = {TEST(lines),
+                                       TEST(appends_and_rotates),
+                                       TEST(closes_torn_line),
+                                       TEST(full_disk),
+                                       TEST(refuses_what_is_no_file),
+                                       TEST(finds),
+                                       TEST(finds_among_rubbish),
+                                       TEST(find_no_memory),
+                                       TEST(queue),
+                                       TEST(overload),
+                                       TEST(tries_again),
+                                       TEST(switched_off),
+                                       TEST(options)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
