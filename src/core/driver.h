@@ -1,0 +1,147 @@
+/* driver.h: what the engine asks of a runtime. driver/docker and driver/fake fill it.
+ *
+ * All calls are asynchronous and idempotent: what is so already is a success. A callback comes
+ * exactly once, from the loop, never inside the call; what it is given is borrowed for the call.
+ * On an error return the callback does not come. A driver never touches an object that is not
+ * ours: the labels say whose it is, and are looked at again before each act.
+ *
+ * The engine never has two acts on one id under way. Reading calls may come at any time.
+ */
+#ifndef GANTRY_CORE_DRIVER_H
+#define GANTRY_CORE_DRIVER_H
+
+#include "base/buf.h"
+#include "core/fault.h"
+#include "core/workload.h"
+#include "core/workload_doc.h"
+
+struct driver_meta {
+    const char *key, *value; /* "container.exit_code" (contract 4.6); values UTF-8, bounded */
+};
+
+/* An object as it is now. */
+struct driver_object {
+    struct slice id;             /* of the workload */
+    struct slice revision;       /* as labelled */
+    struct slice object_id;      /* the runtime's own: a container's 64 digits */
+    struct slice node_id;        /* as labelled; empty: none (made by the original agent) */
+    enum workload_actual actual; /* never ACTUAL_UNKNOWN for an object that is there */
+    const char *message;         /* "Up 3 seconds", "exited with code 1: ..." (contract 5.1) */
+    enum stop_cause cause;       /* STOP_CRASH, STOP_OOM or STOP_NONE */
+    enum workload_health health;
+    int64_t created_ns, started_ns, finished_ns; /* wall time; 0: never */
+    int64_t exit_code;                           /* -1: none */
+    uint32_t restarts;                           /* by the runtime itself */
+    const char *address;                         /* for probes, "172.17.0.2"; "": none */
+    const struct driver_meta *meta;
+    size_t n_meta;
+};
+
+/* One act's order. Everything borrowed until the callback. */
+struct driver_order {
+    struct slice id, revision;
+    const struct workload_doc *doc; /* plain; NULL for stop and remove */
+    struct slice node_id;           /* for the label */
+    int64_t stop_timeout_s;         /* stop and remove: before it is killed; 0: 30 */
+    /* Told how far it is ("pulling busybox: 3 of 7 layers"), at most every second; may be NULL. */
+    void (*progress)(void *ctx, const char *text);
+};
+
+/* f NULL: done. o: the object afterwards, NULL when it is gone or was not looked at. */
+typedef void (*driver_done_fn)(void *ctx, const struct fault *f, const struct driver_object *o);
+/* f NULL: it is as o says; o NULL: there is none. Never "none" when that is not known: f is set
+ * then, with ERR_UNREACHABLE. f with ERR_EXISTS: an object of that name is not ours. */
+typedef void (*driver_object_fn)(void *ctx, const struct fault *f, const struct driver_object *o);
+/* All objects with our label. */
+typedef void (*driver_list_fn)(void *ctx, const struct fault *f, const struct driver_object *items,
+                               size_t n);
+
+enum driver_stream { DRIVER_STDOUT = 1, DRIVER_STDERR = 2 };
+struct driver_logs_order {
+    struct slice id;
+    int64_t tail;     /* lines; < 0: all */
+    int64_t since_ns; /* wall time; 0: from the start */
+    bool follow;
+};
+struct driver_logs_user {
+    /* One line without its end; time_ns is the runtime's own, 0 if it has none. Any bytes. */
+    void (*line)(void *ctx, enum driver_stream s, int64_t time_ns, struct slice text);
+    void (*done)(void *ctx, const struct fault *f); /* last, once */
+};
+
+struct driver_exec_order {
+    struct slice id;
+    const char *const *argv; /* ends with NULL; no shell */
+    bool tty, interactive;
+    uint16_t rows, columns;  /* of the terminal; 0: unknown */
+    const char *user;        /* NULL: the workload's */
+    const char *const *env;  /* "K=V", ends with NULL; may be NULL */
+    const char *working_dir; /* NULL: the workload's */
+};
+struct driver_exec_user {
+    void (*output)(void *ctx, enum driver_stream s, struct slice bytes);
+    void (*drained)(void *ctx); /* what was written has gone out */
+    void (*done)(void *ctx, const struct fault *f, int64_t exit_code); /* last, once */
+};
+
+/* Usage since the last sample (contract 6); -1: not known. */
+struct driver_usage {
+    struct slice id;
+    double cpu_percent; /* of one core times 100; -1: there is no earlier sample */
+    int64_t memory_bytes, disk_read_bytes, disk_write_bytes, net_rx_bytes, net_tx_bytes;
+    int64_t collected_ns; /* wall time */
+    const char *source;   /* "docker" */
+};
+typedef void (*driver_usage_fn)(void *ctx, const struct fault *f, const struct driver_usage *u);
+
+struct driver_watcher {
+    /* Something happened to the object of this id: look again. */
+    void (*changed)(void *ctx, struct slice id);
+    /* The runtime can be reached again, or not any more; after `up` a full look is due. */
+    void (*reachable)(void *ctx, bool up);
+    void *ctx;
+};
+
+struct driver_call; /* of a long reading call */
+
+struct driver_ops {
+    const char *name; /* "docker", "fake" */
+    enum workload_type type;
+    const char *usage_source;
+    /* What can be said without the runtime: ERR_INVALID with the bad value. */
+    int (*check)(void *self, const struct workload_doc *doc, struct err *e);
+    /* Makes the object of this id and revision, not started; one of ours with another revision
+     * gives way (stopped, removed), one with the same is taken as it is. Fetches the image. */
+    int (*ensure)(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx);
+    int (*start)(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx);
+    int (*stop)(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx);
+    int (*remove)(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx);
+    /* Tries to end the act under way on this id (a pull, a long stop); its callback comes with
+     * ERR_CANCELLED, or with the success that was quicker. */
+    void (*cancel)(void *self, struct slice id);
+    int (*inspect)(void *self, struct slice id, driver_object_fn fn, void *ctx);
+    int (*list)(void *self, driver_list_fn fn, void *ctx);
+    /* At most one watcher; NULL ends it. */
+    void (*watch)(void *self, const struct driver_watcher *w);
+    bool (*reachable)(void *self); /* when it was last asked */
+    /* "healthy", or why not: for HealthCheck. Borrowed until the next call. */
+    const char *(*condition)(void *self);
+
+    int (*logs)(void *self, const struct driver_logs_order *o, const struct driver_logs_user *u,
+                void *ctx, struct driver_call **ret, struct err *e);
+    void (*logs_pause)(struct driver_call *c, bool paused);
+    int (*exec)(void *self, const struct driver_exec_order *o, const struct driver_exec_user *u,
+                void *ctx, struct driver_call **ret, struct err *e);
+    /* Bytes for its standard input; end: no more will come. ERR_LIMIT: too much waits. */
+    int (*exec_write)(struct driver_call *c, struct slice bytes, bool end);
+    int (*exec_resize)(struct driver_call *c, uint16_t rows, uint16_t columns);
+    void (*cancel_call)(struct driver_call *c); /* logs and exec: no callback comes any more */
+    int (*usage)(void *self, struct slice id, driver_usage_fn fn, void *ctx);
+};
+
+struct driver {
+    const struct driver_ops *ops; /* NULL: there is none */
+    void *self;
+};
+
+#endif

@@ -1,0 +1,165 @@
+/* workload_doc.h: a workload as people and programs write it: one struct with one schema, from
+ * which YAML, JSON, OpenAPI and the reference pages come (design, section 5).
+ *
+ *   id: web
+ *   type: container
+ *   desired_state: running
+ *   container: {image: "busybox:local", command: [httpd, -f], ports: [{host_port: 8080,
+ *     container_port: 80}]}
+ *   depends_on: [{id: db, condition: healthy}]
+ *   health: {http: {port: 80, path: /}, action: restart}
+ *
+ * Three forms: plain (secrets readable, in memory for as short as can be), stored (JSON, secrets
+ * sealed), shown (JSON, secrets as "(set)"). Names of members are those of the wire (contract 1.1).
+ */
+#ifndef GANTRY_CORE_WORKLOAD_DOC_H
+#define GANTRY_CORE_WORKLOAD_DOC_H
+
+#include "base/schema.h"
+#include "core/sealer.h"
+#include "core/workload.h"
+
+/* Limits: a message over any of them names the value. */
+#define DOC_TEXT_MAX (1024u * 1024u) /* one document */
+#define DOC_LIST_MAX 256             /* members of a list or map */
+#define DOC_DEPENDS_MAX 32
+#define DOC_PATH_MAX 4095
+
+struct doc_pair { /* element of a map of texts */
+    char *key, *value;
+};
+struct doc_mount {
+    char *host_path, *container_path;
+    bool read_only;
+};
+struct doc_port {
+    int64_t host_port; /* 0: any free one */
+    int64_t container_port;
+    int protocol;  /* 0 tcp, 1 udp */
+    char *host_ip; /* NULL: 0.0.0.0 */
+};
+struct doc_resources {
+    int64_t cpu_shares, memory_bytes, memory_swap_bytes; /* 0: the runtime's default */
+};
+enum doc_restart {
+    DOC_RESTART_NO,
+    DOC_RESTART_ALWAYS,
+    DOC_RESTART_ON_FAILURE,
+    DOC_RESTART_UNLESS_STOPPED
+};
+struct doc_restart_policy {
+    int policy; /* enum doc_restart */
+    int64_t max_retry_count;
+};
+enum doc_pull {
+    DOC_PULL_DEFAULT, /* pull, else what is there (contract 5.1, [R]) */
+    DOC_PULL_ALWAYS,
+    DOC_PULL_MISSING,
+    DOC_PULL_NEVER
+};
+struct doc_registry {
+    char *username, *password; /* password: secret */
+};
+struct doc_container {
+    char *image;
+    struct schema_list command, args; /* char * */
+    struct schema_list env;           /* struct doc_pair */
+    struct schema_list secret_env;    /* struct doc_pair; values are secrets */
+    struct schema_list volumes;       /* struct doc_mount */
+    struct schema_list ports;         /* struct doc_port */
+    struct doc_resources resources;
+    struct doc_restart_policy restart_policy;
+    struct schema_list labels; /* struct doc_pair */
+    int image_pull;            /* enum doc_pull */
+    struct doc_registry registry;
+    char *user, *working_dir, *hostname, *network_mode;
+    struct schema_list entrypoint; /* char *; empty: the image's */
+    bool tty, privileged, read_only_rootfs;
+    int64_t stop_timeout_s; /* before it is killed; 0: 30 */
+};
+
+enum doc_condition { DOC_DEPENDS_RUNNING, DOC_DEPENDS_HEALTHY };
+struct doc_depends {
+    char *id;
+    int condition; /* enum doc_condition */
+};
+
+enum doc_health_kind {
+    DOC_HEALTH_NONE,
+    DOC_HEALTH_RUNTIME,
+    DOC_HEALTH_TCP,
+    DOC_HEALTH_HTTP,
+    DOC_HEALTH_COMMAND
+};
+enum doc_health_action { DOC_HEALTH_NOTHING, DOC_HEALTH_RESTART, DOC_HEALTH_STOP };
+struct doc_health {
+    int kind; /* enum doc_health_kind: none, runtime (the image's own check), tcp, http, command */
+    int64_t port;               /* tcp, http: of the workload itself */
+    char *path;                 /* http; NULL: "/" */
+    struct schema_list command; /* command: argv, run inside without a shell */
+    int64_t interval_ms, timeout_ms, start_period_ms;
+    int64_t retries; /* failures in a row until it is unhealthy */
+    int action;      /* enum doc_health_action */
+};
+
+struct workload_doc {
+    char *id;
+    int type;                       /* enum workload_type */
+    char *revision_id;              /* NULL: front ends take the print of the document */
+    int desired_state;              /* enum workload_desired */
+    struct doc_container container; /* image NULL: not there */
+    struct schema_list depends_on;  /* struct doc_depends */
+    struct doc_health health;
+    char *lock_file; /* absolute; NULL: none */
+};
+
+extern const struct schema workload_doc_schema; /* "Workload" */
+
+int workload_doc_init(struct workload_doc *d, struct err *e); /* defaults */
+/* Wipes secrets, frees members. */
+void workload_doc_done(struct workload_doc *d);
+
+/* Reads one document (YAML; JSON is YAML) over defaults, and checks it: all faults of a text in one
+ * pass, with line and column. ERR_INVALID, ERR_LIMIT, ERR_NO_MEMORY. `d` is initialised by it and
+ * must be done in any case. */
+int workload_doc_read(struct workload_doc *d, struct slice text, struct schema_report *r,
+                      struct err *e);
+/* The documents of a text with "---" lines between them, in order; fn's result ends it. */
+int workload_docs_split(struct slice text,
+                        int (*fn)(void *ctx, struct slice document, int first_line), void *ctx,
+                        struct err *e);
+/* What one look at the document can tell: ids, paths, numbers, arms and type; not what needs the
+ * machine. ERR_INVALID with the first fault. Front ends that fill the struct by hand call it. */
+int workload_doc_check(const struct workload_doc *d, struct err *e);
+
+/* ---- the three forms */
+
+/* Appends the stored form: compact JSON, members that have their default left out, secrets sealed;
+ * id, type, revision_id and desired_state are not part of it (columns of their own). ERR_STATE: a
+ * secret and no key. */
+int workload_doc_store(const struct workload_doc *d, const struct sealer *s, struct buf *out,
+                       struct err *e);
+/* The way back: `d` is initialised by it, secrets are plain in it. ERR_DENIED (another key),
+ * ERR_INVALID (damaged). */
+int workload_doc_load(struct workload_doc *d, struct slice id, enum workload_type type,
+                      struct slice stored, const struct sealer *s, struct err *e);
+/* Appends what may be shown of a stored document, as the members of a JSON object without braces:
+ * "container":{...},"health":{...}. Cheap: no secret is opened. ERR_INVALID, ERR_NO_MEMORY. */
+int workload_doc_show(struct slice stored, struct buf *out, struct err *e);
+/* The print of what is to run: all of the document but id, revision_id and desired_state, secrets
+ * included. Equal documents have equal prints, whatever the order of maps. ERR_NO_MEMORY. */
+int workload_doc_print(const struct workload_doc *d, const struct sealer *s,
+                       char out[SEALER_PRINT_SIZE], struct err *e);
+
+/* One difference between two shown forms: "container.env.A", old and new value as JSON text; p
+ * NULL: absent. Values of secrets are never told: old and new are then both "(set)". */
+int workload_doc_diff(const struct workload_doc *before, const struct workload_doc *after,
+                      int (*fn)(void *ctx, const char *path, struct slice old_value,
+                                struct slice new_value),
+                      void *ctx, struct err *e);
+
+/* Moves values of `env` whose name matches one of the patterns ('*' is any run) to secret_env. */
+int workload_doc_hide_env(struct workload_doc *d, const char *const *patterns, size_t n,
+                          struct err *e);
+
+#endif

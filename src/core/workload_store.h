@@ -1,0 +1,74 @@
+/* workload_store.h: where intents last. store/workloads fills it (SQLite), tests with memory.
+ *
+ * A row is written when intent changes, when a try failed, and when an object went; never because
+ * something was looked at. What `commit` was given is on the disk when its callback comes with 0,
+ * all of it or nothing.
+ */
+#ifndef GANTRY_CORE_WORKLOAD_STORE_H
+#define GANTRY_CORE_WORKLOAD_STORE_H
+
+#include "core/fault.h"
+#include "core/workload.h"
+
+enum stored_flags {
+    STORED_DELETING = 1, /* to be removed; the row goes when the object has gone */
+    STORED_RULES = 2,    /* the document has dependencies, a health check or a lock file */
+    STORED_TERMINAL = 4, /* given up */
+    STORED_FORCED = 8,   /* the operator said: do not wait for the lock file */
+};
+
+/* Everything borrowed. Times are wall time, nanoseconds. */
+struct stored_workload {
+    struct slice id;
+    enum workload_type type;
+    struct slice revision;
+    enum workload_desired desired;
+    struct slice doc;    /* stored form, workload_doc.h */
+    struct slice print;  /* of the document, 64 hex digits */
+    struct slice who;    /* identity that asked last */
+    uint64_t generation; /* grows with each change of intent */
+    unsigned flags;
+    int64_t created_ns, updated_ns; /* first accepted; last accepted */
+    /* Of the tries since the last success or change of intent. */
+    uint32_t attempts;
+    int64_t last_failure_ns, next_try_ns;
+    enum fault_reason reason;
+    struct slice failure;  /* its text */
+    enum stop_cause cause; /* of the last stop that changed intent */
+};
+
+enum store_op { STORE_PUT, STORE_REMOVE };
+struct store_change {
+    enum store_op op;
+    struct stored_workload w; /* STORE_REMOVE: only id */
+};
+
+/* e->code: 0; ERR_NO_SPACE, ERR_IO, ERR_STATE (damaged, or another program has it). */
+typedef void (*store_done_fn)(void *ctx, const struct err *e);
+
+struct store_stats {
+    uint64_t commits, rows, failures;
+    uint64_t bytes; /* of the file */
+    size_t waiting;
+};
+
+struct workload_store_ops {
+    /* All rows in order of their ids, before anything is committed; fn's result ends it. A row that
+     * cannot be read is told to `bad` (may be NULL) and left where it is. Blocks: at start only. */
+    int (*load)(void *self, int (*fn)(void *ctx, const struct stored_workload *w),
+                void (*bad)(void *ctx, struct slice id, const char *why), void *ctx, struct err *e);
+    /* One transaction; copied. Callbacks come from the loop in the order of the calls, several in
+     * one sync of the disk. ERR_BUSY (too many wait), ERR_NO_MEMORY: fn does not come. */
+    int (*commit)(void *self, const struct store_change *changes, size_t n, store_done_fn fn,
+                  void *ctx);
+    /* True if the file was new or in good order when it was opened: only then may anything be
+     * removed that no row knows. */
+    bool (*trusted)(void *self);
+    void (*stats)(void *self, struct store_stats *ret);
+};
+struct workload_store {
+    const struct workload_store_ops *ops;
+    void *self;
+};
+
+#endif
