@@ -57,7 +57,7 @@ struct event_filter {
     struct slice reason;
 };
 /* `after`: a cursor; empty: from now on. wake(ctx) comes once when there is something after
- * event_next has said "nothing"; from inside event_publish, so it only makes a note. ERR_LIMIT (too
+ * event_next has said "nothing"; from inside event_publish, so it only makes a note. ERR_BUSY (too
  * many readers), ERR_SYNTAX (no cursor), ERR_GONE (the cursor is of an earlier boot or the ring has
  * passed it: take a snapshot first), ERR_NO_MEMORY. */
 int event_reader_new(struct event_reader **ret, struct event_hub *h, const struct event_filter *f,

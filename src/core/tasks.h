@@ -33,7 +33,7 @@ struct task_entry;
 /* max: ended tasks that are kept; the newest of each id is kept as long as its workload. 0: 1000 */
 struct tasks *tasks_new(const struct clock *clock, size_t max); /* NULL: out of memory */
 void tasks_free(struct tasks *t);
-/* *ret is valid until task_forget or, once ended, until the history passes it: keep ids, not
+/* *ret is valid until it has ended; from then on until the history passes it: keep ids, not
  * pointers, of ended ones. ERR_NO_MEMORY. */
 int task_begin(struct tasks *t, enum task_kind k, struct slice workload, struct slice who,
                struct task_entry **ret);
