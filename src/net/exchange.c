@@ -214,6 +214,25 @@ void exchange_resume(struct exchange *x)
     x->ops->pause(x, false);
 }
 
+void exchange_own_body(struct exchange *x, bool patient)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    x->body_max = SIZE_MAX;
+    x->patient = patient;
+}
+
+void exchange_drop_body(struct exchange *x)
+{
+    CHECK_MAGIC(x, EXCHANGE_MAGIC);
+    if (x->state == X_CLOSED)
+        return;
+    bool ended = x->request_ended;
+    x->request_ended = x->end_told = true;
+    exchange_resume(x);
+    if (!ended && x->ops->drop_body != NULL)
+        x->ops->drop_body(x);
+}
+
 /* ---- collecting ---- */
 
 struct collect {

@@ -63,6 +63,13 @@ void *exchange_ctx(struct exchange *x);
 void exchange_pause(struct exchange *x);
 void exchange_resume(struct exchange *x);
 
+/* The user has a limit of his own for the body (the server's max_body counts no more), and, if
+ * `patient`, deadlines of his own for it (body_ms counts no more). */
+void exchange_own_body(struct exchange *x, bool patient);
+/* What is still to come of the body is of no use: it is dropped without further callbacks, and an
+ * HTTP/2 peer is told so once it has the whole answer (RST_STREAM, NO_ERROR). */
+void exchange_drop_body(struct exchange *x);
+
 /* Collects the whole body (at most max bytes, and at most the server's max_body), then calls done
  * once: err as in `end`; body is borrowed for the call. When err is not 0 an answer was sent or the
  * peer is gone: just release ctx; no further callback follows then. With err 0 the caller must
@@ -79,6 +86,7 @@ struct http_response {
     const char *content_type; /* NULL: none */
     const struct http_header *headers;
     size_t n_headers;
+    bool no_length; /* HTTP/2: without content-length (gRPC's answers of headers only) */
 };
 
 /* The whole answer; body copied; HEAD requests get its length without the bytes. After it x may

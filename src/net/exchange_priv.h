@@ -22,6 +22,7 @@ struct exchange_ops {
     int (*upgrade)(struct exchange *x, const struct http_header *headers, size_t n,
                    void (*taken)(void *ctx, struct stream *s, struct slice early), void *ctx);
     void (*want_body)(struct exchange *x); /* a user who takes the body was set; may be NULL */
+    void (*drop_body)(struct exchange *x); /* exchange_drop_body; may be NULL */
 };
 
 enum exchange_state { X_HEAD, X_OPEN, X_STARTED, X_ANSWERED, X_CLOSED };
@@ -40,6 +41,7 @@ struct exchange {
     bool request_ended; /* `end` has been, or will be, told */
     bool end_told;
     bool paused;
+    bool patient;                 /* no deadline for the body */
     size_t body_seen;             /* bytes of body so far, against limits.max_body */
     size_t body_max;              /* starts as limits.max_body; exchange_collect may lower it */
     char id[EXCHANGE_ID_MAX + 1]; /* filled on first use */

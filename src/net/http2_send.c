@@ -216,7 +216,7 @@ static int op_respond(struct exchange *x, const struct http_response *r, struct 
     struct h2_stream *s = stream_of(x);
     if (!can_answer(s))
         return ERR_GONE;
-    bool has_length = r->status != 204 && r->status >= 200;
+    bool has_length = r->status != 204 && r->status >= 200 && !r->no_length;
     bool with_body =
         body.len > 0 && x->req.method != HTTP_METHOD_HEAD && !status_without_body(r->status);
     int rc = 0;
@@ -331,6 +331,16 @@ static void op_want_body(struct exchange *x)
         h2_continue(stream_of(x));
 }
 
+static void op_drop_body(struct exchange *x)
+{
+    struct h2_stream *s = stream_of(x);
+    if (s->remote_ended || !can_answer(s))
+        return;
+    s->deaf = true;
+    if (s->end_sent)
+        h2_reset(s, NGHTTP2_NO_ERROR, 0);
+}
+
 static size_t op_queued(const struct exchange *x)
 {
     return CONTAINER_OF(x, const struct h2_stream, x)->out.bytes;
@@ -345,5 +355,6 @@ const struct exchange_ops h2_exchange_ops = {
     .pause = op_pause,
     .queued = op_queued,
     .want_body = op_want_body,
+    .drop_body = op_drop_body,
     .upgrade = NULL, /* RFC 9113, section 8.6: there is no 101 */
 };

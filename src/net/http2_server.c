@@ -187,7 +187,8 @@ static bool stalled(uint64_t now, uint64_t since, uint64_t limit)
  * has its own deadlines then. */
 static bool awaits_body(const struct h2_stream *s)
 {
-    return !s->remote_ended && !s->x.paused && s->held.len == 0 && s->x.state != X_STARTED;
+    return !s->remote_ended && !s->x.paused && s->held.len == 0 && s->x.state != X_STARTED &&
+           !s->x.patient;
 }
 
 /* The peer does not go on with its body. */
