@@ -139,7 +139,33 @@ int schema_set_str(char **member, struct slice text)
     return 0;
 }
 
-static int set_str(char **member, struct slice text, bool quoted, struct err *e)
+bool schema_takes_plain(const struct schema_field *f, struct slice text)
+{
+    return (f->flags & SCHEMA_PLAIN) != 0 && schema_scalar_kind(text) != SCALAR_NULL;
+}
+
+int schema_check_length(const struct schema_field *f, struct slice text, struct err *e)
+{
+    struct shown s;
+    if (f->type != SCHEMA_STR || f->max == 0)
+        return 0;
+    if ((int64_t)text.len > f->max)
+        return err_set(e, ERR_INVALID, "\"%s\" is longer than %lld bytes", show(&s, text),
+                       (long long)f->max);
+    if ((int64_t)text.len < f->min)
+        return err_set(e, ERR_INVALID, "\"%s\" is shorter than %lld bytes", show(&s, text),
+                       (long long)f->min);
+    return 0;
+}
+
+static void secret_done(char *text)
+{
+    if (text != NULL)
+        mem_wipe(text, strlen(text));
+}
+
+static int set_str(const struct schema_field *f, char **member, struct slice text, bool quoted,
+                   struct err *e)
 {
     static const char *const kinds[] = {"null", "a boolean", "a number", "a number"};
     enum schema_scalar kind = quoted ? SCALAR_TEXT : schema_scalar_kind(text);
@@ -149,12 +175,17 @@ static int set_str(char **member, struct slice text, bool quoted, struct err *e)
                        kinds[kind]);
     if (memchr(text.p, '\0', text.len) != NULL)
         return err_set(e, ERR_INVALID, "\"%s\" contains a NUL character", show(&s, text));
+    int r = schema_check_length(f, text, e);
+    if (r != 0)
+        return r;
+    if ((f->flags & SCHEMA_SECRET) != 0)
+        secret_done(*member);
     if (schema_set_str(member, text) != 0)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     return 0;
 }
 
-static int check_range(const struct schema_field *f, int64_t v, struct slice text, struct err *e)
+int schema_check_range(const struct schema_field *f, int64_t v, struct slice text, struct err *e)
 {
     struct shown s;
     char low[32], high[32];
@@ -196,7 +227,7 @@ static int set_int(const struct schema_field *f, int64_t *member, struct slice t
     }
     if (over)
         return invalid(e, text, "an integer of 64 bits");
-    int r = check_range(f, v, text, e);
+    int r = schema_check_range(f, v, text, e);
     if (r == 0)
         *member = v;
     return r;
@@ -216,11 +247,13 @@ static int set_quantity(const struct schema_field *f, int64_t *member, struct sl
             r = ERR_LIMIT;
         v = (int64_t)size;
     }
+    if (r != 0 && f->min < 0) /* such as -1 for "no limit" */
+        r = str_to_i64(text, &v);
     if (r != 0 && f->type == SCHEMA_DURATION)
         return invalid(e, text, "a duration such as 250ms, 5s, 2m, 1h or 1d");
     if (r != 0)
         return invalid(e, text, "a size such as 512, 64k, 8M or 1G");
-    r = check_range(f, v, text, e);
+    r = schema_check_range(f, v, text, e);
     if (r == 0)
         *member = v;
     return r;
@@ -232,11 +265,13 @@ static int set_enum(const struct schema_field *f, int *member, struct slice text
     char list[160];
     struct buf names = BUF_FIXED(list);
     for (int i = 0; f->names[i] != NULL; i++) {
+        if (f->names[i][0] == '\0')
+            continue;
         if (slice_eqs(text, f->names[i])) {
             *member = i;
             return 0;
         }
-        (void)buf_addf(&names, "%s%s", i > 0 ? ", " : "", f->names[i]);
+        (void)buf_addf(&names, "%s%s", names.len > 0 ? ", " : "", f->names[i]);
     }
     return err_set(e, ERR_INVALID, "\"%s\" is not one of: %s", show(&s, text), list);
 }
@@ -253,7 +288,7 @@ int schema_set_scalar(const struct schema_field *f, void *member, struct slice t
     }
     switch (f->type) {
     case SCHEMA_STR:
-        return set_str(member, text, quoted, e);
+        return set_str(f, member, text, quoted || schema_takes_plain(f, text), e);
     case SCHEMA_BOOL:
         if (quoted || schema_scalar_kind(text) != SCALAR_BOOL)
             return invalid(e, text, "true or false");
@@ -286,6 +321,32 @@ void *schema_list_add(struct schema_list *l, size_t size)
     void *item = (char *)l->items + l->count++ * size;
     memset(item, 0, size);
     return item;
+}
+
+int schema_str_add(struct schema_list *l, struct slice text)
+{
+    char *copy = mem_strndup(text.p, text.len);
+    char **item = copy != NULL ? schema_list_add(l, sizeof(*item)) : NULL;
+    if (item == NULL) {
+        mem_free(copy);
+        return ERR_NO_MEMORY;
+    }
+    *item = copy;
+    return 0;
+}
+
+int schema_pair_add(struct schema_list *l, struct slice key, struct slice value)
+{
+    struct schema_pair pair = {mem_strndup(key.p, key.len), mem_strndup(value.p, value.len)};
+    struct schema_pair *item =
+        pair.key != NULL && pair.value != NULL ? schema_list_add(l, sizeof(*item)) : NULL;
+    if (item == NULL) {
+        mem_free(pair.key);
+        mem_free(pair.value);
+        return ERR_NO_MEMORY;
+    }
+    *item = pair;
+    return 0;
 }
 
 const struct schema_field *schema_key_field(const struct schema *s)
@@ -352,31 +413,36 @@ int schema_defaults(const struct schema *s, void *obj, struct err *e)
     return 0;
 }
 
+static void text_done(char *text, bool secret)
+{
+    if (secret)
+        secret_done(text);
+    mem_free(text);
+}
+
 static void list_done(const struct schema_field *f, struct schema_list *l)
 {
+    bool secret = (f->flags & SCHEMA_SECRET) != 0;
     for (size_t i = 0; i < l->count; i++) {
-        if (f->type == SCHEMA_STR_LIST)
-            mem_free(((char **)l->items)[i]);
-        else
+        if (f->type == SCHEMA_STR_LIST) {
+            text_done(((char **)l->items)[i], secret);
+        } else if (f->type == SCHEMA_STR_MAP) {
+            struct schema_pair *p = (struct schema_pair *)l->items + i;
+            mem_free(p->key);
+            text_done(p->value, secret);
+        } else {
             schema_done(f->sub, (char *)l->items + i * f->sub->size);
+        }
     }
     mem_free(l->items);
     *l = (struct schema_list){NULL, 0};
-}
-
-static void secret_done(char *text)
-{
-    if (text != NULL)
-        mem_wipe(text, strlen(text));
 }
 
 void schema_member_done(const struct schema_field *f, void *member)
 {
     switch (f->type) {
     case SCHEMA_STR:
-        if ((f->flags & SCHEMA_SECRET) != 0)
-            secret_done(*(char **)member);
-        mem_free(*(char **)member);
+        text_done(*(char **)member, (f->flags & SCHEMA_SECRET) != 0);
         *(char **)member = NULL;
         break;
     case SCHEMA_BOOL:
@@ -397,6 +463,7 @@ void schema_member_done(const struct schema_field *f, void *member)
     case SCHEMA_STR_LIST:
     case SCHEMA_LIST:
     case SCHEMA_MAP:
+    case SCHEMA_STR_MAP:
         list_done(f, member);
         break;
     }

@@ -23,8 +23,13 @@ enum schema_type {
     SCHEMA_STR_LIST, /* struct schema_list of char * */
     SCHEMA_STRUCT,   /* embedded struct, described by `sub` */
     SCHEMA_LIST,     /* struct schema_list of structs described by `sub` */
-    SCHEMA_MAP, /* the same, from a mapping; the key goes to the SCHEMA_STR member `sub->key` */
-    SCHEMA_ANY, /* not stored: accepted and left alone (its presence sets the bool at offset) */
+    SCHEMA_MAP,     /* the same, from a mapping; the key goes to the SCHEMA_STR member `sub->key` */
+    SCHEMA_ANY,     /* not stored: accepted and left alone (its presence sets the bool at offset) */
+    SCHEMA_STR_MAP, /* struct schema_list of struct schema_pair, from a mapping of texts */
+};
+
+struct schema_pair {
+    char *key, *value; /* owned */
 };
 
 struct schema_list {
@@ -34,10 +39,14 @@ struct schema_list {
 
 enum schema_flags {
     SCHEMA_REQUIRED = 1,
-    SCHEMA_NULLABLE = 2,   /* null allowed: absent value */
-    SCHEMA_RELOAD = 4,     /* a reload may change it without a restart */
-    SCHEMA_SECRET = 8,     /* never printed */
-    SCHEMA_NOT_SERVED = 16 /* accepted for compatibility, reported as having no effect */
+    SCHEMA_NULLABLE = 2,    /* null allowed: absent value */
+    SCHEMA_RELOAD = 4,      /* a reload may change it without a restart */
+    SCHEMA_SECRET = 8,      /* never printed */
+    SCHEMA_NOT_SERVED = 16, /* accepted for compatibility, reported as having no effect */
+    SCHEMA_PLAIN = 32, /* STR, STR_LIST, STR_MAP: a number or boolean without quotes is text, as
+                          it was written */
+    SCHEMA_UNITS = 64  /* DURATION: text with its unit in JSON, too ("5s"), so that what was
+                          shown can be given back as YAML */
 };
 
 struct schema;
@@ -46,9 +55,10 @@ struct schema_field {
     enum schema_type type;
     unsigned flags;
     size_t offset;
-    int64_t min, max;         /* INT, DURATION (ms), SIZE; both 0: unchecked. Lists: count */
-    const char *def;          /* default as YAML text; NULL: zero/absent */
-    const char *const *names; /* ENUM: NULL-terminated */
+    int64_t min, max; /* INT, DURATION (ms), SIZE; both 0: unchecked. Lists and maps: count; STR:
+                         bytes (max 0: unchecked) */
+    const char *def;  /* default as YAML text; NULL: zero/absent */
+    const char *const *names; /* ENUM: NULL-terminated; "" stands for a number without a name */
     const struct schema *sub; /* STRUCT, LIST, MAP */
     int (*check)(const void *member, struct err *e); /* more checks; may be NULL */
     const char *unit, *doc;
@@ -63,12 +73,21 @@ struct schema {
     const struct schema_field *fields;
     size_t n_fields;
     const char *doc;
+    int (*check)(const void *obj, struct err *e); /* of a whole struct; may be NULL */
 };
 
 /* Sets every member to its default (obj is uninitialised memory of schema->size). */
 int schema_defaults(const struct schema *s, void *obj, struct err *e);
 /* Frees what the members own; obj itself stays. */
 void schema_done(const struct schema *s, void *obj);
+
+/* For those who fill structs by hand. A new zeroed element at the end, counted; NULL when out of
+ * memory. Elements move when the next one is added. */
+void *schema_list_add(struct schema_list *l, size_t size);
+/* A copy of text at the end of a STR_LIST; of key and value at the end of a STR_MAP (it is not
+ * looked whether the key is there). ERR_NO_MEMORY: nothing changed. */
+int schema_str_add(struct schema_list *l, struct slice text);
+int schema_pair_add(struct schema_list *l, struct slice key, struct slice value);
 
 /* One problem of a configuration text. */
 struct schema_fault {
@@ -99,6 +118,7 @@ struct schema_layer {
      * is one value. 0, or ERR_NO_MEMORY, which ends the reading. May be NULL. */
     int (*taken)(void *ctx, const char *path, int line, int column);
     void *ctx;
+    int first_line; /* of the text in its file; 0: 1 */
 };
 /* schema_read_yaml as one of several texts. */
 int schema_read_layer(const struct schema *s, void *obj, struct slice text,
@@ -110,6 +130,15 @@ int schema_read_value(const struct schema_field *f, void *obj, struct slice text
 /* Sets a member of a scalar type (`member` is its place) from plain text, as from a flag or a
  * variable: "16k", "true", any text for SCHEMA_STR. ERR_INVALID without the path; ERR_NO_MEMORY. */
 int schema_set_text(const struct schema_field *f, void *member, struct slice text, struct err *e);
+
+/* Reads a JSON object (as schema_write_json_as writes it) into obj, which must hold defaults: types
+ * must fit, unknown members are errors; checks of rows are not run. For texts of our own, where
+ * speed counts and places do not. ERR_INVALID with the path, ERR_NO_MEMORY; obj must be
+ * schema_done in any case. */
+int schema_read_json(const struct schema *s, void *obj, const json_t *v, struct err *e);
+/* Checks a struct that was filled by hand as the readers do: ranges, counts, required members,
+ * valid UTF-8, hooks. ERR_INVALID with the path and the value of the first fault; ERR_NO_MEMORY. */
+int schema_check(const struct schema *s, const void *obj, struct err *e);
 
 /* One value of a struct: a scalar or a list, with the path of its key. */
 struct schema_leaf {
@@ -132,6 +161,23 @@ void schema_swap_reload(const struct schema *s, void *a, void *b);
 
 /* Writes obj as a JSON object, members in the order of the rows. */
 void schema_write_json(const struct schema *s, const void *obj, struct json_out *j);
+enum schema_json_how {
+    SCHEMA_JSON_COMPACT = 1, /* members that have their default are left out */
+    SCHEMA_JSON_SECRETS = 2, /* secrets are written as they are, not as "(set)" */
+    SCHEMA_JSON_BARE = 4     /* the members without the braces around them */
+};
+void schema_write_json_as(const struct schema *s, const void *obj, unsigned how,
+                          struct json_out *j);
+/* Absent, or what it is without being set. A default other than of a scalar is never recognised. */
+bool schema_is_default(const struct schema_field *f, const void *obj);
+
+/* Calls fn for each difference between two structs, in the order of the rows: path and values as
+ * JSON text; p NULL: absent. Maps are compared by key, lists as a whole. Of a secret both values
+ * are "(set)". Ends with fn's result if that is not 0. ERR_NO_MEMORY. */
+int schema_diff(const struct schema *s, const void *a, const void *b,
+                int (*fn)(void *ctx, const char *path, struct slice old_value,
+                          struct slice new_value),
+                void *ctx);
 /* Writes obj as YAML with comments from `doc`; secrets as "(set)". */
 int schema_write_yaml(const struct schema *s, const void *obj, struct buf *out);
 /* A file with every key, its meaning and its default, all of it commented out: values behind "#",

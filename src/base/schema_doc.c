@@ -81,6 +81,7 @@ static void template_value(const struct schema_field *f, struct buf *out, int in
         (void)buf_addf(out, " %s\n",
                        f->example != NULL           ? f->example
                        : f->type == SCHEMA_STR_LIST ? "[]"
+                       : f->type == SCHEMA_STR_MAP  ? "{}"
                        : f->type == SCHEMA_STR      ? "\"...\""
                        : f->type == SCHEMA_BOOL     ? "false"
                                                     : "0");

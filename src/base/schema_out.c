@@ -10,35 +10,52 @@
 
 /* --- JSON --- */
 
-static void write_member_json(const struct schema_field *f, const void *obj, bool secrets,
-                              struct json_out *j);
+/* How, as in enum schema_json_how, and where to. */
+struct json_writer {
+    struct json_out *j;
+    unsigned how;
+};
 
-static void write_members_json(const struct schema *s, const struct schema_field *without,
-                               const void *obj, bool secrets, struct json_out *j)
+static void write_member_json(const struct json_writer *w, const struct schema_field *f,
+                              const void *obj);
+
+static void write_members_json(const struct json_writer *w, const struct schema *s,
+                               const struct schema_field *without, const void *obj)
 {
-    json_obj(j);
     for (size_t i = 0; i < s->n_fields; i++) {
         const struct schema_field *f = &s->fields[i];
-        if (f == without || f->type == SCHEMA_ANY)
+        if (f == without || f->type == SCHEMA_ANY ||
+            ((w->how & SCHEMA_JSON_COMPACT) != 0 && schema_is_default(f, obj)))
             continue;
-        json_key(j, f->name);
-        write_member_json(f, obj, secrets, j);
+        json_key(w->j, f->name);
+        write_member_json(w, f, obj);
     }
-    json_end_obj(j);
 }
 
-static void write_list_json(const struct schema_field *f, const struct schema_list *l, bool secrets,
-                            struct json_out *j)
+static void write_struct_json(const struct json_writer *w, const struct schema *s,
+                              const struct schema_field *without, const void *obj)
 {
-    bool hide = (f->flags & SCHEMA_SECRET) != 0 && !secrets;
-    json_arr(j);
+    json_obj(w->j);
+    write_members_json(w, s, without, obj);
+    json_end_obj(w->j);
+}
+
+static bool is_hidden(const struct json_writer *w, const struct schema_field *f)
+{
+    return (f->flags & SCHEMA_SECRET) != 0 && (w->how & SCHEMA_JSON_SECRETS) == 0;
+}
+
+static void write_list_json(const struct json_writer *w, const struct schema_field *f,
+                            const struct schema_list *l)
+{
+    json_arr(w->j);
     for (size_t i = 0; i < l->count; i++) {
         if (f->type == SCHEMA_STR_LIST)
-            json_cstr(j, hide ? "(set)" : ((char **)l->items)[i]);
+            json_cstr(w->j, is_hidden(w, f) ? "(set)" : ((char **)l->items)[i]);
         else
-            write_members_json(f->sub, NULL, (const char *)l->items + i * f->sub->size, secrets, j);
+            write_struct_json(w, f->sub, NULL, (const char *)l->items + i * f->sub->size);
     }
-    json_end_arr(j);
+    json_end_arr(w->j);
 }
 
 static const char *key_of(const struct schema_field *key, const void *item)
@@ -47,63 +64,100 @@ static const char *key_of(const struct schema_field *key, const void *item)
     return text != NULL ? text : "";
 }
 
-static void write_map_json(const struct schema_field *f, const struct schema_list *l, bool secrets,
-                           struct json_out *j)
+static void write_map_json(const struct json_writer *w, const struct schema_field *f,
+                           const struct schema_list *l)
 {
     const struct schema_field *key = schema_key_field(f->sub);
-    json_obj(j);
+    json_obj(w->j);
     for (size_t i = 0; i < l->count; i++) {
         const void *item = (const char *)l->items + i * f->sub->size;
-        json_key(j, key_of(key, item));
-        write_members_json(f->sub, key, item, secrets, j);
+        json_key(w->j, key_of(key, item));
+        write_struct_json(w, f->sub, key, item);
     }
-    json_end_obj(j);
+    json_end_obj(w->j);
 }
 
-static void write_member_json(const struct schema_field *f, const void *obj, bool secrets,
-                              struct json_out *j)
+static void write_pairs_json(const struct json_writer *w, const struct schema_field *f,
+                             const struct schema_list *l)
+{
+    const struct schema_pair *pairs = l->items;
+    json_obj(w->j);
+    for (size_t i = 0; i < l->count; i++)
+        json_kstr(w->j, pairs[i].key, is_hidden(w, f) ? "(set)" : pairs[i].value);
+    json_end_obj(w->j);
+}
+
+static void write_duration_json(const struct schema_field *f, int64_t ms, struct json_out *j)
+{
+    char text[32];
+    struct buf b = BUF_FIXED(text);
+    if ((f->flags & SCHEMA_UNITS) == 0) {
+        json_int(j, ms);
+        return;
+    }
+    schema_add_duration(&b, ms);
+    json_cstr(j, text);
+}
+
+static void write_member_json(const struct json_writer *w, const struct schema_field *f,
+                              const void *obj)
 {
     const void *member = schema_member_const(f, obj);
     const char *text;
     switch (f->type) {
     case SCHEMA_STR:
         text = *(char *const *)member;
-        json_cstr(j, text != NULL && (f->flags & SCHEMA_SECRET) != 0 && !secrets ? "(set)" : text);
+        json_cstr(w->j, text != NULL && is_hidden(w, f) ? "(set)" : text);
         break;
     case SCHEMA_BOOL:
     case SCHEMA_ANY:
-        json_bool(j, *(const bool *)member);
+        json_bool(w->j, *(const bool *)member);
+        break;
+    case SCHEMA_DURATION:
+        write_duration_json(f, *(const int64_t *)member, w->j);
         break;
     case SCHEMA_INT:
-    case SCHEMA_DURATION:
     case SCHEMA_SIZE:
-        json_int(j, *(const int64_t *)member);
+        json_int(w->j, *(const int64_t *)member);
         break;
     case SCHEMA_ENUM:
-        json_cstr(j, f->names[*(const int *)member]);
+        json_cstr(w->j, f->names[*(const int *)member]);
         break;
     case SCHEMA_STRUCT:
-        write_members_json(f->sub, NULL, member, secrets, j);
+        write_struct_json(w, f->sub, NULL, member);
         break;
     case SCHEMA_STR_LIST:
     case SCHEMA_LIST:
-        write_list_json(f, member, secrets, j);
+        write_list_json(w, f, member);
         break;
     case SCHEMA_MAP:
-        write_map_json(f, member, secrets, j);
+        write_map_json(w, f, member);
+        break;
+    case SCHEMA_STR_MAP:
+        write_pairs_json(w, f, member);
         break;
     }
 }
 
+void schema_write_json_as(const struct schema *s, const void *obj, unsigned how, struct json_out *j)
+{
+    const struct json_writer w = {j, how};
+    if ((how & SCHEMA_JSON_BARE) != 0)
+        write_members_json(&w, s, NULL, obj);
+    else
+        write_struct_json(&w, s, NULL, obj);
+}
+
 void schema_write_json(const struct schema *s, const void *obj, struct json_out *j)
 {
-    write_members_json(s, NULL, obj, false, j);
+    schema_write_json_as(s, obj, 0, j);
 }
 
 void schema_write_json_value(const struct schema_field *f, const void *obj, bool secrets,
                              struct json_out *j)
 {
-    write_member_json(f, obj, secrets, j);
+    const struct json_writer w = {j, secrets ? SCHEMA_JSON_SECRETS : 0};
+    write_member_json(&w, f, obj);
 }
 
 /* --- YAML --- */
@@ -171,9 +225,13 @@ void schema_add_facts(struct buf *b, const struct schema_field *f)
         (void)buf_adds(b, " to ");
         add_quantity(b, f->type, f->max);
     }
+    bool first = true;
     for (int i = 0; f->type == SCHEMA_ENUM && f->names[i] != NULL; i++) {
-        add_fact(b, i > 0 ? SIZE_MAX : begin, "");
-        (void)buf_addf(b, "%s%s", i > 0 ? " | " : "", f->names[i]);
+        if (f->names[i][0] == '\0')
+            continue;
+        add_fact(b, first ? begin : SIZE_MAX, first ? "" : " | ");
+        (void)buf_adds(b, f->names[i]);
+        first = false;
     }
     if ((f->flags & SCHEMA_REQUIRED) != 0)
         add_fact(b, begin, "required");
@@ -222,6 +280,20 @@ static void write_scalar_yaml(const struct schema_field *f, const void *member, 
     default:
         add_quantity(out, f->type, *(const int64_t *)member);
         break;
+    }
+}
+
+static void write_pairs_yaml(const struct schema_field *f, const struct schema_list *l,
+                             struct buf *out, int indent)
+{
+    const struct schema_pair *pairs = l->items;
+    (void)buf_adds(out, l->count == 0 ? " {}\n" : "\n");
+    for (size_t i = 0; i < l->count; i++) {
+        add_indent(out, indent + INDENT_STEP);
+        add_quoted(out, pairs[i].key);
+        (void)buf_adds(out, ": ");
+        add_quoted(out, (f->flags & SCHEMA_SECRET) != 0 ? "(set)" : pairs[i].value);
+        (void)buf_addc(out, '\n');
     }
 }
 
@@ -285,6 +357,8 @@ static void write_members_yaml(const struct schema *s, const struct schema_field
         } else if (f->type == SCHEMA_STRUCT) {
             (void)buf_addc(out, '\n');
             write_members_yaml(f->sub, NULL, member, out, indent + INDENT_STEP);
+        } else if (f->type == SCHEMA_STR_MAP) {
+            write_pairs_yaml(f, member, out, indent);
         } else {
             write_list_yaml(f, member, out, indent);
         }
@@ -305,16 +379,17 @@ int schema_write_yaml(const struct schema *s, const void *obj, struct buf *out)
 
 /* --- JSON Schema --- */
 
-static const char *json_type_of(enum schema_type type)
+static const char *json_type_of(const struct schema_field *f)
 {
-    switch (type) {
+    switch (f->type) {
     case SCHEMA_STR:
     case SCHEMA_ENUM:
         return "string";
     case SCHEMA_BOOL:
         return "boolean";
-    case SCHEMA_INT:
     case SCHEMA_DURATION:
+        return (f->flags & SCHEMA_UNITS) != 0 ? "string" : "integer";
+    case SCHEMA_INT:
     case SCHEMA_SIZE:
         return "integer";
     case SCHEMA_STR_LIST:
@@ -322,6 +397,7 @@ static const char *json_type_of(enum schema_type type)
         return "array";
     case SCHEMA_STRUCT:
     case SCHEMA_MAP:
+    case SCHEMA_STR_MAP:
     case SCHEMA_ANY:
         break;
     }
@@ -340,11 +416,11 @@ static void write_type(const struct schema_field *f, struct json_out *j)
 {
     json_key(j, "type");
     if ((f->flags & SCHEMA_NULLABLE) == 0) {
-        json_cstr(j, json_type_of(f->type));
+        json_cstr(j, json_type_of(f));
         return;
     }
     json_arr(j);
-    json_cstr(j, json_type_of(f->type));
+    json_cstr(j, json_type_of(f));
     json_cstr(j, "null");
     json_end_arr(j);
 }
@@ -354,7 +430,8 @@ static void write_enum(const struct schema_field *f, struct json_out *j)
     json_key(j, "enum");
     json_arr(j);
     for (int i = 0; f->names[i] != NULL; i++)
-        json_cstr(j, f->names[i]);
+        if (f->names[i][0] != '\0')
+            json_cstr(j, f->names[i]);
     if ((f->flags & SCHEMA_NULLABLE) != 0)
         json_nil(j);
     json_end_arr(j);
@@ -380,10 +457,10 @@ static void write_struct_ref(const struct schema_field *f, struct json_out *j)
 /* What lists and maps say about their elements. */
 static void write_elements(const struct schema_field *f, struct json_out *j)
 {
-    bool map = f->type == SCHEMA_MAP;
+    bool map = f->type == SCHEMA_MAP || f->type == SCHEMA_STR_MAP;
     json_key(j, map ? "additionalProperties" : "items");
     json_obj(j);
-    if (f->type == SCHEMA_STR_LIST)
+    if (f->type == SCHEMA_STR_LIST || f->type == SCHEMA_STR_MAP)
         json_kstr(j, "type", "string");
     else
         write_ref(f->sub, j);
@@ -396,9 +473,9 @@ static void write_elements(const struct schema_field *f, struct json_out *j)
 
 static void write_description(const struct schema_field *f, struct json_out *j)
 {
-    const char *unit = f->type == SCHEMA_DURATION ? "milliseconds"
-                       : f->type == SCHEMA_SIZE   ? "bytes"
-                                                  : f->unit;
+    const char *unit = f->type == SCHEMA_DURATION && (f->flags & SCHEMA_UNITS) == 0 ? "milliseconds"
+                       : f->type == SCHEMA_SIZE                                     ? "bytes"
+                                                                                    : f->unit;
     if (f->doc != NULL && unit == NULL) {
         json_kstr(j, "description", f->doc);
     } else if (f->doc != NULL || unit != NULL) {
@@ -411,6 +488,17 @@ static void write_description(const struct schema_field *f, struct json_out *j)
     }
 }
 
+/* Rows count bytes and JSON Schema characters, of which there are never more; a byte is not always
+ * one, so that only a minimum of one can be told. */
+static void write_lengths(const struct schema_field *f, struct json_out *j)
+{
+    if (f->max <= 0)
+        return;
+    if (f->min > 0)
+        json_kint(j, "minLength", 1);
+    json_kint(j, "maxLength", f->max);
+}
+
 static void write_property(const struct schema_field *f, const void *defaults, struct json_out *j)
 {
     json_key(j, f->name);
@@ -419,21 +507,26 @@ static void write_property(const struct schema_field *f, const void *defaults, s
         write_struct_ref(f, j);
     else if (f->type != SCHEMA_ANY)
         write_type(f, j);
-    if (f->type == SCHEMA_INT || f->type == SCHEMA_DURATION || f->type == SCHEMA_SIZE) {
+    if (f->type == SCHEMA_DURATION && (f->flags & SCHEMA_UNITS) != 0) {
+        json_kstr(j, "pattern", "^[0-9]+(ms|s|m|h|d)?$");
+    } else if (f->type == SCHEMA_INT || f->type == SCHEMA_DURATION || f->type == SCHEMA_SIZE) {
         json_kstr(j, "format", "int64");
         if (f->min != 0 || f->max != 0) {
             json_kint(j, "minimum", f->min);
             json_kint(j, "maximum", f->max);
         }
+    } else if (f->type == SCHEMA_STR) {
+        write_lengths(f, j);
     } else if (f->type == SCHEMA_ENUM) {
         write_enum(f, j);
-    } else if (f->type == SCHEMA_STR_LIST || f->type == SCHEMA_LIST || f->type == SCHEMA_MAP) {
+    } else if (f->type == SCHEMA_STR_LIST || f->type == SCHEMA_LIST || f->type == SCHEMA_MAP ||
+               f->type == SCHEMA_STR_MAP) {
         write_elements(f, j);
     }
     write_description(f, j);
     if (f->def != NULL && (f->flags & SCHEMA_SECRET) == 0) {
         json_key(j, "default");
-        write_member_json(f, defaults, false, j);
+        schema_write_json_value(f, defaults, false, j);
     }
     if ((f->flags & SCHEMA_SECRET) != 0)
         json_kbool(j, "writeOnly", true);

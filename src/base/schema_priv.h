@@ -27,8 +27,14 @@ int schema_set_scalar(const struct schema_field *f, void *member, struct slice t
 /* Frees what a member owns and makes it absent. */
 void schema_member_done(const struct schema_field *f, void *member);
 
-/* A new zeroed element at the end, counted; NULL when out of memory. */
-void *schema_list_add(struct schema_list *l, size_t size);
+/* True for the value that a plain scalar of text rows may have: PLAIN takes numbers and booleans.
+ */
+bool schema_takes_plain(const struct schema_field *f, struct slice text);
+
+/* ERR_INVALID with the value if a number is out of the row's range, or a text too long or short;
+ * messages are without the path. */
+int schema_check_range(const struct schema_field *f, int64_t v, struct slice text, struct err *e);
+int schema_check_length(const struct schema_field *f, struct slice text, struct err *e);
 
 /* A copy of text as an owned string in *member, the one before freed. */
 int schema_set_str(char **member, struct slice text);
@@ -45,6 +51,13 @@ int schema_read_member(const struct schema_field *f, void *obj, struct slice tex
 
 /* The member that takes the key of a MAP element; NULL if there is none. */
 const struct schema_field *schema_key_field(const struct schema *s);
+
+/* The path of a fault, built from its end on the way back: no cost while there is none. */
+struct schema_trail {
+    char text[200];
+};
+void schema_trail_key(struct schema_trail *t, const char *name);
+void schema_trail_index(struct schema_trail *t, size_t index);
 
 /* The largest unit that gives a whole number: "90s", "8M". */
 void schema_add_duration(struct buf *b, int64_t ms);

@@ -149,6 +149,7 @@ static size_t member_size(enum schema_type type)
     case SCHEMA_STR_LIST:
     case SCHEMA_LIST:
     case SCHEMA_MAP:
+    case SCHEMA_STR_MAP:
         return sizeof(struct schema_list);
     case SCHEMA_STRUCT:
         break;

@@ -19,7 +19,7 @@ enum {
     MAX_PATH_BYTES = 4096
 };
 
-enum frame_kind { IN_STRUCT, IN_MAP, IN_LIST, IN_STR_LIST, IN_SKIPPED };
+enum frame_kind { IN_STRUCT, IN_MAP, IN_LIST, IN_STR_LIST, IN_STR_MAP, IN_SKIPPED };
 
 /* One open mapping or sequence. The array of a list does not move while one of its elements is
  * open, so pointers into elements stay good for as long as their frames. */
@@ -38,9 +38,9 @@ struct frame {
     size_t index; /* IN_STRUCT in a list: its place; IN_STR_LIST: of the next value */
     uint64_t seen[MAX_FIELDS / 64];
     const struct schema_field *target; /* where the value goes; NULL: nowhere */
-    void *element;                     /* IN_MAP: the struct that the value fills; NULL: none */
-    struct map keys;                   /* IN_MAP: those read so far; values are unused */
-    struct map had;                    /* IN_MAP: those of earlier texts, with place + 1 */
+    void *element;   /* IN_MAP: the struct that the value fills; IN_STR_MAP: the pair; NULL: none */
+    struct map keys; /* IN_MAP, IN_STR_MAP: those read so far; values are unused */
+    struct map had;  /* IN_MAP: those of earlier texts, with place + 1 */
     yaml_mark_t start;
 };
 
@@ -54,6 +54,7 @@ struct reader {
     const struct schema_field *lone; /* schema_read_member: the document is its value */
     int stop;                        /* not 0: end with this code */
     bool had_document;
+    bool secrets; /* a row of secrets was filled: libyaml's buffers are wiped */
     struct schema_layer layer;
 };
 
@@ -77,6 +78,12 @@ static void add_path(const struct reader *rd, struct buf *b)
     }
 }
 
+/* Lines count from 1, and from where the text begins in its file. */
+static int line_of(const struct reader *rd, yaml_mark_t at)
+{
+    return (int)at.line + (rd->layer.first_line > 0 ? rd->layer.first_line : 1);
+}
+
 /* Tells whoever keeps account that the value of this name was taken. */
 static void taken(struct reader *rd, const char *name, yaml_mark_t at)
 {
@@ -89,7 +96,7 @@ static void taken(struct reader *rd, const char *name, yaml_mark_t at)
     add_path(rd, &b);
     (void)buf_addf(&b, "%s%s", b.len > 0 ? "." : "", name);
     if (b.err == 0)
-        rd->stop = rd->layer.taken(rd->layer.ctx, b.data, (int)at.line + 1, (int)at.column + 1);
+        rd->stop = rd->layer.taken(rd->layer.ctx, b.data, line_of(rd, at), (int)at.column + 1);
     else if (b.err == ERR_NO_MEMORY)
         rd->stop = b.err;
     buf_done(&b);
@@ -111,7 +118,7 @@ static struct schema_fault *new_fault(struct reader *rd, yaml_mark_t at, bool wa
     r->faults = faults;
     struct schema_fault *f = &faults[r->count++];
     *f = (struct schema_fault){
-        .line = (int)at.line + 1, .column = (int)at.column + 1, .warning = warning};
+        .line = line_of(rd, at), .column = (int)at.column + 1, .warning = warning};
     r->errors += !warning;
     if (r->count == MAX_FAULTS) {
         (void)snprintf(f->msg, sizeof(f->msg), "too many faults, the rest of the text is not read");
@@ -176,25 +183,37 @@ static const char *name_of(const struct schema_field *f)
     return f != NULL ? f->name : NULL;
 }
 
-static const char *expected(const struct schema_field *f)
+struct wanted {
+    char text[160];
+};
+/* What the value of a row must look like; for lists and maps of texts with the row's example. */
+static const char *expected(struct wanted *w, const struct schema_field *f)
 {
+    struct buf b = BUF_FIXED(w->text);
     switch (f->type) {
     case SCHEMA_STRUCT:
     case SCHEMA_MAP:
-        return "expected a mapping (key: value)";
+    case SCHEMA_STR_MAP:
+        (void)buf_addlit(&b, "expected a mapping (key: value)");
+        break;
     case SCHEMA_LIST:
     case SCHEMA_STR_LIST:
-        return "expected a list";
+        (void)buf_addlit(&b, "expected a list");
+        break;
     default:
-        return "expected a single value";
+        (void)buf_addlit(&b, "expected a single value");
+        break;
     }
+    if ((f->type == SCHEMA_STR_LIST || f->type == SCHEMA_STR_MAP) && f->example != NULL)
+        (void)buf_addf(&b, " such as %s", f->example);
+    return w->text;
 }
 
 /* "<path>.<name>: <want>, not <what is there>" */
 static void fault_shape(struct reader *rd, const yaml_event_t *ev, const char *name,
                         const char *want)
 {
-    char text[160];
+    char text[240];
     struct buf b = BUF_FIXED(text);
     (void)buf_adds(&b, want);
     if (ev->type == YAML_SCALAR_EVENT) {
@@ -208,6 +227,17 @@ static void fault_shape(struct reader *rd, const yaml_event_t *ev, const char *n
                        ev->type == YAML_MAPPING_START_EVENT ? ", not a mapping" : ", not a list");
     }
     fault_at(rd, ev->start_mark, name, text);
+}
+
+/* The value of a row has another shape. What stands in a secret's place is not shown. */
+static void fault_value_shape(struct reader *rd, const yaml_event_t *ev,
+                              const struct schema_field *f)
+{
+    struct wanted w;
+    if ((f->flags & SCHEMA_SECRET) != 0)
+        fault_at(rd, ev->start_mark, f->name, expected(&w, f));
+    else
+        fault_shape(rd, ev, f->name, expected(&w, f));
 }
 
 static void out_of_memory(struct reader *rd)
@@ -263,6 +293,17 @@ static void check_member(struct reader *rd, const struct schema_field *field, co
         fault_at(rd, at, name, e.msg);
 }
 
+static void check_struct(struct reader *rd, const struct frame *f)
+{
+    struct err e = {0};
+    if (rd->stop != 0 || f->schema->check == NULL || f->schema->check(f->obj, &e) == 0)
+        return;
+    if (e.code == ERR_NO_MEMORY)
+        out_of_memory(rd);
+    else
+        fault_at(rd, f->start, NULL, e.msg);
+}
+
 /* An earlier text has given it, or was told that it did not. */
 static bool is_there(const struct reader *rd, const struct frame *f,
                      const struct schema_field *field)
@@ -279,8 +320,23 @@ static void end_struct(struct reader *rd, const struct frame *f)
             (f->seen[i / 64] >> i % 64 & 1u) == 0 && !is_there(rd, f, field))
             fault_in(rd, f->start, false, "missing key", slice_of(field->name), "");
     }
-    if (f->field != NULL)
+    if (f->field != NULL && f->field->type == SCHEMA_STRUCT)
         check_member(rd, f->field, f->obj, NULL, f->start);
+    check_struct(rd, f);
+}
+
+/* Keys whose values were refused. */
+static void drop_unfinished(struct schema_list *l)
+{
+    struct schema_pair *pairs = l->items;
+    size_t kept = 0;
+    for (size_t i = 0; i < l->count; i++) {
+        if (pairs[i].value != NULL)
+            pairs[kept++] = pairs[i];
+        else
+            mem_free(pairs[i].key);
+    }
+    l->count = kept;
 }
 
 static void end_list(struct reader *rd, const struct frame *f)
@@ -298,6 +354,8 @@ static void end_list(struct reader *rd, const struct frame *f)
 static void pop(struct reader *rd)
 {
     struct frame *f = top(rd);
+    if (f->kind == IN_STR_MAP)
+        drop_unfinished(f->obj);
     if (rd->stop == 0 && f->kind == IN_STRUCT)
         end_struct(rd, f);
     else if (rd->stop == 0 && f->kind != IN_SKIPPED)
@@ -358,35 +416,55 @@ static void struct_key(struct reader *rd, struct frame *f, struct slice key, yam
     fault_in(rd, at, false, "unknown key", key, "");
 }
 
-static void map_entry_key(struct reader *rd, struct frame *f, struct slice key, bool quoted,
-                          yaml_mark_t at)
+/* 0: the key is new in this mapping; else a fault was told or memory ran out. */
+static int new_key(struct reader *rd, struct frame *f, struct slice key, bool quoted,
+                   yaml_mark_t at)
 {
-    f->element = NULL;
-    f->old_element = false;
     if (!quoted && schema_scalar_kind(key) != SCALAR_TEXT) {
         fault_in(rd, at, false, "key", key, " is not text: put it in quotes");
-        return;
+        return ERR_INVALID;
     }
     if (memchr(key.p, '\0', key.len) != NULL) {
         fault_in(rd, at, false, "key", key, " contains a NUL character");
-        return;
+        return ERR_INVALID;
     }
     int r = map_put(&f->keys, key, NULL);
-    if (r == ERR_EXISTS) {
+    if (r == ERR_EXISTS)
         fault_in(rd, at, false, "duplicate key", key, "");
+    else if (r != 0)
+        out_of_memory(rd);
+    return r;
+}
+
+static void str_map_key(struct reader *rd, struct frame *f, struct slice key, bool quoted,
+                        yaml_mark_t at)
+{
+    if (new_key(rd, f, key, quoted || schema_takes_plain(f->field, key), at) != 0)
         return;
-    }
-    size_t place = r == 0 ? (size_t)map_get(&f->had, key) : 0;
+    struct schema_pair *pair = add_element(rd, f, sizeof(*pair), at);
+    if (pair != NULL && schema_set_str(&pair->key, key) != 0)
+        out_of_memory(rd);
+    else
+        f->element = pair;
+}
+
+static void map_entry_key(struct reader *rd, struct frame *f, struct slice key, bool quoted,
+                          yaml_mark_t at)
+{
+    f->old_element = false;
+    if (new_key(rd, f, key, quoted, at) != 0)
+        return;
+    size_t place = (size_t)map_get(&f->had, key);
     if (place > 0) {
         const struct schema_list *l = f->obj;
         f->element = (char *)l->items + (place - 1) * f->field->sub->size;
         f->old_element = true;
         return;
     }
-    void *item = r == 0 ? add_struct(rd, f, at) : NULL;
+    void *item = add_struct(rd, f, at);
     const struct schema_field *key_field = schema_key_field(f->field->sub);
-    if (r != 0 || (item != NULL && key_field != NULL &&
-                   schema_set_str((char **)schema_member(key_field, item), key) != 0)) {
+    if (item != NULL && key_field != NULL &&
+        schema_set_str((char **)schema_member(key_field, item), key) != 0) {
         out_of_memory(rd);
         return;
     }
@@ -413,6 +491,8 @@ static void on_key(struct reader *rd, struct frame *f, const yaml_event_t *ev)
         fault_at(rd, ev->start_mark, NULL, "a key must be text");
     else if (f->kind == IN_STRUCT)
         struct_key(rd, f, scalar_text(ev), ev->start_mark);
+    else if (f->kind == IN_STR_MAP)
+        str_map_key(rd, f, scalar_text(ev), is_quoted(ev), ev->start_mark);
     else
         map_entry_key(rd, f, scalar_text(ev), is_quoted(ev), ev->start_mark);
     if (ev->type == YAML_MAPPING_START_EVENT || ev->type == YAML_SEQUENCE_START_EVENT)
@@ -453,7 +533,7 @@ static void scalar_value(struct reader *rd, const struct schema_field *field, vo
 {
     struct err e = {0};
     if (ev->type != YAML_SCALAR_EVENT) {
-        fault_shape(rd, ev, field->name, expected(field));
+        fault_value_shape(rd, ev, field);
         skip_value(rd, ev);
         return;
     }
@@ -487,8 +567,10 @@ static void note_entries(struct reader *rd, struct frame *f)
 static void open_list(struct reader *rd, const struct schema_field *field, void *member,
                       const yaml_event_t *ev)
 {
-    static const enum frame_kind kinds[] = {
-        [SCHEMA_LIST] = IN_LIST, [SCHEMA_MAP] = IN_MAP, [SCHEMA_STR_LIST] = IN_STR_LIST};
+    static const enum frame_kind kinds[] = {[SCHEMA_LIST] = IN_LIST,
+                                            [SCHEMA_MAP] = IN_MAP,
+                                            [SCHEMA_STR_LIST] = IN_STR_LIST,
+                                            [SCHEMA_STR_MAP] = IN_STR_MAP};
     bool merge = rd->layer.merge && field->type == SCHEMA_MAP;
     if (!merge)
         schema_member_done(field, member); /* a list in the text replaces the default */
@@ -507,6 +589,7 @@ static void open_list(struct reader *rd, const struct schema_field *field, void 
 static void member_value(struct reader *rd, const struct schema_field *field, void *member,
                          const yaml_event_t *ev)
 {
+    rd->secrets = rd->secrets || (field->flags & SCHEMA_SECRET) != 0;
     if (field->type == SCHEMA_ANY) {
         *(bool *)member = true;
         skip_value(rd, ev);
@@ -527,9 +610,10 @@ static void member_value(struct reader *rd, const struct schema_field *field, vo
             schema_member_done(field, member);
         return;
     }
-    bool mapping = field->type == SCHEMA_STRUCT || field->type == SCHEMA_MAP;
+    bool mapping =
+        field->type == SCHEMA_STRUCT || field->type == SCHEMA_MAP || field->type == SCHEMA_STR_MAP;
     if (ev->type != (mapping ? YAML_MAPPING_START_EVENT : YAML_SEQUENCE_START_EVENT)) {
-        fault_shape(rd, ev, field->name, expected(field));
+        fault_value_shape(rd, ev, field);
         skip_value(rd, ev);
     } else if (field->type == SCHEMA_STRUCT) {
         struct frame *f = push_struct(rd, field->sub, member, ev);
@@ -573,7 +657,8 @@ static void element_value(struct reader *rd, struct frame *list, void *item, con
 static void str_list_value(struct reader *rd, struct frame *f, const yaml_event_t *ev)
 {
     struct err e = {0};
-    const struct schema_field one = {.name = f->field->name, .type = SCHEMA_STR};
+    const struct schema_field one = {
+        .name = f->field->name, .type = SCHEMA_STR, .flags = f->field->flags & SCHEMA_PLAIN};
     char *text = NULL;
     int r = ERR_INVALID;
     if (ev->type != YAML_SCALAR_EVENT)
@@ -597,6 +682,38 @@ static void str_list_value(struct reader *rd, struct frame *f, const yaml_event_
             mem_free(text);
     }
     f->index++;
+}
+
+static void str_map_value(struct reader *rd, struct frame *f, const yaml_event_t *ev)
+{
+    struct err e = {0};
+    const unsigned flags = f->field->flags & (SCHEMA_PLAIN | SCHEMA_SECRET);
+    const struct schema_field one = {.name = f->field->name, .type = SCHEMA_STR, .flags = flags};
+    struct schema_pair *pair = f->element;
+    int r = ERR_INVALID;
+    if (pair == NULL) {
+        skip_value(rd, ev);
+        return;
+    }
+    if (ev->type != YAML_SCALAR_EVENT)
+        err_set(&e, ERR_INVALID, "expected a single value");
+    else if (!tag_is_fine(ev))
+        err_set(&e, ERR_INVALID, "tags are not supported");
+    else if (is_null(ev))
+        err_set(&e, ERR_INVALID, "the value is missing: write \"\" for an empty text");
+    else
+        r = schema_set_scalar(&one, &pair->value, scalar_text(ev), is_quoted(ev), &e);
+    if (r == ERR_NO_MEMORY) {
+        out_of_memory(rd);
+    } else if (r != 0) {
+        char name[96];
+        struct buf b = BUF_FIXED(name);
+        (void)str_add_printable(&b, slice_of(pair->key));
+        if ((flags & SCHEMA_SECRET) != 0 && ev->type == YAML_SCALAR_EVENT && !is_null(ev))
+            (void)snprintf(e.msg, sizeof(e.msg), "the value is not valid here (text in quotes is)");
+        fault_at(rd, ev->start_mark, name, e.msg);
+        skip_value(rd, ev);
+    }
 }
 
 static void on_root(struct reader *rd, const yaml_event_t *ev)
@@ -645,6 +762,9 @@ static void on_node(struct reader *rd, const yaml_event_t *ev)
             skip_value(rd, ev);
     } else if (f->kind == IN_STR_LIST) {
         str_list_value(rd, f, ev);
+    } else if (f->kind == IN_STR_MAP) {
+        f->value_next = false;
+        str_map_value(rd, f, ev);
     } else {
         void *item = f->kind == IN_MAP ? f->element : add_struct(rd, f, ev->start_mark);
         f->value_next = false;
@@ -713,6 +833,13 @@ static void parser_fault(struct reader *rd, struct slice text)
         rd->stop = ERR_INVALID;
 }
 
+/* What libyaml has read ahead is freed by it as it is. */
+static void wipe_buffers(yaml_parser_t *p)
+{
+    mem_wipe(p->raw_buffer.start, (size_t)(p->raw_buffer.end - p->raw_buffer.start));
+    mem_wipe(p->buffer.start, (size_t)(p->buffer.end - p->buffer.start));
+}
+
 static void read_events(struct reader *rd, struct slice text)
 {
     yaml_event_t ev;
@@ -730,8 +857,12 @@ static void read_events(struct reader *rd, struct slice text)
         }
         on_event(rd, &ev);
         end = ev.type == YAML_STREAM_END_EVENT;
+        if (rd->secrets && ev.type == YAML_SCALAR_EVENT)
+            mem_wipe(ev.data.scalar.value, ev.data.scalar.length);
         yaml_event_delete(&ev);
     }
+    if (rd->secrets)
+        wipe_buffers(&rd->parser);
     yaml_parser_delete(&rd->parser);
     while (rd->depth > 0)
         pop(rd);

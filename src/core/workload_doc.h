@@ -4,10 +4,13 @@
  *   id: web
  *   type: container
  *   desired_state: running
- *   container: {image: "busybox:local", command: [httpd, -f], ports: [{host_port: 8080,
- *     container_port: 80}]}
+ *   container:
+ *     image: busybox:local
+ *     command: [httpd, "-f"]
+ *     ports: [{host_port: 8080, container_port: 80}]
+ *     resources: {memory_bytes: 64M}
  *   depends_on: [{id: db, condition: healthy}]
- *   health: {http: {port: 80, path: /}, action: restart}
+ *   health: {kind: http, port: 80, path: /, interval: 5s, action: restart}
  *
  * Three forms: plain (secrets readable, in memory for as short as can be), stored (JSON, secrets
  * sealed), shown (JSON, secrets as "(set)"). Names of members are those of the wire (contract 1.1).
@@ -24,8 +27,11 @@
 #define DOC_LIST_MAX 256             /* members of a list or map */
 #define DOC_DEPENDS_MAX 32
 #define DOC_PATH_MAX 4095
+#define DOC_NAME_MAX 256 /* bytes of the name of a variable or label */
+#define DOCS_MAX 1000    /* documents of one text */
+#define DOCS_TEXT_MAX (16u * 1024u * 1024u)
 
-struct doc_pair { /* element of a map of texts */
+struct doc_pair { /* element of a map of texts; the same as struct schema_pair */
     char *key, *value;
 };
 struct doc_mount {
@@ -124,10 +130,23 @@ void workload_doc_done(struct workload_doc *d);
  * must be done in any case. */
 int workload_doc_read(struct workload_doc *d, struct slice text, struct schema_report *r,
                       struct err *e);
-/* The documents of a text with "---" lines between them, in order; fn's result ends it. */
+/* The same for a document that begins at this line of its file. */
+int workload_doc_read_at(struct workload_doc *d, struct slice text, int first_line,
+                         struct schema_report *r, struct err *e);
+/* The documents of a text with "---" lines between them, in order, those without content left out;
+ * fn's result ends it if it is not 0, and is returned. ERR_LIMIT. */
 int workload_docs_split(struct slice text,
                         int (*fn)(void *ctx, struct slice document, int first_line), void *ctx,
                         struct err *e);
+/* All documents of a text, with the faults of all of them in one report: lines are those of the
+ * text, and no id may be there twice. ERR_INVALID, ERR_LIMIT, ERR_NO_MEMORY; *ret is then empty. */
+struct workload_docs {
+    struct workload_doc *items; /* owned */
+    size_t count;
+};
+int workload_docs_read(struct workload_docs *ret, struct slice text, struct schema_report *r,
+                       struct err *e);
+void workload_docs_done(struct workload_docs *d);
 /* What one look at the document can tell: ids, paths, numbers, arms and type; not what needs the
  * machine. ERR_INVALID with the first fault. Front ends that fill the struct by hand call it. */
 int workload_doc_check(const struct workload_doc *d, struct err *e);
@@ -161,5 +180,10 @@ int workload_doc_diff(const struct workload_doc *before, const struct workload_d
 /* Moves values of `env` whose name matches one of the patterns ('*' is any run) to secret_env. */
 int workload_doc_hide_env(struct workload_doc *d, const char *const *patterns, size_t n,
                           struct err *e);
+
+/* A secret whose value is "(set)", as it is shown, keeps the value that `old` has (NULL: there is
+ * none), so that what was shown can be given back. ERR_INVALID: there is no such value. */
+int workload_doc_keep_secrets(struct workload_doc *d, const struct workload_doc *old,
+                              struct err *e);
 
 #endif

@@ -172,7 +172,7 @@ static int take_value(struct settings *s, const struct finding *f, const char *p
 {
     struct err e = {0};
     if (f->field->type == SCHEMA_STR_LIST || f->field->type == SCHEMA_LIST ||
-        f->field->type == SCHEMA_MAP)
+        f->field->type == SCHEMA_MAP || f->field->type == SCHEMA_STR_MAP)
         return take_yaml(s, f, place, value);
     void *member = (char *)f->obj + f->field->offset;
     int rc = schema_set_text(f->field, member, value, &e);
