@@ -183,7 +183,7 @@ static int check_struct(const struct schema *s, const struct schema_field *witho
                 r = f->check(schema_member_const(f, obj), e);
         } else if (required && f->type == SCHEMA_STR) {
             r = err_set(e, ERR_INVALID, "the value is missing");
-        } else if (required && !schema_is_scalar(f->type)) {
+        } else if (required) {
             r = check_value(f, obj, t, e);
         }
         if (r == ERR_INVALID && (f->flags & SCHEMA_SECRET) != 0 && f->type == SCHEMA_STR)

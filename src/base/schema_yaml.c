@@ -701,16 +701,16 @@ static void str_map_value(struct reader *rd, struct frame *f, const yaml_event_t
         err_set(&e, ERR_INVALID, "tags are not supported");
     else if (is_null(ev))
         err_set(&e, ERR_INVALID, "the value is missing: write \"\" for an empty text");
-    else
-        r = schema_set_scalar(&one, &pair->value, scalar_text(ev), is_quoted(ev), &e);
+    else if ((r = schema_set_scalar(&one, &pair->value, scalar_text(ev), is_quoted(ev), &e)) ==
+                 ERR_INVALID &&
+             (flags & SCHEMA_SECRET) != 0)
+        err_set(&e, r, "the value is not valid here"); /* and must not get into a message */
     if (r == ERR_NO_MEMORY) {
         out_of_memory(rd);
     } else if (r != 0) {
         char name[96];
         struct buf b = BUF_FIXED(name);
         (void)str_add_printable(&b, slice_of(pair->key));
-        if ((flags & SCHEMA_SECRET) != 0 && ev->type == YAML_SCALAR_EVENT && !is_null(ev))
-            (void)snprintf(e.msg, sizeof(e.msg), "the value is not valid here (text in quotes is)");
         fault_at(rd, ev->start_mark, name, e.msg);
         skip_value(rd, ev);
     }

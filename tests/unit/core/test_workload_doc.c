@@ -178,7 +178,7 @@ static const struct {
     {"id: web\ntype: pod\ndesired_state: \"\"\ncontainer: {image: a, image_pull: maybe}\n",
      "2:7: type: \"pod\" is not one of: container, compose, vm\n"
      "3:16: desired_state: \"\" is not one of: running, stopped\n"
-     "4:36: container.image_pull: \"maybe\" is not one of: default, always, missing, never\n"},
+     "4:35: container.image_pull: \"maybe\" is not one of: default, always, missing, never\n"},
     {"id: web\ncontainer: {image: a, command: httpd -f}\n",
      "2:32: container.command: expected a list such as [httpd, \"-f\"], not \"httpd -f\"\n"},
     {"id: web\ncontainer: {image: a, ports: [\"80:80\"]}\n",
@@ -224,11 +224,11 @@ static const struct {
      "5:3: container.ports: host_port \"80\" is there twice\n"},
     {"id: web\ncontainer: {image: a, resources: {memory_bytes: -5, memory_swap_bytes: -2, "
      "cpu_shares: 1.5}}\n",
-     "2:48: container.resources.memory_bytes: \"-5\" is not a size such as 512, 64k, 8M or 1G\n"
-     "2:71: container.resources.memory_swap_bytes: \"-2\" is not between -1 and 1048576G\n"
-     "2:87: container.resources.cpu_shares: \"1.5\" is not an integer\n"},
+     "2:49: container.resources.memory_bytes: \"-5\" is not a size such as 512, 64k, 8M or 1G\n"
+     "2:72: container.resources.memory_swap_bytes: \"-2\" is not between -1 and 1048576G\n"
+     "2:88: container.resources.cpu_shares: \"1.5\" is not an integer\n"},
     {"id: web\ncontainer: {image: a}\ndepends_on: [{id: web}, {id: db}, {id: db}, {id: \"-\"}]\n",
-     "3:51: depends_on[3].id: workload id \"-\" is not valid: 2 to 128 letters, digits, \"_\", "
+     "3:50: depends_on[3].id: workload id \"-\" is not valid: 2 to 128 letters, digits, \"_\", "
      "\".\" or \"-\", the first one a letter or a digit, without \"..\"\n"
      "3:13: depends_on: \"db\" is there twice\n"
      "1:1: depends_on[0].id: \"web\" would wait for itself\n"},
@@ -381,7 +381,7 @@ static void splits(void **state)
         {"\n# nothing\n---\n---\n...\n", ""},
         {"a: b", "1[a: b]"},
         {"---\na: b\n---\n", "1[---\na: b\n]"},
-        {"a\n---\n# c\n--- b\n---\r\n\n--- # x\nc\n", "1[a\n]4[--- b\n]6[--- # x\nc\n]"},
+        {"a\n---\n# c\n--- b\n---\r\n\n--- # x\nc\n", "1[a\n]4[--- b\n]7[--- # x\nc\n]"},
         {"%YAML 1.1\n---\na\n...\n---\nb\n", "1[%YAML 1.1\n---\na\n...\n]5[---\nb\n]"},
         {"a: |\n  ---\n ---\n---x\n----\nb", "1[a: |\n  ---\n ---\n---x\n----\nb]"},
     };
@@ -515,7 +515,7 @@ static void load_refuses_damage(void **state)
         {"{\"health\":[]}", "health: an object, not a list"},
         {"{\"lock_file\":\"a\\u0000b\"}", "lock_file: \"a\\u0000b\" contains a NUL"},
         {"{\"container\":{\"secret_env\":{\"A\":\"x\\u0000y\"}}}",
-         "container.secret_env: the value is not valid here"},
+         "container.secret_env.A: the value is not valid here"},
     };
     const struct sealer s = SEALER_FAKE(&fake);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
