@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "net/http2_mem.h"
 
 /* A block this much over max_head is not decoded to its end to be refused politely: its sender uses
  * header compression as a lever (a byte for a field of kilobytes). */
@@ -505,26 +506,6 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code B
 
 /* ---- the session ---- */
 
-static void *lib_malloc(size_t n, void *ctx BASE_UNUSED)
-{
-    return mem_alloc(n);
-}
-
-static void lib_free(void *p, void *ctx BASE_UNUSED)
-{
-    mem_free(p);
-}
-
-static void *lib_calloc(size_t n, size_t size, void *ctx BASE_UNUSED)
-{
-    return mem_calloc(n, size);
-}
-
-static void *lib_realloc(void *p, size_t n, void *ctx BASE_UNUSED)
-{
-    return mem_realloc(p, n);
-}
-
 static nghttp2_session_callbacks *make_callbacks(void)
 {
     nghttp2_session_callbacks *cb;
@@ -575,7 +556,7 @@ static int first_settings(struct h2_conn *h)
 
 int h2_session_open(struct h2_conn *h)
 {
-    nghttp2_mem mem = {NULL, lib_malloc, lib_free, lib_calloc, lib_realloc};
+    nghttp2_mem mem = http2_mem;
     nghttp2_session_callbacks *cb = make_callbacks();
     nghttp2_option *o = make_options();
     int rc = ERR_NO_MEMORY;
