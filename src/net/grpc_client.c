@@ -30,12 +30,12 @@ struct grpc_client {
     bool closing;
 };
 
-struct grpc_call {
+struct grpc_client_call {
     uint32_t magic;
     struct grpc_client *client;
     struct h2_call *http2;
     struct list_node wake;
-    struct grpc_call_user user;
+    struct grpc_client_user user;
     grpc_unary_fn unary;
     void *ctx;
     /* The request, as long as it may be sent again. */
@@ -114,8 +114,9 @@ static int read_metadata(struct grpc_client *c, const struct http_header *h, siz
 /* ---- the end of a call -------------------------------------------------------------------------
  */
 
-static void set_status(struct grpc_call *k, int status, const char *fmt, ...) BASE_PRINTF(3, 4);
-static void set_status(struct grpc_call *k, int status, const char *fmt, ...)
+static void set_status(struct grpc_client_call *k, int status, const char *fmt, ...)
+    BASE_PRINTF(3, 4);
+static void set_status(struct grpc_client_call *k, int status, const char *fmt, ...)
 {
     va_list ap;
     if (k->status != NO_STATUS)
@@ -130,7 +131,7 @@ static void set_status(struct grpc_call *k, int status, const char *fmt, ...)
 /* The call ends for a reason of ours; `done` comes with the HTTP/2 call's end. */
 #define FAIL(k, status, ...) (set_status((k), (status), __VA_ARGS__), h2_call_cancel((k)->http2))
 
-static void forget_sent(struct grpc_call *k)
+static void forget_sent(struct grpc_client_call *k)
 {
     for (size_t i = 0; i < k->n_kept; i++)
         chunk_unref(k->kept[i]);
@@ -148,7 +149,7 @@ static void client_gone(struct grpc_client *c)
     mem_free(c);
 }
 
-static void call_free(struct grpc_call *k)
+static void call_free(struct grpc_client_call *k)
 {
     struct grpc_client *c = k->client;
     forget_sent(k);
@@ -173,7 +174,7 @@ int grpc_result_err(const struct grpc_result *r, struct err *e)
                    r->message);
 }
 
-static void tell_done(struct grpc_call *k)
+static void tell_done(struct grpc_client_call *k)
 {
     struct slice whole = {k->whole.len > 0 ? k->whole.data : "", k->whole.len};
     struct grpc_result r = {k->status, k->text.len > 0 ? k->text.data : "", k->from_server};
@@ -186,7 +187,7 @@ static void tell_done(struct grpc_call *k)
 }
 
 /* doc/PROTOCOL-HTTP2.md, "HTTP2 Transport Mapping", errors. */
-static int status_of_reset(const struct grpc_call *k, uint32_t code)
+static int status_of_reset(const struct grpc_client_call *k, uint32_t code)
 {
     switch (code) {
     case 0x7: /* REFUSED_STREAM */
@@ -207,7 +208,7 @@ static int status_of_reset(const struct grpc_call *k, uint32_t code)
     }
 }
 
-static int status_of_outcome(const struct grpc_call *k, const struct h2_outcome *o)
+static int status_of_outcome(const struct grpc_client_call *k, const struct h2_outcome *o)
 {
     switch (o->why) {
     case H2_CANCELLED:
@@ -227,7 +228,7 @@ static int status_of_outcome(const struct grpc_call *k, const struct h2_outcome 
     }
 }
 
-static void check_answer(struct grpc_call *k)
+static void check_answer(struct grpc_client_call *k)
 {
     if (k->status == NO_STATUS)
         set_status(k, GRPC_INTERNAL, "the answer ended without a grpc-status");
@@ -246,11 +247,11 @@ static void check_answer(struct grpc_call *k)
     k->from_server = true;
 }
 
-static int send_again(struct grpc_call *k);
+static int send_again(struct grpc_client_call *k);
 
 static void on_closed(void *ctx, const struct h2_outcome *o)
 {
-    struct grpc_call *k = ctx;
+    struct grpc_client_call *k = ctx;
     CHECK_MAGIC(k, CALL_MAGIC);
     k->http2 = NULL;
     if (o->unprocessed && k->may_retry && k->status == NO_STATUS &&
@@ -267,7 +268,7 @@ static void on_closed(void *ctx, const struct h2_outcome *o)
  */
 
 /* The status out of trailers, or out of a head that is the whole answer. */
-static void take_status(struct grpc_call *k, const struct http_header *h, size_t n)
+static void take_status(struct grpc_client_call *k, const struct http_header *h, size_t n)
 {
     const struct http_header *status = http_find(h, n, "grpc-status");
     const struct http_header *message = http_find(h, n, "grpc-message");
@@ -280,7 +281,7 @@ static void take_status(struct grpc_call *k, const struct http_header *h, size_t
         buf_clear(&k->text); /* a code without its text is better than none */
 }
 
-static void tell_metadata(struct grpc_call *k, const struct http_header *h, size_t n,
+static void tell_metadata(struct grpc_client_call *k, const struct http_header *h, size_t n,
                           void (*fn)(void *ctx, const struct http_header *m, size_t n))
 {
     struct slice bad = {NULL, 0};
@@ -299,7 +300,7 @@ static void tell_metadata(struct grpc_call *k, const struct http_header *h, size
         FAIL(k, GRPC_RESOURCE_EXHAUSTED, "out of memory");
 }
 
-static void take_trailers(struct grpc_call *k, const struct http_header *h, size_t n)
+static void take_trailers(struct grpc_client_call *k, const struct http_header *h, size_t n)
 {
     take_status(k, h, n);
     tell_metadata(k, h, n, k->user.trailers);
@@ -313,7 +314,7 @@ static bool is_identity(const struct h2_head *h)
 
 static void on_head(void *ctx, const struct h2_head *h)
 {
-    struct grpc_call *k = ctx;
+    struct grpc_client_call *k = ctx;
     const struct http_header *type = http_find(h->headers, h->n_headers, "content-type");
     struct slice t = type != NULL ? type->value : (struct slice){NULL, 0};
     bool other = false, is_grpc = grpc_content_type(t, &other) || other;
@@ -339,7 +340,7 @@ static void on_trailers(void *ctx, const struct http_header *t, size_t n)
     take_trailers(ctx, t, n);
 }
 
-static void reader_failed(struct grpc_call *k, int rc)
+static void reader_failed(struct grpc_client_call *k, int rc)
 {
     if (rc == ERR_LIMIT)
         FAIL(k, GRPC_RESOURCE_EXHAUSTED, "a message of %u bytes; at most %u are accepted",
@@ -350,7 +351,7 @@ static void reader_failed(struct grpc_call *k, int rc)
         FAIL(k, GRPC_RESOURCE_EXHAUSTED, "out of memory");
 }
 
-static void take_message(struct grpc_call *k, struct slice message)
+static void take_message(struct grpc_client_call *k, struct slice message)
 {
     k->n_messages++;
     if (k->unary == NULL) {
@@ -364,7 +365,7 @@ static void take_message(struct grpc_call *k, struct slice message)
 }
 
 /* Tells messages until the bytes are used up, the user pauses, or the call is over. */
-static void feed(struct grpc_call *k, struct slice *in)
+static void feed(struct grpc_client_call *k, struct slice *in)
 {
     struct slice message;
     bool compressed;
@@ -384,7 +385,7 @@ static void feed(struct grpc_call *k, struct slice *in)
 
 static void on_data(void *ctx, const char *p, size_t n)
 {
-    struct grpc_call *k = ctx;
+    struct grpc_client_call *k = ctx;
     struct slice in = {p, n};
     feed(k, &in);
     if (k->paused && in.len > 0 && k->status == NO_STATUS && buf_add(&k->stash, in.p, in.len) != 0)
@@ -393,7 +394,7 @@ static void on_data(void *ctx, const char *p, size_t n)
 
 static void on_drained(void *ctx)
 {
-    struct grpc_call *k = ctx;
+    struct grpc_client_call *k = ctx;
     if (k->user.drained != NULL)
         k->user.drained(k->ctx);
 }
@@ -407,7 +408,7 @@ static const struct h2_call_user http2_user = {
 };
 
 /* A resumed call tells what it held; then the rest may come. */
-static void go_on(struct grpc_call *k)
+static void go_on(struct grpc_client_call *k)
 {
     if (k->paused || k->http2 == NULL)
         return;
@@ -432,7 +433,7 @@ static void on_task(struct loop_task *t)
     }
     while ((it = list_first(&woken)) != NULL) {
         list_remove(it);
-        go_on(CONTAINER_OF(it, struct grpc_call, wake));
+        go_on(CONTAINER_OF(it, struct grpc_client_call, wake));
     }
 }
 
@@ -483,7 +484,7 @@ static struct slice copy_bin(struct buf *b, struct slice s)
 
 /* The headers as one allocation: the array, whose first entries are gRPC's own, then the text. The
  * first of all is grpc-timeout, which may be left out and is new each time. */
-static int keep_request(struct grpc_call *k, const struct grpc_request *r)
+static int keep_request(struct grpc_client_call *k, const struct grpc_request *r)
 {
     struct slice path = slice_of(r->method);
     size_t n = OWN_HEADERS + r->n_metadata, array = n * sizeof(*k->headers), text = path.len;
@@ -513,7 +514,7 @@ static int keep_request(struct grpc_call *k, const struct grpc_request *r)
     return 0;
 }
 
-static int open_call(struct grpc_call *k, struct err *e)
+static int open_call(struct grpc_client_call *k, struct err *e)
 {
     char timeout[GRPC_TIMEOUT_SIZE];
     uint64_t now = loop_now_ms(k->client->loop);
@@ -536,7 +537,7 @@ static int open_call(struct grpc_call *k, struct err *e)
 }
 
 /* The same call once more, on the same or another connection. */
-static int send_again(struct grpc_call *k)
+static int send_again(struct grpc_client_call *k)
 {
     struct err e = {0};
     k->may_retry = false;
@@ -563,14 +564,15 @@ static uint64_t deadline_of(const struct grpc_client *c, uint64_t timeout_ms)
     return timeout_ms > UINT64_MAX - now ? UINT64_MAX : now + timeout_ms;
 }
 
-int grpc_call_start(struct grpc_call **ret, struct grpc_client *c, const struct grpc_request *r,
-                    const struct grpc_call_user *u, void *ctx, struct err *e)
+int grpc_client_start(struct grpc_client_call **ret, struct grpc_client *c,
+                      const struct grpc_request *r, const struct grpc_client_user *u, void *ctx,
+                      struct err *e)
 {
     CHECK_MAGIC(c, CLIENT_MAGIC);
     int rc = check_request(r, e);
     if (rc != 0)
         return rc;
-    struct grpc_call *k = mem_zalloc(sizeof(*k));
+    struct grpc_client_call *k = mem_zalloc(sizeof(*k));
     if (k == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     k->magic = CALL_MAGIC;
@@ -601,7 +603,7 @@ int grpc_call_start(struct grpc_call **ret, struct grpc_client *c, const struct 
     return 0;
 }
 
-int grpc_call_send(struct grpc_call *k, struct slice message)
+int grpc_client_send(struct grpc_client_call *k, struct slice message)
 {
     CHECK_MAGIC(k, CALL_MAGIC);
     if (k->over || k->http2 == NULL)
@@ -629,7 +631,7 @@ int grpc_call_send(struct grpc_call *k, struct slice message)
     return rc;
 }
 
-int grpc_call_end(struct grpc_call *k)
+int grpc_client_end(struct grpc_client_call *k)
 {
     CHECK_MAGIC(k, CALL_MAGIC);
     if (k->over || k->http2 == NULL)
@@ -640,13 +642,13 @@ int grpc_call_end(struct grpc_call *k)
     return rc;
 }
 
-size_t grpc_call_queued(const struct grpc_call *k)
+size_t grpc_client_queued(const struct grpc_client_call *k)
 {
     CHECK_MAGIC(k, CALL_MAGIC);
     return k->http2 != NULL ? h2_call_queued(k->http2) : 0;
 }
 
-void grpc_call_pause(struct grpc_call *k, bool paused)
+void grpc_client_pause(struct grpc_client_call *k, bool paused)
 {
     CHECK_MAGIC(k, CALL_MAGIC);
     if (k->paused == paused || k->over || k->http2 == NULL)
@@ -661,7 +663,7 @@ void grpc_call_pause(struct grpc_call *k, bool paused)
     loop_post(k->client->loop, &k->client->task);
 }
 
-void grpc_call_cancel(struct grpc_call *k)
+void grpc_client_cancel(struct grpc_client_call *k)
 {
     CHECK_MAGIC(k, CALL_MAGIC);
     if (k->over || k->http2 == NULL)
@@ -670,30 +672,30 @@ void grpc_call_cancel(struct grpc_call *k)
     FAIL(k, GRPC_CANCELLED, "the call was cancelled");
 }
 
-void grpc_call_drop(struct grpc_call *k)
+void grpc_client_drop(struct grpc_client_call *k)
 {
     CHECK_MAGIC(k, CALL_MAGIC);
     INVARIANT(!k->over);
-    k->user = (struct grpc_call_user){0};
+    k->user = (struct grpc_client_user){0};
     if (k->unary != NULL) {
         k->unary = NULL;
         k->n_messages = 0;
     }
-    grpc_call_cancel(k);
+    grpc_client_cancel(k);
 }
 
-int grpc_unary(struct grpc_client *c, const struct grpc_request *r, struct slice message,
-               grpc_unary_fn fn, void *ctx, struct grpc_call **ret, struct err *e)
+int grpc_client_unary(struct grpc_client *c, const struct grpc_request *r, struct slice message,
+                      grpc_unary_fn fn, void *ctx, struct grpc_client_call **ret, struct err *e)
 {
-    struct grpc_call *k;
-    int rc = grpc_call_start(&k, c, r, NULL, ctx, e);
+    struct grpc_client_call *k = NULL;
+    int rc = grpc_client_start(&k, c, r, NULL, ctx, e);
     if (rc != 0)
         return rc;
-    rc = grpc_call_send(k, message);
+    rc = grpc_client_send(k, message);
     if (rc == 0)
-        rc = grpc_call_end(k);
+        rc = grpc_client_end(k);
     if (rc != 0) {
-        grpc_call_drop(k);
+        grpc_client_drop(k);
         return err_set(e, rc, "%s: the message: %s", h2_client_name(c->http2), err_row(rc)->text);
     }
     k->unary = fn;

@@ -19,7 +19,7 @@
 #include "net/http2_client.h"
 
 struct grpc_client;
-struct grpc_call;
+struct grpc_client_call;
 
 #define GRPC_RETRY_BYTES 65536u
 #define GRPC_RETRY_MESSAGES 8u
@@ -52,7 +52,7 @@ int grpc_result_err(const struct grpc_result *r, struct err *e);
 
 /* Any may be NULL but `done`. Metadata come without the headers that are gRPC's own, "-bin" values
  * decoded; borrowed for the call. */
-struct grpc_call_user {
+struct grpc_client_user {
     void (*headers)(void *ctx, const struct http_header *m, size_t n);
     void (*message)(void *ctx, struct slice message); /* borrowed */
     void (*drained)(void *ctx); /* go on sending: less than 64 KiB wait, or there is room again */
@@ -69,26 +69,27 @@ struct h2_client *grpc_client_http2(struct grpc_client *c); /* for its name and 
 
 /* Begins a call that may send and receive any number of messages. On failure `done` does not come:
  * results of h2_call_open; ERR_INVALID for metadata or a method that cannot be sent. */
-int grpc_call_start(struct grpc_call **ret, struct grpc_client *c, const struct grpc_request *r,
-                    const struct grpc_call_user *u, void *ctx, struct err *e);
+int grpc_client_start(struct grpc_client_call **ret, struct grpc_client *c,
+                      const struct grpc_request *r, const struct grpc_client_user *u, void *ctx,
+                      struct err *e);
 /* Queues a message (copied). ERR_LIMIT: too much waits already, `drained` follows; or longer than
  * 4 GiB. ERR_GONE (over), ERR_STATE (after the end), ERR_NO_MEMORY: nothing was queued. */
-int grpc_call_send(struct grpc_call *k, struct slice message);
-int grpc_call_end(struct grpc_call *k); /* no more messages of ours. ERR_GONE, ERR_STATE */
-size_t grpc_call_queued(const struct grpc_call *k);
+int grpc_client_send(struct grpc_client_call *k, struct slice message);
+int grpc_client_end(struct grpc_client_call *k); /* no more messages of ours. ERR_GONE, ERR_STATE */
+size_t grpc_client_queued(const struct grpc_client_call *k);
 /* Stops and restarts `message`; the server is stopped by its window. A failure is told all the
  * same, and then drops messages that were not told. */
-void grpc_call_pause(struct grpc_call *k, bool paused);
+void grpc_client_pause(struct grpc_client_call *k, bool paused);
 /* `done` follows with CANCELLED, unless the call is over already. */
-void grpc_call_cancel(struct grpc_call *k);
+void grpc_client_cancel(struct grpc_client_call *k);
 /* The same, and no callback comes any more. Not from within done. */
-void grpc_call_drop(struct grpc_call *k);
+void grpc_client_drop(struct grpc_client_call *k);
 
 /* One message each way. fn comes once; message (borrowed) is meaningful if r->code is OK.
- * *ret (may be NULL) is valid until then. On failure fn is not called: as grpc_call_start and
- * grpc_call_send. */
+ * *ret (may be NULL) is valid until then. On failure fn is not called: as grpc_client_start and
+ * grpc_client_send. */
 typedef void (*grpc_unary_fn)(void *ctx, const struct grpc_result *r, struct slice message);
-int grpc_unary(struct grpc_client *c, const struct grpc_request *r, struct slice message,
-               grpc_unary_fn fn, void *ctx, struct grpc_call **ret, struct err *e);
+int grpc_client_unary(struct grpc_client *c, const struct grpc_request *r, struct slice message,
+                      grpc_unary_fn fn, void *ctx, struct grpc_client_call **ret, struct err *e);
 
 #endif

@@ -14,7 +14,7 @@
 #include "net/grpc_client.h"
 
 struct one {
-    struct grpc_call *call;
+    struct grpc_client_call *call;
     int done, messages, headers, trailers, drained;
     int code;
     bool from_server;
@@ -51,9 +51,9 @@ static void on_message(void *ctx, struct slice m)
     buf_add(&o->all, m.p, m.len);
     buf_addc(&o->all, '|');
     if (++o->messages == o->pause_after)
-        grpc_call_pause(o->call, true);
+        grpc_client_pause(o->call, true);
     if (o->messages == o->cancel_after)
-        grpc_call_cancel(o->call);
+        grpc_client_cancel(o->call);
 }
 
 static void on_drained(void *ctx)
@@ -84,8 +84,8 @@ static void on_done(void *ctx, const struct grpc_result *r)
     assert_int_equal(e.code == 0, r->code == 0);
 }
 
-static const struct grpc_call_user user = {on_headers, on_message, on_drained, on_trailers,
-                                           on_done};
+static const struct grpc_client_user user = {on_headers, on_message, on_drained, on_trailers,
+                                             on_done};
 
 static void on_unary(void *ctx, const struct grpc_result *r, struct slice m)
 {
@@ -128,13 +128,13 @@ static const struct grpc_request plain = {.method = "/p.S/M"};
 static void start(struct place *t, struct one *o, const struct grpc_request *r)
 {
     struct err e = {0};
-    assert_int_equal(grpc_call_start(&o->call, t->client, r, &user, o, &e), 0);
+    assert_int_equal(grpc_client_start(&o->call, t->client, r, &user, o, &e), 0);
 }
 
 static void unary(struct place *t, struct one *o, const struct grpc_request *r, const char *text)
 {
     struct err e = {0};
-    assert_int_equal(grpc_unary(t->client, r, slice_of(text), on_unary, o, &o->call, &e), 0);
+    assert_int_equal(grpc_client_unary(t->client, r, slice_of(text), on_unary, o, &o->call, &e), 0);
 }
 
 static void head(struct place *t, uint32_t id)
@@ -204,7 +204,7 @@ static void unary_call(void **state BASE_UNUSED)
 static void bad_requests(void **state BASE_UNUSED)
 {
     struct place t;
-    struct grpc_call *k;
+    struct grpc_client_call *k;
     struct err e;
     const char *const methods[] = {"", "/", "p.S/M", "/p.S", "/p S/M", "/p.S/M\n"};
     const struct http_header bad[] = {
@@ -214,11 +214,11 @@ static void bad_requests(void **state BASE_UNUSED)
     begin(&t);
     for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
         const struct grpc_request r = {.method = methods[i]};
-        assert_int_equal(grpc_call_start(&k, t.client, &r, &user, &t.a[0], &e), ERR_INVALID);
+        assert_int_equal(grpc_client_start(&k, t.client, &r, &user, &t.a[0], &e), ERR_INVALID);
     }
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         const struct grpc_request r = {.method = "/p.S/M", .metadata = &bad[i], .n_metadata = 1};
-        assert_int_equal(grpc_call_start(&k, t.client, &r, &user, &t.a[0], &e), ERR_INVALID);
+        assert_int_equal(grpc_client_start(&k, t.client, &r, &user, &t.a[0], &e), ERR_INVALID);
     }
     struct grpc_client *c;
     const struct grpc_client_options o = {.http2.target.unix_path = "/x", .user_agent = "a\n"};
@@ -233,7 +233,7 @@ static void streams_both_ways(void **state BASE_UNUSED)
     struct h2_frame f;
     begin(&t);
     start(&t, &t.a[0], &plain);
-    assert_int_equal(grpc_call_send(t.a[0].call, SLICE_LIT("one")), 0);
+    assert_int_equal(grpc_client_send(t.a[0].call, SLICE_LIT("one")), 0);
     settle(&t, 1);
     assert_true(peer_frame(&t.peer, NGHTTP2_DATA, 1, &f));
     assert_false(f.flags & NGHTTP2_FLAG_END_STREAM);
@@ -241,14 +241,14 @@ static void streams_both_ways(void **state BASE_UNUSED)
               "v", "b-bin", "AP8Q,aGk=", NULL);
     message(&t, 1, "uno");
     assert_true(peer_until(&t.peer, &t.a[0].messages, 1));
-    assert_int_equal(grpc_call_send(t.a[0].call, SLICE_LIT("")), 0);
+    assert_int_equal(grpc_client_send(t.a[0].call, SLICE_LIT("")), 0);
     assert_true(peer_frame(&t.peer, NGHTTP2_DATA, 1, &f));
     assert_memory_equal(f.p, "\0\0\0\0\0", 5);
     message(&t, 1, "");
     assert_true(peer_until(&t.peer, &t.a[0].messages, 2));
-    assert_int_equal(grpc_call_end(t.a[0].call), 0);
-    assert_int_equal(grpc_call_end(t.a[0].call), ERR_STATE);
-    assert_int_equal(grpc_call_send(t.a[0].call, SLICE_LIT("x")), ERR_STATE);
+    assert_int_equal(grpc_client_end(t.a[0].call), 0);
+    assert_int_equal(grpc_client_end(t.a[0].call), ERR_STATE);
+    assert_int_equal(grpc_client_send(t.a[0].call, SLICE_LIT("x")), ERR_STATE);
     assert_true(peer_frame(&t.peer, NGHTTP2_DATA, 1, &f));
     assert_true(f.flags & NGHTTP2_FLAG_END_STREAM);
     message(&t, 1, "tres");
@@ -274,7 +274,7 @@ static void messages_in_pieces(void **state BASE_UNUSED)
         struct place t;
         begin(&t);
         start(&t, &t.a[0], &plain);
-        grpc_call_end(t.a[0].call);
+        grpc_client_end(t.a[0].call);
         settle(&t, 1);
         head(&t, 1);
         for (size_t at = 0; at < n; at += piece)
@@ -304,12 +304,12 @@ static void pausing(void **state BASE_UNUSED)
     peer_run(&t.peer, 20);
     assert_string_equal(t.a[0].all.data, "a|b|");
     t.a[0].pause_after = 3;
-    grpc_call_pause(t.a[0].call, false);
+    grpc_client_pause(t.a[0].call, false);
     assert_int_equal(t.a[0].messages, 2);
     peer_run(&t.peer, 20);
     assert_string_equal(t.a[0].all.data, "a|b|c|");
     assert_int_equal(t.a[0].done, 0);
-    grpc_call_pause(t.a[0].call, false);
+    grpc_client_pause(t.a[0].call, false);
     assert_true(peer_until(&t.peer, &t.a[0].done, 1));
     assert_string_equal(t.a[0].all.data, "a|b|c|d|e|");
     assert_int_equal(t.a[0].code, GRPC_OK);
@@ -471,7 +471,7 @@ static void refused(void **state BASE_UNUSED)
     assert_true(peer_until(&t.peer, &t.a[1].done, 1));
     start(&t, &t.a[2], &plain);
     for (unsigned i = 0; i <= GRPC_RETRY_MESSAGES; i++)
-        assert_int_equal(grpc_call_send(t.a[2].call, SLICE_LIT("m")), 0);
+        assert_int_equal(grpc_client_send(t.a[2].call, SLICE_LIT("m")), 0);
     assert_true(peer_frame(&t.peer, NGHTTP2_HEADERS, 7, &f));
     peer_reset(&t.peer, 7, NGHTTP2_REFUSED_STREAM);
     assert_true(peer_until(&t.peer, &t.a[2].done, 1));
@@ -566,8 +566,8 @@ static void cancelling(void **state BASE_UNUSED)
     assert_int_equal(t.a[0].code, GRPC_CANCELLED);
     assert_string_equal(t.a[0].all.data, "a|");
     assert_true(peer_frame(&t.peer, NGHTTP2_RST_STREAM, 1, &f));
-    grpc_call_drop(t.a[1].call);
-    grpc_call_drop(t.a[2].call);
+    grpc_client_drop(t.a[1].call);
+    grpc_client_drop(t.a[2].call);
     assert_true(peer_frame(&t.peer, NGHTTP2_RST_STREAM, -1, &f));
     peer_run(&t.peer, 10);
     assert_int_equal(t.a[1].done + t.a[2].done, 0);
@@ -591,12 +591,12 @@ static void slow_server(void **state BASE_UNUSED)
     start(&t, &t.a[0], &plain);
     settle(&t, 1);
     int rc;
-    while ((rc = grpc_call_send(t.a[0].call, (struct slice){block, sizeof(block)})) == 0)
+    while ((rc = grpc_client_send(t.a[0].call, (struct slice){block, sizeof(block)})) == 0)
         sent += GRPC_PREFIX + sizeof(block);
     assert_int_equal(rc, ERR_LIMIT);
     assert_in_range(sent, 900000, 1300000);
     peer_run(&t.peer, 20);
-    assert_int_equal(grpc_call_queued(t.a[0].call), sent - 65535);
+    assert_int_equal(grpc_client_queued(t.a[0].call), sent - 65535);
     assert_int_equal(t.a[0].drained, 0);
     peer_window(&t.peer, 0, 10000000);
     peer_window(&t.peer, 1, 10000000);
