@@ -2,17 +2,11 @@
  * is looked at. */
 #include "api/route/route_priv.h"
 #include "base/clock.h"
-#include "base/log.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define REFUSAL_PERIOD_MS 10000u
-#define REFUSALS_TOLD 10u
 #define MAX_NAME 16384u /* of an object: three parameters of a path */
-/* What everybody whom we know may ask about himself. */
-#define RIGHT_KIND_SELF "self"
-#define MAX_TOLD 256u /* of a name, in an error's text */
 #define WS_BEARER "gantry.bearer."
 
 void guard_init(struct call *k, struct api *a, struct exchange *x)
@@ -43,28 +37,6 @@ static int join_names(struct buf *b, const struct slice *names, size_t n)
         buf_add(b, names[i].p, names[i].len);
     }
     return b->err;
-}
-
-/* A peer that is refused over and over fills the audit file, which rotates, but not the log. */
-static void log_refusal(struct call *k, const struct audit_record *r)
-{
-    struct api *a = k->api;
-    uint64_t now = clock_mono_ms(&clock_system);
-    if (now - a->refusals_from_ms >= REFUSAL_PERIOD_MS) {
-        if (a->refusals_untold > 0)
-            LOG(WARN, "api", "refused-more", "further requests were refused",
-                LF_INT("count", a->refusals_untold));
-        a->refusals = a->refusals_untold = 0;
-        a->refusals_from_ms = now;
-    }
-    if (a->refusals >= REFUSALS_TOLD) {
-        a->refusals_untold++;
-        return;
-    }
-    a->refusals++;
-    LOG(WARN, "api", "refused", "a request was refused", LF_STR("request", r->request),
-        LF_STR("who", r->who), LF_STR("peer", r->peer), LF_STR("method", r->method),
-        LF_SLICE("path", r->path), LF_INT("status", r->status), LF_SLICE("error", r->detail));
 }
 
 void call_audit(struct call *k, int status)
@@ -109,7 +81,7 @@ void call_audit(struct call *k, int status)
     if (sink != NULL)
         sink->record(sink->ctx, &r);
     if (refusal)
-        log_refusal(k, &r);
+        access_log_refusal(&k->api->refusals, &r);
     buf_done(&name);
 }
 
@@ -141,18 +113,6 @@ static void refuse(struct call *k, int status, const struct http_header *more, s
 
 /* --- Identity --- */
 
-/* The token of "Bearer TOKEN"; p NULL for other schemes, which are none of ours. */
-static struct slice bearer(struct slice value)
-{
-    static const char scheme[] = "bearer";
-    size_t n = sizeof(scheme) - 1;
-    struct slice v = slice_trim(value);
-    if (v.len <= n || v.p[n] != ' ' || !slice_eq_nocase((struct slice){v.p, n}, SLICE_LIT(scheme)))
-        return v.len == n && slice_eq_nocase(v, SLICE_LIT(scheme)) ? SLICE_LIT("")
-                                                                   : (struct slice){NULL, 0};
-    return slice_trim((struct slice){v.p + n, v.len - n});
-}
-
 /* The subprotocol "gantry.bearer.TOKEN" among those that are offered. */
 static struct slice ws_bearer(const struct http_request *r)
 {
@@ -177,7 +137,7 @@ static struct slice shown_token(const struct call *k)
     if (k->info.two_authorizations)
         return SLICE_LIT("");
     if (k->info.authorization.p != NULL)
-        return bearer(k->info.authorization);
+        return access_bearer(k->info.authorization);
     return k->info.upgrade.p != NULL ? ws_bearer(exchange_request(k->c.x))
                                      : (struct slice){NULL, 0};
 }
@@ -222,11 +182,7 @@ bool guard_identify(struct call *k)
 static void refuse_right(struct call *k, struct slice name, bool list)
 {
     struct buf b = BUF_INIT(1024);
-    size_t n = name.len < MAX_TOLD ? name.len : MAX_TOLD;
-    buf_addf(&b, "%s has not the right \"%s %s ", k->c.who->name, right_verb_name(k->verb),
-             k->kind);
-    buf_add(&b, name.p, n);
-    buf_adds(&b, n < name.len ? "...\"" : list || n == 0 ? "*\"" : "\"");
+    (void)access_refusal_text(&b, k->c.who, k->verb, k->kind, name, list);
     refuse(k, 403, NULL, 0,
            b.err == 0 ? (struct slice){b.data, b.len} : SLICE_LIT("a right is missing"));
     buf_done(&b);
@@ -235,6 +191,7 @@ static void refuse_right(struct call *k, struct slice name, bool list)
 static bool has_right(struct call *k, const struct slice *names, size_t n, bool list)
 {
     const struct rights *r = &k->c.who->rights;
+    /* Before the name is put together: it may need memory. */
     if (rights_allow_all(r, k->verb, k->kind) || strcmp(k->kind, RIGHT_KIND_SELF) == 0)
         return true;
     struct buf b = BUF_INIT(MAX_NAME);
@@ -242,8 +199,7 @@ static bool has_right(struct call *k, const struct slice *names, size_t n, bool 
     if (list && b.len > 0)
         buf_addc(&b, '/');
     struct slice name = {b.data, b.len};
-    bool ok = b.err == 0 && (list ? rights_allow_some(r, k->verb, k->kind, name)
-                                  : rights_allow(r, k->verb, k->kind, name));
+    bool ok = b.err == 0 && access_allowed(k->c.who, k->verb, k->kind, name, list);
     if (b.err != 0)
         api_reply_error(&k->c, 503, "out of memory");
     else if (!ok)

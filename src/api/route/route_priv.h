@@ -2,6 +2,7 @@
 #ifndef GANTRY_API_ROUTE_PRIV_H
 #define GANTRY_API_ROUTE_PRIV_H
 
+#include "api/route/access.h"
 #include "api/route/route.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -51,8 +52,7 @@ struct api {
     uint16_t *order;
     struct bucket buckets[API_MAX_BUCKETS]; /* the last one: rows that begin with a parameter */
     size_t n_buckets;
-    uint64_t refusals_from_ms; /* the log tells the first few of each period ... */
-    unsigned refusals, refusals_untold;
+    struct access_refusals refusals;
     struct route_stats *stats; /* one a row, then STATS_PSEUDO more */
 };
 
