@@ -312,6 +312,14 @@ static bool is_identity(const struct h2_head *h)
     return e == NULL || slice_eqs(e->value, "identity");
 }
 
+static void fail_for_type(struct grpc_client_call *k, struct slice type)
+{
+    char room[200];
+    struct buf b = BUF_FIXED(room);
+    (void)str_add_printable(&b, (struct slice){type.p, type.len < 100 ? type.len : 100});
+    FAIL(k, GRPC_UNKNOWN, "content type \"%s\" instead of gRPC", room);
+}
+
 static void on_head(void *ctx, const struct h2_head *h)
 {
     struct grpc_client_call *k = ctx;
@@ -325,8 +333,7 @@ static void on_head(void *ctx, const struct h2_head *h)
     if (k->status == NO_STATUS && h->status != 200) {
         FAIL(k, grpc_status_of_http(h->status), "HTTP status %d", h->status);
     } else if (k->status == NO_STATUS && !is_grpc) {
-        FAIL(k, GRPC_UNKNOWN, "content type \"%.*s\" instead of gRPC",
-             (int)(t.len < 200 ? t.len : 200), t.p != NULL ? t.p : "");
+        fail_for_type(k, t);
     } else if (h->last) {
         tell_metadata(k, h->headers, h->n_headers, k->user.trailers);
     } else {
