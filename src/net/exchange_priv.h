@@ -77,7 +77,7 @@ struct server_conn {
     struct stream *stream;
     const struct protocol *protocol; /* NULL until chosen */
     void *state;                     /* of the protocol */
-    struct deadline deadline;
+    struct deadline deadline, alive; /* alive: when nothing is heard */
     enum conn_wait waiting;
     uint64_t sent_mark; /* stream_sent when WAIT_WRITE began */
     char early[24];     /* first bytes, while they do not tell the protocol yet */
@@ -95,6 +95,9 @@ struct protocol {
     void (*drain)(struct server_conn *c);
     /* The idle deadline or a limit asks for the end. */
     void (*expire)(struct server_conn *c);
+    /* Nothing was heard for ping_ms: makes the peer say something, or it is cut after pong_ms. NULL
+     * for protocols that do not call server_conn_heard. */
+    void (*probe)(struct server_conn *c);
     /* A peer beyond this count gets this (503 or GOAWAY) and is closed; conn not opened. */
 };
 
@@ -112,6 +115,8 @@ void server_conn_gone(struct server_conn *c);
  * no byte of ours since it was armed; the others are for protocol->expire. */
 void server_conn_wait(struct server_conn *c, enum conn_wait what);
 enum conn_wait server_conn_waiting(const struct server_conn *c);
+/* The peer has sent something. */
+void server_conn_heard(struct server_conn *c);
 
 /* server.c, for protocols and exchange.c. */
 const struct server_options *

@@ -17,6 +17,8 @@ const struct http_limits http_limits_default = {
     .body_ms = 30000,
     .idle_ms = 75000,
     .write_ms = 30000,
+    .ping_ms = 2ull * 3600 * 1000,
+    .pong_ms = 20000,
 };
 
 static const char *const method_names[] = {

@@ -46,8 +46,10 @@ struct http_limits {
     uint64_t body_ms;       /* between two pieces of a request body */
     uint64_t idle_ms;       /* keep-alive without a request */
     uint64_t write_ms;      /* a peer that takes no bytes of an answer */
+    uint64_t ping_ms;       /* HTTP/2: a peer that has sent nothing for so long gets a PING ... */
+    uint64_t pong_ms;       /* ... and is cut if it sends nothing for so long after it */
 };
 extern const struct http_limits http_limits_default; /* 16k head, 100 headers, 8k target, 1M body,
-    1M queue, 100 streams, 64 pipelined, 10 s, 10 s, 30 s, 75 s, 30 s */
+    1M queue, 100 streams, 64 pipelined, 10 s, 10 s, 30 s, 75 s, 30 s, 2 h, 20 s */
 
 #endif

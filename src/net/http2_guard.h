@@ -9,17 +9,17 @@
 #include "base/base.h"
 
 struct bucket {
-    uint32_t burst, per_s;
-    uint64_t milli; /* thousandths of a token */
+    uint32_t burst, per_s; /* tokens */
+    uint64_t milli;        /* thousandths of a token */
     uint64_t at_ms;
 };
 void bucket_init(struct bucket *b, uint32_t burst, uint32_t per_s, uint64_t now_ms);
-/* Takes one token; false if there is none. */
-bool bucket_take(struct bucket *b, uint64_t now_ms);
+/* Takes that many tokens; false if there are not enough. */
+bool bucket_take(struct bucket *b, uint32_t n, uint64_t now_ms);
 void bucket_give(struct bucket *b, uint32_t n);
 
 struct h2_guard {
-    struct bucket resets, frames;
+    struct bucket resets, frames, pings;
 };
 
 #define H2_RESETS_BURST 200u
@@ -31,6 +31,12 @@ struct h2_guard {
 #define H2_FRAMES_PER_DATA 2u
 /* A request excuses the priority frames that some clients send with it. */
 #define H2_FRAMES_PER_REQUEST 4u
+/* Keep-alive of clients: ten PINGs at once, then one every 8 s, so that who asks for one every 10 s
+ * is never cut, whatever his timers. What we send (an answer's head or data) makes good for all of
+ * them: clients also measure their windows with PINGs while they receive. */
+#define H2_PING_TOKENS 8u
+#define H2_PINGS_BURST (10u * H2_PING_TOKENS)
+#define H2_PINGS_PER_S 1u
 
 void h2_guard_init(struct h2_guard *g, uint64_t now_ms);
 /* A stream ended by a reset, the peer's or one that the peer provoked. False: cut the connection.
@@ -39,6 +45,9 @@ bool h2_guard_reset(struct h2_guard *g, uint64_t now_ms);
 /* A frame begins (type, flags and payload length as on the wire). False: cut the connection. */
 bool h2_guard_frame(struct h2_guard *g, uint8_t type, uint8_t flags, size_t length,
                     uint64_t now_ms);
+/* A PING of the peer's own (no ACK). False: cut the connection, "too_many_pings". */
+bool h2_guard_ping(struct h2_guard *g, uint64_t now_ms);
 void h2_guard_data_sent(struct h2_guard *g);
+void h2_guard_head_sent(struct h2_guard *g);
 
 #endif

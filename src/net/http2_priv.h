@@ -45,6 +45,7 @@ struct h2_conn {
     bool in_block;         /* a header block has begun and not ended */
     bool got_frame;        /* the peer has sent a whole frame (its SETTINGS) */
     uint32_t cut;          /* error code for the GOAWAY of a connection to be cut; 0: none */
+    const char *cut_text;  /* its debug data; NULL: none */
     size_t ignored;        /* bytes read and dropped while ending */
     bool goaway_final;     /* draining: the second GOAWAY went out */
     uint64_t checked_ms;   /* when stalled streams were last looked for */
@@ -92,6 +93,8 @@ struct h2_stream {
 
 /* http2_server.c */
 void h2_wake(struct h2_conn *h); /* asks for a turn */
+/* What our PINGs carry. */
+extern const uint8_t h2_drain_ping[8], h2_alive_ping[8];
 /* Sends GOAWAY with the code and ends the connection; everything on it is closed with ERR_GONE. */
 void h2_end(struct h2_conn *h, uint32_t code);
 uint64_t h2_now(const struct h2_conn *h);

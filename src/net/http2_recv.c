@@ -402,6 +402,12 @@ static int on_begin_frame(nghttp2_session *session BASE_UNUSED, const nghttp2_fr
         h->cut = NGHTTP2_ENHANCE_YOUR_CALM;
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     }
+    if (hd->type == NGHTTP2_PING && (hd->flags & NGHTTP2_FLAG_ACK) == 0 &&
+        !h2_guard_ping(&h->guard, h2_now(h))) {
+        h->cut = NGHTTP2_ENHANCE_YOUR_CALM;
+        h->cut_text = "too_many_pings"; /* gRPC clients look for it, and ping less */
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
     return 0;
 }
 
@@ -449,7 +455,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     case NGHTTP2_RST_STREAM:
         return count_reset(h);
     case NGHTTP2_PING:
-        if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0)
+        if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0 &&
+            memcmp(frame->ping.opaque_data, h2_drain_ping, sizeof(h2_drain_ping)) == 0)
             final_goaway(h);
         return 0;
     default:
@@ -475,6 +482,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
         h2_guard_data_sent(&h->guard);
         break;
     case NGHTTP2_HEADERS:
+        h2_guard_head_sent(&h->guard);
         break;
     case NGHTTP2_RST_STREAM:
         h->in_block = false; /* the HEADERS of a refused stream are reported nowhere else */

@@ -12,6 +12,7 @@
 #define LINGER_BYTES                                                                               \
     (1024u * 1024u) /* read and dropped after our GOAWAY, so that it is not lost to a reset */
 #define STALL_CHECK_MS 1000u
+#define GOAWAY_TEXT_MAX 64u
 #define STALL_SLACK_MS 300u /* deadlines come with a resolution of 250 ms */
 
 static const struct sm_state h2_states[] = {
@@ -21,6 +22,8 @@ static const struct sm_state h2_states[] = {
     [H2_GONE] = {"gone", 0, true},
 };
 static const struct sm_table h2_table = {"http2-connection", h2_states, ARRAY_LEN(h2_states)};
+
+const uint8_t h2_drain_ping[8] = "drain", h2_alive_ping[8] = "alive";
 
 uint64_t h2_now(const struct h2_conn *h)
 {
@@ -69,14 +72,18 @@ void h2_end(struct h2_conn *h, uint32_t code)
     if (!h2_alive(h))
         return;
     uint32_t last = (uint32_t)nghttp2_session_get_last_proc_stream_id(h->session);
-    uint8_t f[17] = {0, 0, 8, NGHTTP2_GOAWAY};
+    uint8_t f[9 + 8 + GOAWAY_TEXT_MAX] = {0, 0, 8, NGHTTP2_GOAWAY};
+    size_t n = h->cut_text != NULL ? strnlen(h->cut_text, GOAWAY_TEXT_MAX) : 0;
+    f[2] = (uint8_t)(8 + n);
+    if (n > 0)
+        memcpy(f + 17, h->cut_text, n);
     for (unsigned i = 0; i < 4; i++) {
         f[9 + i] = (uint8_t)(last >> (24 - 8 * i));
         f[13 + i] = (uint8_t)(code >> (24 - 8 * i));
     }
     if (code != NGHTTP2_NO_ERROR)
         server_counts(h->c->server)->bad_requests++;
-    if (stream_write(h->stream, f, sizeof(f)) != 0)
+    if (stream_write(h->stream, f, 17 + n) != 0)
         stream_close(h->stream);
     begin_ending(h);
 }
@@ -289,6 +296,7 @@ static void on_data(void *ctx, const char *p, size_t n)
             stream_close(h->stream);
         return;
     }
+    server_conn_heard(h->c);
     h->busy = true;
     ssize_t rc = nghttp2_session_mem_recv(h->session, (const uint8_t *)p, n);
     if (rc < 0)
@@ -389,7 +397,7 @@ static void h2_drain(struct server_conn *c)
     /* Two steps (RFC 9113, section 6.8): a first GOAWAY refuses nothing, a PING tells when the peer
      * has seen it; only then the second one says how far we got. */
     if (nghttp2_submit_shutdown_notice(h->session) != 0 ||
-        nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, NULL) != 0)
+        nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, h2_drain_ping) != 0)
         h2_end(h, NGHTTP2_NO_ERROR);
     h2_wake(h);
 }
@@ -421,10 +429,21 @@ static void h2_expire(struct server_conn *c)
     }
 }
 
+/* Nothing was heard for long: a PING, that a living peer answers. */
+static void h2_probe(struct server_conn *c)
+{
+    struct h2_conn *h = c->state;
+    CHECK_MAGIC(h, H2_MAGIC);
+    if (h2_alive(h) && nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, h2_alive_ping) != 0)
+        h2_end(h, NGHTTP2_INTERNAL_ERROR);
+    h2_wake(h);
+}
+
 const struct protocol protocol_http2 = {
     .name = "h2",
     .sniff = h2_sniff,
     .open = h2_open,
     .drain = h2_drain,
     .expire = h2_expire,
+    .probe = h2_probe,
 };

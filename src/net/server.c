@@ -50,7 +50,7 @@ struct server {
     char name[NAME_MAX_BYTES + 1];
     struct server_stats stats;
     struct list_node listeners, conns;
-    struct deadline_class *waits[WAIT_NONE];
+    struct deadline_class *waits[WAIT_NONE], *ping, *pong;
     size_t peak; /* of connections, since memory was last given back */
     void *spares;
     void (*spares_free)(void *spares);
@@ -91,6 +91,7 @@ void server_conn_gone(struct server_conn *c)
 
     list_remove(&c->link);
     deadline_disarm(&c->deadline);
+    deadline_disarm(&c->alive);
     s->stats.connections--;
     limits_unref(c->held);
     c->listener->conns--;
@@ -136,6 +137,27 @@ static void on_expired(struct deadline *d)
         c->protocol->expire(c);
     else
         stream_close(c->stream);
+}
+
+void server_conn_heard(struct server_conn *c)
+{
+    deadline_arm(c->server->ping, &c->alive);
+}
+
+static void on_silence(struct deadline *d)
+{
+    struct server_conn *c = CONTAINER_OF(d, struct server_conn, alive);
+
+    deadline_arm(c->server->pong, d);
+    c->protocol->probe(c);
+}
+
+static void on_no_pong(struct deadline *d)
+{
+    struct server_conn *c = CONTAINER_OF(d, struct server_conn, alive);
+
+    c->server->stats.timeouts++;
+    stream_close(c->stream);
 }
 
 static void gone_upgraded(void *ctx)
@@ -259,6 +281,7 @@ static void take(struct listener *li, int fd, const struct sockaddr *addr)
     c->listener = li;
     c->held = s->held;
     deadline_init(&c->deadline);
+    deadline_init(&c->alive);
     list_init(&c->link);
     if (stream_accept(&c->stream, s->loop, fd, addr, li->o.tls, &early_user, c, NULL) != 0) {
         mem_free(c);
@@ -565,6 +588,8 @@ static void fill_limits(struct http_limits *l)
     FILL(body_ms);
     FILL(idle_ms);
     FILL(write_ms);
+    FILL(ping_ms);
+    FILL(pong_ms);
 #undef FILL
 }
 
@@ -590,6 +615,10 @@ static int make_waits(struct server *s)
     for (int i = 0; i < WAIT_NONE && rc == 0; i++)
         rc = deadline_class_new(&s->waits[i], s->loop, wait_ms(&s->held->limits, (enum conn_wait)i),
                                 on_expired);
+    if (rc == 0)
+        rc = deadline_class_new(&s->ping, s->loop, s->held->limits.ping_ms, on_silence);
+    if (rc == 0)
+        rc = deadline_class_new(&s->pong, s->loop, s->held->limits.pong_ms, on_no_pong);
     return rc;
 }
 
@@ -616,6 +645,8 @@ void server_set_limits(struct server *s, struct server_limits *l, size_t max_con
     s->o.max_connections = max_connections != 0 ? max_connections : MAX_CONNECTIONS;
     for (int i = 0; i < WAIT_NONE; i++)
         deadline_class_set(s->waits[i], wait_ms(&l->limits, (enum conn_wait)i));
+    deadline_class_set(s->ping, l->limits.ping_ms);
+    deadline_class_set(s->pong, l->limits.pong_ms);
 }
 
 void server_limits_drop(struct server_limits *l)
@@ -736,6 +767,8 @@ void server_free(struct server *s)
     }
     for (size_t i = 0; i < ARRAY_LEN(s->waits); i++)
         deadline_class_free(s->waits[i]);
+    deadline_class_free(s->ping);
+    deadline_class_free(s->pong);
     if (s->spares_free != NULL)
         s->spares_free(s->spares);
     if (s->spare_fd >= 0)

@@ -458,6 +458,29 @@ static void watch_tick(void *arg)
         c->report(c->report_ctx, &c->last);
 }
 
+void tls_context_look(struct tls_context *c)
+{
+    struct file_stamp now[TLS_WATCHED];
+
+    if (!c->at_handshake)
+        return;
+    take_stamps(c, now);
+    if (stamps_equal(now, c->stamps) && c->last.code != ERR_NO_MEMORY)
+        return;
+    tls_context_reload(c, NULL);
+    if (c->report != NULL)
+        c->report(c->report_ctx, &c->last);
+}
+
+void tls_context_check_at_handshake(struct tls_context *c,
+                                    void (*report)(void *ctx, const struct err *e), void *ctx)
+{
+    CHECK_MAGIC(c, TLS_CONTEXT_MAGIC);
+    c->at_handshake = true;
+    c->report = report;
+    c->report_ctx = ctx;
+}
+
 int tls_context_watch(struct tls_context *c, uint64_t interval_ms,
                       void (*report)(void *ctx, const struct err *e), void *ctx)
 {

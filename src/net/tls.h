@@ -40,6 +40,10 @@ int tls_context_reload(struct tls_context *c, struct err *e);
  * watch. */
 int tls_context_watch(struct tls_context *c, uint64_t interval_ms,
                       void (*report)(void *ctx, const struct err *e), void *ctx);
+/* Server: looks at the files' times before each handshake too, so that the first connection after a
+ * change has the new ones. A bad change is tried once; the old pair stays. `report` as above. */
+void tls_context_check_at_handshake(struct tls_context *c,
+                                    void (*report)(void *ctx, const struct err *e), void *ctx);
 struct tls_context *tls_context_ref(struct tls_context *c);
 void tls_context_unref(struct tls_context *c);
 

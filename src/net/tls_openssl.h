@@ -37,7 +37,7 @@ struct tls_context {
     SSL_CTX *ssl_ctx;
 
     struct loop_timer timer;
-    bool timer_live;
+    bool timer_live, at_handshake;
     void (*report)(void *ctx, const struct err *e);
     void *report_ctx;
     struct file_stamp stamps[TLS_WATCHED]; /* as they were before the last attempt */
@@ -50,6 +50,8 @@ int tls_openssl_error(struct err *e, const char *what);
 /* True for an IPv4 or IPv6 address. */
 bool tls_is_address(const char *name);
 
+/* tls.c: before a handshake begins. */
+void tls_context_look(struct tls_context *c);
 /* tls_session.c: sets OpenSSL up and makes what all sessions share, once. ERR_NO_MEMORY. */
 int tls_session_init(void);
 extern const struct tls_session_ops tls_openssl_session_ops;

@@ -146,6 +146,7 @@ static struct tls_session *session_open(struct tls_context *c)
     struct tls_session *s;
 
     CHECK_MAGIC(c, TLS_CONTEXT_MAGIC);
+    tls_context_look(c);
     s = mem_zalloc(sizeof(*s));
     if (s == NULL)
         return NULL;

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "grpc_app.h"
 #include "grpc_rig.h"
+#include "net/http2_guard.h"
 
 static const struct protocol *const protocols[] = {&protocol_http1, &protocol_http2, NULL};
 
@@ -551,6 +552,103 @@ static void drained_by_force(void **state)
     gc_done(&c);
 }
 
+static bool is_gone(void *ctx)
+{
+    return ((struct gc *)ctx)->gone;
+}
+
+static void submit_pings(struct gc *c, int n)
+{
+    static const uint8_t mark[8] = "mine";
+    for (int i = 0; i < n; i++) {
+        nghttp2_submit_ping(c->s, 0, mark);
+        gc_run(c, 2, NULL, NULL);
+    }
+}
+
+/* Ten PINGs are fine, and as many again after each answer; the eleventh is too many. */
+static void too_many_pings(void **state)
+{
+    struct setup *t = *state;
+    struct gc c;
+    gc_open(&c, &t->r, 0, false);
+    submit_pings(&c, 10);
+    struct gc_call *k = gc_unary(&c, "/test.T/Echo", SLICE_LIT("m"));
+    assert_true(gc_wait(&c, k, 2000));
+    submit_pings(&c, 10);
+    assert_int_equal(c.acks, 20);
+    assert_false(c.goaway);
+    struct gc_call *w = gc_unary(&c, "/test.T/Wait", SLICE_LIT("m"));
+    assert_true(gc_run(&c, 1000, is_waiting, &t->app));
+    submit_pings(&c, 1);
+    assert_true(gc_run(&c, 2000, is_gone, &c));
+    assert_true(c.goaway);
+    assert_int_equal(c.goaway_code, NGHTTP2_ENHANCE_YOUR_CALM);
+    assert_string_equal(c.goaway_text, "too_many_pings");
+    assert_false(w->ended);
+    gc_done(&c);
+    rig_run(&t->r, 20);
+    assert_int_equal(t->app.last_err, ERR_GONE);
+}
+
+/* Tokens come back with time: one PING every 8 s for hours. */
+static void patient_pings(void **state BASE_UNUSED)
+{
+    struct h2_guard g;
+    uint64_t now = 1000;
+    h2_guard_init(&g, now);
+    for (int i = 0; i < 10; i++)
+        assert_true(h2_guard_ping(&g, now));
+    assert_false(h2_guard_ping(&g, now));
+    for (int i = 0; i < 5000; i++) {
+        now += 8000;
+        assert_true(h2_guard_ping(&g, now));
+    }
+    unsigned fast = 0;
+    h2_guard_head_sent(&g);
+    while (h2_guard_ping(&g, now += 5000))
+        fast++;
+    assert_in_range(fast, 20, 30);
+    h2_guard_data_sent(&g);
+    assert_true(h2_guard_ping(&g, now));
+}
+
+static struct gc *silent;
+
+static bool has_ping(void *ctx BASE_UNUSED)
+{
+    return silent->pings > 0;
+}
+
+/* A silent client is asked whether it lives; one that does not answer is cut. */
+static void keepalive(void **state BASE_UNUSED)
+{
+    struct setup t;
+    struct gc c;
+    struct http_limits l = http_limits_default;
+    l.ping_ms = 300;
+    l.pong_ms = 500;
+    open_with(&t, &l, 0);
+    silent = &c;
+    gc_open(&c, &t.r, 0, false);
+    struct gc_call *k = gc_unary(&c, "/test.T/Wait", SLICE_LIT("m"));
+    assert_true(gc_run(&c, 3000, has_ping, NULL));
+    gc_run(&c, 2000, NULL, NULL); /* nghttp2 answers by itself */
+    assert_false(c.gone);
+    assert_true(c.pings > 1);
+    grpc_call_reply(t.app.waiting, SLICE_LIT("alive"));
+    assert_true(gc_wait(&c, k, 2000));
+    gc_unary(&c, "/test.T/Wait", SLICE_LIT("m"));
+    assert_true(gc_run(&c, 1000, is_waiting, &t.app));
+    rig_run(&t.r, 2000); /* now the client says nothing at all */
+    assert_int_equal(t.app.closed, 2);
+    assert_int_equal(t.app.last_err, ERR_GONE);
+    assert_int_equal(server_stats(t.r.server)->connections, 0);
+    gc_done(&c);
+    void *p = &t;
+    teardown(&p);
+}
+
 static void answer_limits(void **state)
 {
     struct setup *t = *state;
@@ -621,6 +719,9 @@ int main(void)
         T(draining),
         T(drained_by_force),
         T(answer_limits),
+        T(too_many_pings),
+        cmocka_unit_test(patient_pings),
+        cmocka_unit_test(keepalive),
         cmocka_unit_test(patience),
         cmocka_unit_test(partial_limit),
         cmocka_unit_test(tables),

@@ -557,6 +557,37 @@ static void test_watch(void **state)
     spin(10);
 }
 
+static void test_look_at_handshake(void **state)
+{
+    struct tls_options s;
+    struct tls_context *server;
+    struct reports r = {0};
+
+    (void)state;
+    use("server");
+    s = server_options("live");
+    server = make(&s);
+    tls_context_check_at_handshake(server, report, &r);
+    assert_int_equal(served(server), 1);
+    assert_int_equal(r.n, 0);
+    assert_true(tls_file_copy("server2.pem", "live.pem"));
+    assert_int_equal(served(server), 1); /* the key is not there yet: the old pair stays */
+    assert_int_equal(served(server), 1);
+    assert_int_equal(r.n, 1); /* tried once */
+    assert_int_equal(r.code, ERR_TLS);
+    assert_true(tls_file_copy("server2.key", "live.key"));
+    assert_int_equal(served(server), 2);
+    assert_int_equal(r.n, 2);
+    assert_int_equal(r.code, 0);
+    assert_int_equal(unlink(tls_file("live.key")), 0);
+    assert_int_equal(served(server), 2);
+    assert_int_equal(r.code, ERR_NOT_FOUND);
+    use("server");
+    assert_int_equal(served(server), 1);
+    tls_context_unref(server);
+    spin(10);
+}
+
 /* ---- no memory ------------------------------------------------------------------------------- */
 
 enum { ROUNDS = 250 };
@@ -659,6 +690,7 @@ int main(void)
         cmocka_unit_test(test_room_for_plain),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_look_at_handshake),
         cmocka_unit_test(test_watch),
         cmocka_unit_test(test_no_memory),
     };
