@@ -29,9 +29,10 @@ static int64_t now_ns(clockid_t id)
 static int by_reading(const char *scandir, const char *service)
 {
     struct s6_status s;
+    struct s6_place place = s6_place_own(scandir);
     char text[S6_STATUS_TEXT_SIZE];
 
-    if (s6_status_read(scandir, (struct slice){service, strlen(service)}, &s, NULL) != 0)
+    if (s6_status_read(&place, (struct slice){service, strlen(service)}, &s, NULL) != 0)
         return -1;
     return s6_status_text(&s, now_ns(CLOCK_REALTIME), text) > 0 ? 0 : -1;
 }

@@ -42,7 +42,7 @@ struct action {
 struct s6_control {
     struct loop *loop;
     struct s6_control_options o;
-    char *scandir;
+    struct s6_place place; /* its texts are ours */
     struct list_node actions;
     size_t count;
     bool starting;
@@ -61,10 +61,12 @@ static struct slice companion_name(const struct action *a)
     return (struct slice){a->name, a->name_len + strlen(LOG_SUFFIX)};
 }
 
-bool s6_control_by_rc(const char *scandir, struct slice name)
+bool s6_control_by_rc(const struct s6_place *p, struct slice name)
 {
     char path[S6_PATH_SIZE], target[PATH_MAX];
-    if (s6_service_path(path, scandir, name, "/producer-for") != 0)
+    _cleanup_(s6_visit_end) struct s6_visit v;
+    if (s6_visit_begin(&v, p, name, NULL) != 0 || s6_visit_wary(&v) ||
+        s6_service_path(path, p->scandir, name, "/producer-for") != 0)
         return false;
     if (access(path, F_OK) == 0)
         return true;
@@ -81,17 +83,23 @@ bool s6_control_by_rc(const char *scandir, struct slice name)
 
 /* Writes commands for s6-supervise, as s6-svc does: one write, which a fifo takes whole or not at
  * all. */
-static int fifo_send(const char *scandir, struct slice name, const char *commands, struct err *e)
+static int fifo_send(const struct s6_place *p, struct slice name, const char *commands,
+                     struct err *e)
 {
     char path[S6_PATH_SIZE];
     struct stat st;
-    if (s6_service_path(path, scandir, name, "/supervise/control") != 0)
+    _cleanup_(s6_visit_end) struct s6_visit v;
+    int rc = s6_visit_begin(&v, p, name, e);
+    if (rc != 0)
+        return rc;
+    if (s6_service_path(path, p->scandir, name, "/supervise/control") != 0)
         return err_set(e, ERR_LIMIT, "the path of the service is too long");
-    _cleanup_(file_closep) int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    _cleanup_(file_closep) int fd = s6_visit_open(&v, path, O_WRONLY);
     if (fd < 0 && (errno == ENXIO || errno == ENOENT || errno == ENOTDIR))
-        return err_set(e, ERR_STATE, "'%s/%.*s' is not supervised", scandir, (int)name.len, name.p);
+        return err_set(e, ERR_STATE, "'%s/%.*s' is not supervised", p->scandir, (int)name.len,
+                       name.p);
     if (fd < 0)
-        return err_sys(e, errno, "open \"%s\"", path);
+        return s6_visit_failed(&v, path, errno, e);
     if (fstat(fd, &st) != 0 || !S_ISFIFO(st.st_mode))
         return err_set(e, ERR_STATE, "\"%s\" is not a fifo", path);
     size_t n = strlen(commands);
@@ -113,7 +121,7 @@ static int fifo_step(const struct action *a, const struct step *s, struct err *e
      * it if it was stopped, or was just being stopped, and changes nothing otherwise. */
     const char *restart = a->owner->o.restart_only_running ? "r" : "ru";
     const char *commands = s->kind == STEP_UP ? "u" : s->kind == STEP_DOWN ? "d" : restart;
-    return fifo_send(a->owner->scandir, name, commands, e);
+    return fifo_send(&a->owner->place, name, commands, e);
 }
 
 /* ---- steps ---- */
@@ -124,16 +132,16 @@ static void add_step(struct action *a, enum step_kind kind, bool companion, bool
     a->steps[a->n_steps++] = (struct step){kind, companion, by_rc};
 }
 
-static bool is_down(const char *scandir, struct slice name)
+static bool is_down(const struct s6_place *p, struct slice name)
 {
     struct s6_status st;
-    return s6_status_read(scandir, name, &st, NULL) == 0 && !(s6_status_up(&st) && st.want_up);
+    return s6_status_read(p, name, &st, NULL) == 0 && !(s6_status_up(&st) && st.want_up);
 }
 
 /* Made when the action's turn comes, from what is there then. */
 static void plan(struct action *a)
 {
-    const char *dir = a->owner->scandir;
+    const struct s6_place *dir = &a->owner->place;
     bool rc = s6_control_by_rc(dir, own_name(a));
     bool companion = s6_service_exists(dir, companion_name(a));
     bool companion_rc = companion && s6_control_by_rc(dir, companion_name(a));
@@ -263,7 +271,7 @@ static void begin(struct action *a)
     struct err e = {0};
     struct s6_control *c = a->owner;
     a->running = true;
-    if (!s6_service_exists(c->scandir, own_name(a))) {
+    if (!s6_service_exists(&c->place, own_name(a))) {
         (void)err_set(&e, ERR_NOT_FOUND, "Service '%.*s' not found", (int)a->name_len, a->name);
         finish(a, &e);
         start_ready(c);
@@ -298,7 +306,7 @@ int s6_control_new(struct s6_control **ret, struct loop *l, const struct s6_cont
                    struct err *e)
 {
     struct s6_control *c = mem_zalloc(sizeof(*c));
-    if (c == NULL || (c->scandir = mem_strdup(o->scandir)) == NULL) {
+    if (c == NULL || s6_place_copy(&c->place, &o->place) != 0) {
         mem_free(c);
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     }
@@ -323,7 +331,7 @@ void s6_control_free(struct s6_control *c)
         s6_tool_abandon(STEAL(a->tool));
         finish(a, &e);
     }
-    mem_free(c->scandir);
+    s6_place_done(&c->place);
     mem_free(c);
 }
 

@@ -11,13 +11,14 @@
 #include "base/base.h"
 #include "base/err.h"
 #include "net/loop.h"
+#include "s6/place.h"
 
 struct s6_control;
 
 enum s6_action { S6_UP, S6_DOWN, S6_RESTART };
 
 struct s6_control_options {
-    const char *scandir;       /* copied */
+    struct s6_place place;     /* its texts are copied */
     const char *rc_tool;       /* "s6-rc"; borrowed for the life of the control */
     uint64_t limit_ms;         /* of one run of it; 0: 10,000 */
     uint64_t pause_ms;         /* of a restart by s6-rc, between down and up; 0: 1,000 */
@@ -45,7 +46,7 @@ typedef void (*s6_control_fn)(void *ctx, const struct err *e);
 int s6_control_run(struct s6_control *c, struct slice name, enum s6_action action,
                    s6_control_fn done, void *ctx, struct err *e);
 
-/* True if s6-rc moves this entry. */
-bool s6_control_by_rc(const char *scandir, struct slice name);
+/* True if s6-rc moves this entry; never for what is touched without links: s6-rc is root's. */
+bool s6_control_by_rc(const struct s6_place *p, struct slice name);
 
 #endif

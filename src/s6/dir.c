@@ -41,24 +41,7 @@ const char *s6_dir_next(struct s6_dir *d, int *rc)
     }
 }
 
-/* Without openat2 (Linux before 5.6, or a container engine that filters it): one step at a time,
- * and no link at all is followed. */
-static int open_in_steps(int root, const char *dir, const char *leaf, int flags)
-{
-    struct stat st;
-    if (fstatat(root, dir, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode)) {
-        errno = ELOOP; /* with O_DIRECTORY the kernel would say ENOTDIR */
-        return -1;
-    }
-    if (leaf == NULL)
-        return openat(root, dir, flags | O_NOFOLLOW);
-    _cleanup_(file_closep) int d = openat(root, dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (d < 0)
-        return -1;
-    return openat(d, leaf, flags | O_NOFOLLOW);
-}
-
-static int open_below(int root, const char *dir, const char *leaf, const char *path, int flags)
+static int open_below(int root, const char *path, int flags)
 {
     struct open_how how = {.flags = (unsigned)flags,
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
@@ -67,8 +50,9 @@ static int open_below(int root, const char *dir, const char *leaf, const char *p
         long fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
         if (fd >= 0)
             return (int)fd;
+        /* Linux before 5.6, or a container engine that filters it: no link at all is followed. */
         if (errno == ENOSYS || errno == EPERM)
-            return open_in_steps(root, dir, leaf, flags);
+            return s6_open_steps(root, path, flags);
         if (errno != EAGAIN)
             return -1;
     }
@@ -77,13 +61,12 @@ static int open_below(int root, const char *dir, const char *leaf, const char *p
 
 int s6_open_beneath(const char *root, struct slice name, const char *leaf, int flags, struct err *e)
 {
-    char dir[1024], path[1024 + 64];
+    char path[1024 + 64];
     size_t n = leaf ? strlen(leaf) : 0;
-    if (name.len >= sizeof(dir) || n >= 60)
+    if (name.len >= 1024 || n >= 60)
         return err_set(e, ERR_LIMIT, "name too long");
-    memcpy(dir, name.p, name.len);
-    dir[name.len] = '\0';
-    memcpy(path, dir, name.len + 1);
+    memcpy(path, name.p, name.len);
+    path[name.len] = '\0';
     if (leaf != NULL) {
         path[name.len] = '/';
         memcpy(path + name.len + 1, leaf, n + 1);
@@ -91,7 +74,7 @@ int s6_open_beneath(const char *root, struct slice name, const char *leaf, int f
     _cleanup_(file_closep) int rootfd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (rootfd < 0)
         return err_sys(e, errno, "open \"%s\"", root);
-    int fd = open_below(rootfd, dir, leaf, path, flags | O_CLOEXEC | O_NONBLOCK);
+    int fd = open_below(rootfd, path, flags | O_CLOEXEC | O_NONBLOCK);
     if (fd >= 0)
         return fd;
     if (errno == EXDEV || errno == ELOOP)
@@ -121,19 +104,28 @@ void s6_names_done(struct s6_names *n)
     *n = (struct s6_names){0};
 }
 
+/* One of them is there. Where no link is followed, links tell nothing of what is behind them. */
+static bool has_entry(const struct s6_visit *v, int fd, char *path, size_t n, const char *leaf)
+{
+    struct stat st;
+    memcpy(path + n, leaf, strlen(leaf) + 1);
+    return s6_visit_wary(v) ? fstatat(fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0
+                            : faccessat(fd, path, F_OK, 0) == 0;
+}
+
 static bool is_service(void *ctx, int fd, const char *name)
 {
     char path[256 + 8];
+    struct stat st;
+    const struct s6_visit *v = ctx;
     size_t n = strlen(name);
-    (void)ctx;
     if (!name_is_safe((struct slice){name, n}, 255))
         return false;
+    if (s6_visit_wary(v) &&
+        (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(st.st_mode)))
+        return false;
     memcpy(path, name, n);
-    memcpy(path + n, "/run", 5);
-    if (faccessat(fd, path, F_OK, 0) == 0)
-        return true;
-    memcpy(path + n, "/type", 6);
-    return faccessat(fd, path, F_OK, 0) == 0;
+    return has_entry(v, fd, path, n, "/run") || has_entry(v, fd, path, n, "/type");
 }
 
 static int compare_names(const void *a, const void *b, void *text)
@@ -178,14 +170,27 @@ int s6_list(int fd, size_t max, bool (*wanted)(void *ctx, int fd, const char *na
     return 0;
 }
 
-int s6_scan(const char *scandir, struct s6_names *ret, struct err *e)
+int s6_scan(const struct s6_place *p, struct s6_names *ret, struct err *e)
 {
     *ret = (struct s6_names){0};
-    _cleanup_(file_closep) int fd = open(scandir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return errno == ENOENT ? 0 : err_sys(e, errno, "open \"%s\"", scandir);
-    int rc = s6_list(fd, S6_MAX_SERVICES, is_service, NULL, ret, e);
-    if (rc != 0)
-        err_wrap(e, "cannot read \"%s\"", scandir);
+    _cleanup_(s6_visit_end) struct s6_visit v;
+    struct err own = {0};
+    int rc = s6_visit_begin(&v, p, SLICE_LIT(""), &own);
+    _cleanup_(file_closep) int fd = -1;
+    if (rc == 0) {
+        int at = s6_visit_wary(&v) ? v.fd : AT_FDCWD;
+        fd = openat(at, s6_visit_wary(&v) ? "." : p->scandir,
+                    O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
+        rc = fd < 0 ? err_sys(&own, errno, "open \"%s\"", p->scandir) : 0;
+    }
+    if (rc == 0) {
+        rc = s6_list(fd, S6_MAX_SERVICES, is_service, &v, ret, &own);
+        if (rc != 0)
+            err_wrap(&own, "cannot read \"%s\"", p->scandir);
+    } else if (rc == ERR_NOT_FOUND) {
+        return 0;
+    }
+    if (rc != 0 && e != NULL)
+        *e = own;
     return rc;
 }

@@ -6,6 +6,7 @@
 #include "base/base.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "s6/place.h"
 
 /* Entries of an open folder, one by one, "." and ".." left out. */
 struct s6_dir {
@@ -47,6 +48,6 @@ int s6_list(int fd, size_t max, bool (*wanted)(void *ctx, int fd, const char *na
 /* The services of a scan directory: entries with a `run` or a `type` (talos contract 3.2) whose
  * name can be asked for. A missing folder has none. ERR_LIMIT above S6_MAX_SERVICES. *ret is zeroed
  * on failure. */
-int s6_scan(const char *scandir, struct s6_names *ret, struct err *e);
+int s6_scan(const struct s6_place *p, struct s6_names *ret, struct err *e);
 
 #endif

@@ -1,8 +1,10 @@
 #include "s6/events.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "s6/dir.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 #define TICK_MS 1000
@@ -28,8 +30,8 @@ struct s6_events {
     struct s6_watch watch;  /* of the scan directory */
     struct loop_timer tick;
     unsigned ticks;
-    bool rescan; /* the scan directory has changed */
-    char *scandir;
+    bool rescan;           /* the scan directory has changed */
+    struct s6_place place; /* its texts are ours */
 };
 
 static struct slice service_name(const struct service *s)
@@ -60,18 +62,33 @@ static bool same_status(const struct s6_status *a, const struct s6_status *b)
            a->ready == b->ready && a->normally_up == b->normally_up;
 }
 
+/* Watches <scandir>/<name><tail>, or the scan directory itself if the name is empty. */
+static bool watch_folder(struct s6_events *v, struct s6_watch *w, struct slice name,
+                         const char *tail)
+{
+    char path[S6_PATH_SIZE];
+    _cleanup_(s6_visit_end) struct s6_visit visit;
+    if (s6_visit_begin(&visit, &v->place, name, NULL) != 0 ||
+        s6_service_path(path, v->place.scandir, name, tail) != 0)
+        return false;
+    if (!s6_visit_wary(&visit))
+        return s6_watch_start(v->watcher, w, name.len > 0 ? path : v->place.scandir, NULL) == 0;
+    if (name.len == 0)
+        return s6_watch_start_fd(v->watcher, w, visit.fd, NULL) == 0;
+    _cleanup_(file_closep) int fd = s6_visit_open(&visit, path, O_PATH | O_DIRECTORY);
+    return fd >= 0 && s6_watch_start_fd(v->watcher, w, fd, NULL) == 0;
+}
+
 /* supervise/ comes only when s6-svscan has found the service; until then its folder is watched. */
 static void watch_service(struct service *s)
 {
     struct s6_events *v = s->owner;
-    char path[S6_PATH_SIZE];
     if (s->whole && s6_watching(&s->watch))
         return;
     s6_watch_stop(v->watcher, &s->watch);
-    s->whole = s6_service_path(path, v->scandir, service_name(s), "/supervise") == 0 &&
-               s6_watch_start(v->watcher, &s->watch, path, NULL) == 0;
-    if (!s->whole && s6_service_path(path, v->scandir, service_name(s), "") == 0)
-        (void)s6_watch_start(v->watcher, &s->watch, path, NULL);
+    s->whole = watch_folder(v, &s->watch, service_name(s), "/supervise");
+    if (!s->whole)
+        (void)watch_folder(v, &s->watch, service_name(s), "");
 }
 
 static void stop_if_unused(struct s6_events *v);
@@ -81,7 +98,7 @@ static void look_at(struct service *s)
     struct s6_status now;
     struct err e = {0};
     watch_service(s);
-    int rc = s6_status_read(s->owner->scandir, service_name(s), &now, &e);
+    int rc = s6_status_read(&s->owner->place, service_name(s), &now, &e);
     if (rc == ERR_NO_FILES || rc == ERR_NO_MEMORY)
         return; /* tells nothing about the service */
     if (rc != 0 && s->known) {
@@ -149,7 +166,7 @@ static int add_service(struct s6_events *v, const char *name)
 static int scan(struct s6_events *v, struct err *e)
 {
     struct s6_names names;
-    int rc = s6_scan(v->scandir, &names, e);
+    int rc = s6_scan(&v->place, &names, e);
     v->rescan = rc != 0;
     if (rc != 0)
         return rc;
@@ -173,7 +190,7 @@ static int scan(struct s6_events *v, struct err *e)
         drop_service(s);
     }
     if (!s6_watching(&v->watch))
-        (void)s6_watch_start(v->watcher, &v->watch, v->scandir, NULL);
+        (void)watch_folder(v, &v->watch, SLICE_LIT(""), "");
     return rc;
 }
 
@@ -206,11 +223,11 @@ static void on_tick(void *ctx)
     look(v, ++v->ticks % FULL_LOOK_TICKS == 0);
 }
 
-int s6_events_new(struct s6_events **ret, struct loop *l, struct s6_watcher *w, const char *scandir,
-                  struct err *e)
+int s6_events_new(struct s6_events **ret, struct loop *l, struct s6_watcher *w,
+                  const struct s6_place *place, struct err *e)
 {
     struct s6_events *v = mem_zalloc(sizeof(*v));
-    if (v == NULL || (v->scandir = mem_strdup(scandir)) == NULL) {
+    if (v == NULL || s6_place_copy(&v->place, place) != 0) {
         mem_free(v);
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     }
@@ -227,7 +244,7 @@ int s6_events_new(struct s6_events **ret, struct loop *l, struct s6_watcher *w, 
 static void on_events_closed(void *ctx)
 {
     struct s6_events *v = ctx;
-    mem_free(v->scandir);
+    s6_place_done(&v->place);
     mem_free(v);
 }
 
@@ -239,11 +256,21 @@ void s6_events_free(struct s6_events *v)
     loop_timer_close(&v->tick, on_events_closed);
 }
 
+/* The owner of a scan directory may make it unreadable for a while; the ticks look again. */
+static bool may_wait(const struct s6_events *v, int rc)
+{
+    return v->place.rights.other && v->place.prefix == NULL && rc != ERR_NO_MEMORY &&
+           rc != ERR_NO_FILES;
+}
+
 int s6_events_add(struct s6_events *v, struct s6_listener *l, struct err *e)
 {
     bool first = list_empty(&v->listeners);
-    int rc = first ? scan(v, e) : 0;
-    if (rc != 0) {
+    struct err own = {0};
+    int rc = first ? scan(v, &own) : 0;
+    if (rc != 0 && !may_wait(v, rc)) {
+        if (e != NULL)
+            *e = own;
         stop_if_unused(v);
         return rc;
     }

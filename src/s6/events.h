@@ -25,9 +25,9 @@ struct s6_listener {
     void *ctx;
 };
 
-/* scandir is copied. */
-int s6_events_new(struct s6_events **ret, struct loop *l, struct s6_watcher *w, const char *scandir,
-                  struct err *e);
+/* The place's texts are copied. */
+int s6_events_new(struct s6_events **ret, struct loop *l, struct s6_watcher *w,
+                  const struct s6_place *place, struct err *e);
 /* No listener may be left. Asynchronous inside. */
 void s6_events_free(struct s6_events *v);
 

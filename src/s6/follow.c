@@ -34,6 +34,7 @@ struct s6_follow {
     struct loop_timer
         tick; /* unfinished lines, folders that cannot be watched, and the users' own clocks */
     char *log_dir;
+    struct s6_rights rights; /* to touch what is below it */
 };
 
 struct s6_follower {
@@ -75,7 +76,7 @@ static void close_folder(struct source *s)
 
 /* Opens the folder if it is there, or there again as another one, and sees that something is
  * watched. A watch that cannot be had is no failure: the tick looks once a second. */
-static void refresh_folder(struct source *s)
+static void find_folder(struct source *s)
 {
     struct s6_follow *f = s->owner;
     struct stat a, b;
@@ -96,6 +97,13 @@ static void refresh_folder(struct source *s)
         (void)s6_watch_start_fd(f->watcher, &s->watch, fd, NULL);
     else if (!s6_watching(&s->watch))
         (void)s6_watch_start(f->watcher, &s->watch, f->log_dir, NULL);
+}
+
+static void refresh_folder(struct source *s)
+{
+    _cleanup_(s6_rights_give_back) struct s6_rights_kept kept;
+    if (s6_rights_take(&s->owner->rights, &kept, NULL) == 0)
+        find_folder(s);
 }
 
 /* Sources and followers may go away in a wake; a source only after its own round (`next` set). */
@@ -138,7 +146,7 @@ static void on_change(void *ctx, const char *name)
 }
 
 int s6_follow_new(struct s6_follow **ret, struct loop *l, struct s6_watcher *w, const char *log_dir,
-                  struct err *e)
+                  const struct s6_rights *rights, struct err *e)
 {
     struct s6_follow *f = mem_zalloc(sizeof(*f));
     if (f == NULL || (f->log_dir = mem_strdup(log_dir)) == NULL) {
@@ -147,6 +155,8 @@ int s6_follow_new(struct s6_follow **ret, struct loop *l, struct s6_watcher *w, 
     }
     f->loop = l;
     f->watcher = w;
+    if (rights != NULL)
+        f->rights = *rights;
     list_init(&f->sources);
     (void)loop_timer_init(l, &f->tick, on_tick, f);
     *ret = f;
@@ -202,13 +212,34 @@ static struct source *add_source(struct s6_follow *f, struct slice name)
 
 static int start_reader(struct s6_follower *w, const struct s6_follow_from *from, struct err *e)
 {
+    _cleanup_(s6_rights_give_back) struct s6_rights_kept kept;
     s6_reader_init(&w->reader);
-    int dirfd = w->source->dirfd;
+    int dirfd = w->source->dirfd, rc = s6_rights_take(&w->source->owner->rights, &kept, e);
+    if (rc != 0)
+        return rc;
     if (from->cursor != NULL)
         return s6_reader_start_cursor(&w->reader, dirfd, from->cursor, e);
     if (from->by_offset)
         return s6_reader_start_offset(&w->reader, dirfd, from->value, e);
     return s6_reader_start_tail(&w->reader, dirfd, from->value, e);
+}
+
+/* Links out of the folder are refused here, once; later they only count as missing. */
+static int look_for_folder(struct s6_follow *f, struct slice name, struct err *e)
+{
+    _cleanup_(s6_rights_give_back) struct s6_rights_kept kept;
+    int rc = s6_rights_take(&f->rights, &kept, e);
+    if (rc != 0)
+        return rc;
+    struct err own = {0};
+    int fd = s6_open_beneath(f->log_dir, name, NULL, O_RDONLY | O_DIRECTORY, &own);
+    if (fd >= 0)
+        close(fd);
+    if (fd >= 0 || fd == ERR_NOT_FOUND)
+        return 0;
+    if (e != NULL)
+        *e = own;
+    return fd;
 }
 
 int s6_follower_new(struct s6_follower **ret, struct s6_follow *f, struct slice name,
@@ -217,11 +248,9 @@ int s6_follower_new(struct s6_follower **ret, struct s6_follow *f, struct slice 
 {
     if (f->count >= S6_MAX_FOLLOWERS)
         return err_set(e, ERR_BUSY, "%d logs are being followed already", S6_MAX_FOLLOWERS);
-    /* Links out of the folder are refused here, once; later they only count as missing. */
-    int fd = s6_open_beneath(f->log_dir, name, NULL, O_RDONLY | O_DIRECTORY, e);
-    if (fd < 0 && fd != ERR_NOT_FOUND)
-        return fd;
-    file_closep(&fd);
+    int rc = look_for_folder(f, name, e);
+    if (rc != 0)
+        return rc;
     struct s6_follower *w = mem_zalloc(sizeof(*w));
     struct source *s = find_source(f, name);
     if (w != NULL && s == NULL)
@@ -233,7 +262,7 @@ int s6_follower_new(struct s6_follower **ret, struct s6_follow *f, struct slice 
     w->source = s;
     w->wake = wake;
     w->ctx = ctx;
-    int rc = start_reader(w, from, e);
+    rc = start_reader(w, from, e);
     if (rc != 0) {
         mem_free(w);
         drop_source(s);
@@ -259,7 +288,8 @@ void s6_follower_free(struct s6_follower *w)
     drop_source(s);
 }
 
-int s6_follower_next(struct s6_follower *w, struct buf *out, struct err *e)
+/* With the rights taken. */
+static int next_piece(struct s6_follower *w, struct buf *out, struct err *e)
 {
     uint64_t now = loop_now_ms(w->source->owner->loop) + 1;
     bool quiet = w->quiet_since_ms != 0 && now - w->quiet_since_ms >= S6_PARTIAL_MS;
@@ -277,6 +307,13 @@ int s6_follower_next(struct s6_follower *w, struct buf *out, struct err *e)
         return rc;
     w->quiet_since_ms = 0;
     return s6_reader_next(&w->reader, w->source->dirfd, true, out, e);
+}
+
+int s6_follower_next(struct s6_follower *w, struct buf *out, struct err *e)
+{
+    _cleanup_(s6_rights_give_back) struct s6_rights_kept kept;
+    int rc = s6_rights_take(&w->source->owner->rights, &kept, e);
+    return rc != 0 ? rc : next_piece(w, out, e);
 }
 
 void s6_follower_cursor(const struct s6_follower *w, struct s6_cursor *ret)
@@ -297,7 +334,12 @@ static void mark_followers(struct source *s, bool flush, int truncated)
 
 int s6_follow_clear_log(struct s6_follow *f, struct slice name, struct err *e)
 {
+    struct s6_rights_kept kept;
+    int rc = s6_rights_take(&f->rights, &kept, e);
+    if (rc != 0)
+        return rc;
     _cleanup_(file_closep) int fd = s6_open_file(f->log_dir, name, "current", O_WRONLY, e);
+    s6_rights_give_back(&kept); /* before others are woken; an open file is written all the same */
     if (fd < 0)
         return fd;
     struct source *s = find_source(f, name);
@@ -306,7 +348,7 @@ int s6_follow_clear_log(struct s6_follow *f, struct slice name, struct err *e)
         wake_source(s);
         s = find_source(f, name); /* its last follower may have ended */
     }
-    int rc = ftruncate(fd, 0) == 0 ? 0 : err_sys(e, errno, "truncate");
+    rc = ftruncate(fd, 0) == 0 ? 0 : err_sys(e, errno, "truncate");
     if (s != NULL)
         mark_followers(s, false, rc == 0 ? fd : -1);
     return rc;

@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "net/loop.h"
 #include "s6/reader.h"
+#include "s6/rights.h"
 #include "s6/watch.h"
 
 struct s6_follow; /* all followers of all logs below one folder */
@@ -20,9 +21,9 @@ struct s6_follower;
 #define S6_MAX_FOLLOWERS 256
 #define S6_PARTIAL_MS 1000 /* a line without its newline is given after this much silence */
 
-/* log_dir is copied. */
+/* log_dir is copied. Files below it are touched with these rights; NULL: one's own. */
 int s6_follow_new(struct s6_follow **ret, struct loop *l, struct s6_watcher *w, const char *log_dir,
-                  struct err *e);
+                  const struct s6_rights *rights, struct err *e);
 /* No follower may be left. Asynchronous inside; the loop must run on. */
 void s6_follow_free(struct s6_follow *f);
 

@@ -20,16 +20,17 @@
 enum gateway_manager gateway_detect(const struct profile_layout *l)
 {
     struct stat st;
-    char path[PROFILE_PATH_SIZE + 32];
-    struct buf comm = BUF_INIT(64), b = BUF_FIXED(path);
+    struct buf comm = BUF_INIT(64);
     bool is_init = file_read(AT_FDCWD, "/proc/1/comm", 0, &comm, NULL) == 0 &&
                    slice_eqs(slice_trim((struct slice){comm.data, comm.len}), "s6-svscan") &&
                    stat("/run/s6/basedir", &st) == 0 && S_ISDIR(st.st_mode);
     buf_done(&comm);
-    buf_addf(&b, "%s/.s6-svscan/control", l->scandir);
     if (is_init)
         return GATEWAY_S6;
-    _cleanup_(file_closep) int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    _cleanup_(file_closep) int dir = open(l->scandir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return errno == EACCES ? GATEWAY_S6 : GATEWAY_NONE;
+    _cleanup_(file_closep) int fd = s6_open_steps(dir, ".s6-svscan/control", O_WRONLY);
     if (fd < 0) /* one of another user is one, too: what cannot be done there must be told */
         return errno == EACCES ? GATEWAY_S6 : GATEWAY_NONE;
     return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) ? GATEWAY_S6 : GATEWAY_NONE;
@@ -123,7 +124,7 @@ static bool read_s6(const struct gateways *g, struct slice name, struct s6_statu
     char slot[PROFILE_PREFIX_MAX + PROFILE_NAME_MAX + 1];
     struct buf b = BUF_FIXED(slot);
     profile_slot_name(g->l, name, &b);
-    return s6_status_read(g->l->scandir, (struct slice){slot, b.len}, ret, NULL) == 0;
+    return s6_status_read(&g->slots.place, (struct slice){slot, b.len}, ret, NULL) == 0;
 }
 
 static bool is_stopping(const struct gateways *g)
@@ -268,8 +269,9 @@ static bool died_too_often(const struct gateways *g, struct slice name)
     _cleanup_(buf_done) struct buf text = BUF_INIT(TALLY_MAX);
     size_t deaths = (size_t)g->l->crash_deaths;
     profile_slot_name(g->l, name, &b);
-    buf_addlit(&b, "/supervise/death_tally");
-    if (deaths == 0 || file_read(g->slots.fd, path, 0, &text, NULL) != 0)
+    buf_addlit(&b, "/supervise");
+    _cleanup_(file_closep) int fd = s6_open_steps(g->slots.fd, path, O_PATH | O_DIRECTORY);
+    if (deaths == 0 || fd < 0 || file_read(fd, "death_tally", O_NOFOLLOW, &text, NULL) != 0)
         return false;
     size_t n = text.len / TALLY_ENTRY;
     if (n < deaths)

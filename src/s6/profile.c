@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define FILE_MAX 65536u
 #define NEW_NAME_MAX 64
@@ -83,6 +84,12 @@ unsigned profile_port(struct slice name)
     uint32_t h = (uint32_t)digest[0] << 24 | (uint32_t)digest[1] << 16 | (uint32_t)digest[2] << 8 |
                  digest[3];
     return PORT_FIRST + h % PORT_COUNT;
+}
+
+struct s6_rights profile_rights(const struct profile_layout *l)
+{
+    return (struct s6_rights){
+        .other = geteuid() == 0 && l->uid != 0, .uid = (uid_t)l->uid, .gid = (gid_t)l->gid};
 }
 
 void profile_slot_name(const struct profile_layout *l, struct slice name, struct buf *out)

@@ -12,6 +12,7 @@
 #include "base/base.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "s6/rights.h"
 #include <sys/types.h>
 
 #define PROFILE_NAME_MAX 243 /* 251, which s6-svscan allows, less a prefix of 8 (contract 2) */
@@ -100,6 +101,9 @@ int profile_layout_read(struct profile_layout *l, const char *path, struct slice
 int profile_layout_env(struct profile_layout *l, struct err *e);
 /* What no single key tells: paths are absolute, user and ids agree. */
 int profile_layout_check(const struct profile_layout *l, struct err *e);
+
+/* Of the user of the gateways, for a process of root's; one's own for everybody else. */
+struct s6_rights profile_rights(const struct profile_layout *l);
 
 /* Appends <prefix><name>. */
 void profile_slot_name(const struct profile_layout *l, struct slice name, struct buf *out);

@@ -30,10 +30,7 @@
 
 void slots_close(struct slots *s)
 {
-    bool was_user = s->as_user;
-    s->as_user = false;
-    if (was_user)
-        slots_be(s);
+    s6_rights_give_back(&s->kept);
     if (s->fd >= 0)
         close(s->fd);
     s->fd = -1;
@@ -87,12 +84,15 @@ static int check_safe(struct slots *s, struct err *e)
 int slots_open(struct slots *s, const struct profile_layout *l, struct err *e)
 {
     *s = (struct slots){.l = l, .fd = open(l->scandir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    s->place = (struct s6_place){l->scandir, profile_rights(l), l->prefix};
     int rc =
         s->fd >= 0 ? check_safe(s, e) : err_sys(e, errno, "cannot open scandir \"%s\"", l->scandir);
+    if (rc == 0 && s->as_user) {
+        s->place.prefix = NULL;
+        rc = s6_rights_take(&s->place.rights, &s->kept, e);
+    }
     if (rc != 0)
         slots_close(s);
-    else
-        slots_be(s);
     return rc;
 }
 
@@ -173,7 +173,7 @@ static bool supervised_at(int at, const char *dir)
     int n = snprintf(path, sizeof(path), "%s/supervise/lock", dir);
     if (n < 0 || (size_t)n >= sizeof(path))
         return false;
-    _cleanup_(file_closep) int fd = openat(at, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    _cleanup_(file_closep) int fd = s6_open_steps(at, path, O_RDONLY);
     return fd >= 0 && fcntl(fd, F_GETLK, &l) == 0 && l.l_type != F_UNLCK;
 }
 
@@ -192,13 +192,17 @@ bool slot_supervised(const struct slots *s, struct slice name, bool log)
     return supervised_at(s->fd, slot) && (!log || log_supervised_at(s->fd, slot));
 }
 
-/* One write, which a fifo takes whole or not at all. */
+/* One write, which a fifo takes whole or not at all. No link is followed: supervise/ is the service
+ * user's. */
 static int send_letters(int at, const char *path, const char *letters, struct err *e)
 {
     struct stat st;
-    _cleanup_(file_closep) int fd = openat(at, path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    _cleanup_(file_closep) int fd = s6_open_steps(at, path, O_WRONLY);
     if (fd < 0 && (errno == ENXIO || errno == ENOENT || errno == ENOTDIR))
         return err_set(e, ERR_STATE, "nobody reads \"%s\"", path);
+    if (fd < 0 && errno == ELOOP)
+        return err_set(e, ERR_DENIED,
+                       "\"%s\" is a link, or lies behind one: none is followed there", path);
     if (fd < 0)
         return err_sys(e, errno, "cannot open \"%s\"", path);
     if (fstat(fd, &st) != 0 || !S_ISFIFO(st.st_mode))
@@ -225,7 +229,9 @@ int slot_control(const struct slots *s, struct slice name, const char *letters, 
     if (!slot_exists(s, name))
         return err_set(e, ERR_NOT_FOUND, "no such gateway '%.*s'", (int)name.len, name.p);
     (void)snprintf(path, sizeof(path), "%s/supervise/control", slot);
-    return send_letters(s->fd, path, letters, e);
+    _cleanup_(s6_visit_end) struct s6_visit v; /* as the user, also in root's scan directory */
+    rc = s6_visit_begin(&v, &s->place, (struct slice){slot, strlen(slot)}, e);
+    return rc != 0 ? rc : send_letters(s->fd, path, letters, e);
 }
 
 /* ---- going
@@ -314,7 +320,8 @@ static bool slot_answers(const struct slots *s, struct slice name)
     if (!slot_supervised(s, name, true) || slot_name(s, name, slot, NULL) != 0)
         return false;
     (void)snprintf(path, sizeof(path), "%s/supervise/status", slot);
-    return faccessat(s->fd, path, F_OK, 0) == 0;
+    _cleanup_(file_closep) int fd = s6_open_steps(s->fd, path, O_PATH);
+    return fd >= 0;
 }
 
 static int wait_until_taken(struct slots *s, struct slice name, struct err *e)

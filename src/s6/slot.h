@@ -11,6 +11,7 @@
 #ifndef GANTRY_S6_SLOT_H
 #define GANTRY_S6_SLOT_H
 
+#include "s6/place.h"
 #include "s6/profile.h"
 
 #define SLOT_ENV_MAX 64 /* further variables of a gateway */
@@ -19,7 +20,9 @@ struct slots {
     const struct profile_layout *l; /* borrowed */
     int fd;                         /* of the scandir */
     unsigned counter;               /* makes staging names unique in this process */
-    bool as_user; /* root, on the service user's own scandir: works as that user */
+    bool as_user;               /* root, on the service user's own scandir: works as that user */
+    struct s6_rights_kept kept; /* what the thread had before that */
+    struct s6_place place;      /* the slots, for s6/status.h */
 };
 
 /* Opens the scandir. Root works on one of root's that nobody else can write; on one of the service

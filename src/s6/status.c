@@ -177,32 +177,12 @@ size_t s6_status_text(const struct s6_status *s, int64_t real_ns, char out[S6_ST
     return t.len;
 }
 
-int s6_service_path(char out[S6_PATH_SIZE], const char *scandir, struct slice name,
-                    const char *tail)
-{
-    size_t a = strlen(scandir), b = strlen(tail);
-    if (a + 1 + name.len + b >= S6_PATH_SIZE)
-        return ERR_LIMIT;
-    char *p = mempcpy(out, scandir, a);
-    *p++ = '/';
-    p = mempcpy(p, name.p, name.len);
-    memcpy(p, tail, b + 1);
-    return 0;
-}
-
-bool s6_service_exists(const char *scandir, struct slice name)
-{
-    char path[S6_PATH_SIZE];
-    struct stat st;
-    return s6_service_path(path, scandir, name, "") == 0 && stat(path, &st) == 0;
-}
-
 /* As s6-svstat (s6 2.11, s6_svc_ok): somebody else holds a lock on supervise/lock. */
-static int check_supervised(const char *path, struct err *e)
+static int check_supervised(const struct s6_visit *v, const char *path, struct err *e)
 {
-    _cleanup_(file_closep) int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    _cleanup_(file_closep) int fd = s6_visit_open(v, path, O_RDONLY);
     if (fd < 0 && errno != ENOENT)
-        return err_sys(e, errno, "open \"%s\"", path);
+        return s6_visit_failed(v, path, errno, e);
     struct flock l = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
     if (fd >= 0 && fcntl(fd, F_GETLK, &l) != 0)
         return err_sys(e, errno, "lock of \"%s\"", path);
@@ -211,13 +191,15 @@ static int check_supervised(const char *path, struct err *e)
     return err_set(e, ERR_STATE, "s6-supervise is not running: \"%s\" is not locked", path);
 }
 
-static int read_status_file(const char *path, struct s6_status *ret, struct err *e)
+static int read_status_file(const struct s6_visit *v, const char *path, struct s6_status *ret,
+                            struct err *e)
 {
     uint8_t bytes[S6_STATUS_SIZE_PGID + 1];
-    _cleanup_(file_closep) int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0) /* the entry itself is there: a missing file is a fault, not a missing service */
-        return err_set(e, errno == ENOENT ? ERR_IO : err_sys(NULL, errno, "x"), "open \"%s\": %s",
-                       path, strerror(errno));
+    _cleanup_(file_closep) int fd = s6_visit_open(v, path, O_RDONLY);
+    if (fd < 0 && errno == ENOENT) /* the entry is there: this is a fault, not a missing service */
+        return err_set(e, ERR_IO, "open \"%s\": %s", path, strerror(ENOENT));
+    if (fd < 0)
+        return s6_visit_failed(v, path, errno, e);
     ssize_t n = read(fd, bytes, sizeof(bytes));
     if (n < 0)
         return err_sys(e, errno, "read \"%s\"", path);
@@ -226,31 +208,37 @@ static int read_status_file(const char *path, struct s6_status *ret, struct err 
     return 0;
 }
 
-int s6_status_read(const char *scandir, struct slice name, struct s6_status *ret, struct err *e)
+int s6_status_read(const struct s6_place *p, struct slice name, struct s6_status *ret,
+                   struct err *e)
 {
     char path[S6_PATH_SIZE];
-    if (s6_service_path(path, scandir, name, "/supervise/status") != 0)
+    struct stat st;
+    _cleanup_(s6_visit_end) struct s6_visit v;
+    int rc = s6_visit_begin(&v, p, name, e);
+    if (rc != 0)
+        return rc;
+    if (s6_service_path(path, p->scandir, name, "/supervise/status") != 0)
         return err_set(e, ERR_LIMIT, "the path of the service is too long");
     size_t base = strlen(path) - strlen("/supervise/status");
     struct s6_status s = {.normally_up = false};
 
     memcpy(path + base, "/supervise/lock", sizeof("/supervise/lock"));
-    int rc = check_supervised(path, e);
+    rc = check_supervised(&v, path, e);
     if (rc != 0) {
-        struct stat st;
         path[base] = '\0';
-        if (stat(path, &st) != 0 && (errno == ENOENT || errno == ENAMETOOLONG || errno == ELOOP))
+        if (s6_visit_stat(&v, path, &st) != 0 &&
+            (errno == ENOENT || errno == ENAMETOOLONG || errno == ELOOP))
             return err_set(e, ERR_NOT_FOUND, "there is no \"%s\"", path);
         return rc;
     }
     memcpy(path + base, "/supervise/status", sizeof("/supervise/status"));
-    rc = read_status_file(path, &s, e);
+    rc = read_status_file(&v, path, &s, e);
     if (rc != 0)
         return rc;
     memcpy(path + base, "/down", sizeof("/down"));
-    if (access(path, F_OK) != 0) {
+    if (s6_visit_stat(&v, path, &st) != 0) {
         if (errno != ENOENT)
-            return err_sys(e, errno, "access \"%s\"", path);
+            return s6_visit_failed(&v, path, errno, e);
         s.normally_up = true;
     }
     *ret = s;

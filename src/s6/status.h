@@ -1,13 +1,13 @@
 /* status.h: what s6-supervise says about a service, read from its files without a fork.
  *
- * The scan directory is one whose entries may be links (s6-rc makes them), so links are followed
- * here, as s6 itself follows them. Names must have passed name_is_safe.
+ * Whether links are followed says the place. Names must have passed name_is_safe.
  */
 #ifndef GANTRY_S6_STATUS_H
 #define GANTRY_S6_STATUS_H
 
 #include "base/base.h"
 #include "base/err.h"
+#include "s6/place.h"
 
 /* supervise/status: 35 bytes with s6 2.11, 2.12 and from 2.14 on, 43 with 2.13 (talos
  * contract 3.3). */
@@ -50,17 +50,10 @@ uint64_t s6_status_seconds(const struct s6_status *s, int64_t real_ns);
 #define S6_STATUS_TEXT_SIZE 192
 size_t s6_status_text(const struct s6_status *s, int64_t real_ns, char out[S6_STATUS_TEXT_SIZE]);
 
-/* Reads the status of <scandir>/<name>. ERR_NOT_FOUND: there is no such entry; ERR_STATE: no
+/* Reads the status of a service. ERR_NOT_FOUND: there is no such entry; ERR_STATE: no
  * s6-supervise runs on it (supervise/lock is not locked, as s6-svstat tests it); ERR_INVALID: not a
- * status file. */
-int s6_status_read(const char *scandir, struct slice name, struct s6_status *ret, struct err *e);
-
-/* True if <scandir>/<name> exists, links followed. */
-bool s6_service_exists(const char *scandir, struct slice name);
-
-/* Writes "<scandir>/<name><tail>" into out. ERR_LIMIT if it does not fit. */
-#define S6_PATH_SIZE 4096
-int s6_service_path(char out[S6_PATH_SIZE], const char *scandir, struct slice name,
-                    const char *tail);
+ * status file; ERR_DENIED: a link where none is followed. */
+int s6_status_read(const struct s6_place *p, struct slice name, struct s6_status *ret,
+                   struct err *e);
 
 #endif

@@ -164,33 +164,42 @@ static void companion_failed(void *ctx, struct slice name, const struct err *e)
         LF_SLICE("service", name), LF_ERR(e));
 }
 
+/* The logs of gateways belong to their user. */
+static int gateway_follow_new(struct agent *a, struct err *e)
+{
+    struct s6_rights rights = profile_rights(a->profiles);
+    return s6_follow_new(&a->gateway_follow, a->loop, a->watcher, a->profiles->home, &rights, e);
+}
+
 static int make_parts(struct agent *a, const struct agent_options *o, struct err *e)
 {
     struct api_options api = {
         .routes = routes, .n_routes = ARRAY_LEN(routes), .app = a, .max_body = MAX_BODY};
-    struct s6_control_options control = {.scandir = o->scandir,
-                                         .rc_tool = o->rc_tool ? o->rc_tool : "s6-rc",
+    struct s6_control_options control = {.rc_tool = o->rc_tool ? o->rc_tool : "s6-rc",
                                          .restart_only_running = o->strict_talos,
                                          .companion_failed = companion_failed};
     int rc = agent_jobs_init(&a->jobs, a->loop, e);
     if (rc == 0 && o->profiles != NULL)
         rc = agent_lanes_init(a, o->profiles, e);
     if (rc == 0)
+        agent_places_init(a);
+    control.place = a->services;
+    if (rc == 0)
         rc = api_new(&a->api, &api, e);
     if (rc == 0)
         rc = s6_watcher_new(&a->watcher, a->loop, e);
     if (rc == 0)
-        rc = s6_follow_new(&a->follow, a->loop, a->watcher, o->log_dir, e);
+        rc = s6_follow_new(&a->follow, a->loop, a->watcher, o->log_dir, NULL, e);
     if (rc == 0 && a->profiles != NULL)
-        rc = s6_follow_new(&a->gateway_follow, a->loop, a->watcher, a->profiles->home, e);
+        rc = gateway_follow_new(a, e);
     if (rc == 0)
-        rc = s6_events_new(&a->events, a->loop, a->watcher, o->scandir, e);
+        rc = s6_events_new(&a->events, a->loop, a->watcher, &a->services, e);
     if (rc == 0)
         rc = s6_control_new(&a->control, a->loop, &control, e);
-    if (rc != 0 || a->profiles == NULL || strcmp(a->profiles->scandir, o->scandir) == 0)
+    if (rc != 0 || a->gateways.scandir == NULL)
         return rc;
-    control.scandir = a->profiles->scandir;
-    rc = s6_events_new(&a->gateway_events, a->loop, a->watcher, control.scandir, e);
+    control.place = a->gateways;
+    rc = s6_events_new(&a->gateway_events, a->loop, a->watcher, &control.place, e);
     if (rc == 0)
         rc = s6_control_new(&a->gateway_control, a->loop, &control, e);
     return rc;

@@ -10,6 +10,7 @@
 #include "s6/control.h"
 #include "s6/events.h"
 #include "s6/follow.h"
+#include "s6/place.h"
 #include "s6/profile.h"
 #include "s6/status.h"
 #include "s6/watch.h"
@@ -26,7 +27,11 @@
 struct agent {
     uint32_t magic;
     struct loop *loop;
-    char *scandir, *log_dir, *source_dir, *run_dir;
+    char *scandir;            /* what `services` stands on */
+    struct s6_place services; /* the scan directory */
+    struct s6_place
+        gateways; /* what gateways have of their own; scandir is NULL if they have not */
+    char *log_dir, *source_dir, *run_dir;
     char *backup_dir; /* NULL: none are kept */
     struct agent_jobs jobs;
     struct profile_layout *profiles;      /* NULL: none */
@@ -80,12 +85,16 @@ void agent_events(struct api_call *c);
 /* True for names that slots have; of a gateway there is one now. */
 bool agent_is_slot(const struct agent *a, struct slice name);
 bool agent_is_gateway(const struct agent *a, struct slice name);
-const char *agent_scandir(const struct agent *a, struct slice name); /* borrowed from the agent */
+/* Fills in the places, once scan directory and profiles are known. */
+void agent_places_init(struct agent *a);
+const struct s6_place *agent_place(const struct agent *a, struct slice name);
 struct s6_control *agent_control(const struct agent *a, struct slice name);
-/* All services, sorted. The name is borrowed for the call. What s6_scan says. */
-int agent_each_service(const struct agent *a,
-                       void (*fn)(void *ctx, const char *scandir, struct slice name), void *ctx,
-                       struct err *e);
+/* All services, sorted. The name is borrowed for the call. What s6_scan says; a scan directory of
+ * the gateways' own that its owner has made unreadable is left out, with a warning in the log. */
+typedef void (*agent_service_fn)(void *ctx, const struct s6_place *place, struct slice name);
+int agent_each_service(const struct agent *a, agent_service_fn fn, void *ctx, struct err *e);
+/* True unless it is a passing lack of memory or descriptors. */
+bool agent_may_ignore(const struct err *e);
 
 /* launch.c: what cyclo_manager's clients give beside an action, checked and written down for the
  * service's run script. False: it has been answered. */
@@ -95,7 +104,8 @@ bool agent_launch(struct api_call *c, struct slice name, enum s6_action action);
  * own place below the home, by names from there on, because what lies below belongs to the
  * gateways' user. */
 struct agent_log_place {
-    const char *root; /* borrowed from the agent */
+    const char *root;        /* borrowed from the agent */
+    struct s6_rights rights; /* to touch what is below it */
     struct s6_follow *follow;
     struct slice name; /* below root; may point into text */
     char text[PROFILE_PATH_SIZE + PROFILE_NAME_MAX + 16];

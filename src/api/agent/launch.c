@@ -66,7 +66,7 @@ bool agent_launch(struct api_call *c, struct slice name, enum s6_action action)
     bool typed = slice_eqs(name, TYPED_SERVICE);
     if (action == S6_DOWN || (!args->set && !typed))
         return true;
-    if (!s6_service_exists(agent_scandir(a, name), name)) {
+    if (!s6_service_exists(agent_place(a, name), name)) {
         agent_reply_no_service(c, name);
         return false;
     }

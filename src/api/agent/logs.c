@@ -83,6 +83,7 @@ void agent_log_place(const struct agent *a, struct slice service, struct agent_l
     struct buf b = BUF_FIXED(ret->text);
     (void)buf_addf(&b, "%s/gateways/%.*s", l->log_dir, (int)profile.len, profile.p);
     ret->root = l->home;
+    ret->rights = profile_rights(l);
     ret->follow = a->gateway_follow;
     ret->name = (struct slice){ret->text, b.len};
 }
@@ -141,6 +142,18 @@ static void send_logs(struct api_call *c, struct logs_answer *r, int fd, int64_t
     reply_logs(c, r);
 }
 
+/* A descriptor, or a negative code. */
+static int open_current(const struct agent_log_place *place, struct err *e)
+{
+    struct s6_rights_kept kept;
+    int rc = s6_rights_take(&place->rights, &kept, e);
+    if (rc != 0)
+        return rc;
+    rc = s6_open_file(place->root, place->name, "current", O_RDONLY, e);
+    s6_rights_give_back(&kept);
+    return rc;
+}
+
 static void read_logs(struct api_call *c, struct slice name, bool by_cursor, int64_t cursor)
 {
     struct agent_log_place place;
@@ -148,7 +161,7 @@ static void read_logs(struct api_call *c, struct slice name, bool by_cursor, int
     struct logs_answer r = {
         .name = name, .tail = c->query[LOGS_TAIL].i, .by_cursor = by_cursor, .logs = SLICE_LIT("")};
     agent_log_place(c->app, name, &place);
-    _cleanup_(file_closep) int fd = s6_open_file(place.root, place.name, "current", O_RDONLY, &e);
+    _cleanup_(file_closep) int fd = open_current(&place, &e);
     if (fd == ERR_NOT_FOUND)
         reply_logs(c, &r);
     else if (fd < 0)

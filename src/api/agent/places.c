@@ -2,18 +2,27 @@
  * (profile-gateways contract, 15.8), they are in a second scan directory: names that begin like
  * slots are looked for there first. */
 #include "api/agent/agent_priv.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "s6/dir.h"
-#include "s6/status.h"
 
 #include <string.h>
 
-/* The second scan directory, or NULL. */
-static const char *second(const struct agent *a)
+void agent_places_init(struct agent *a)
 {
-    return a->profiles != NULL && strcmp(a->profiles->scandir, a->scandir) != 0
-               ? a->profiles->scandir
-               : NULL;
+    const struct profile_layout *l = a->profiles;
+    a->services = s6_place_own(a->scandir);
+    if (l == NULL)
+        return;
+    if (strcmp(l->scandir, a->scandir) != 0)
+        a->gateways = (struct s6_place){l->scandir, profile_rights(l), NULL};
+    else
+        a->services = (struct s6_place){a->scandir, profile_rights(l), l->prefix};
+}
+
+static bool apart(const struct agent *a)
+{
+    return a->gateways.scandir != NULL;
 }
 
 bool agent_is_slot(const struct agent *a, struct slice name)
@@ -28,23 +37,22 @@ bool agent_is_gateway(const struct agent *a, struct slice name)
 {
     if (a->profiles == NULL || !agent_is_slot(a, name))
         return false;
-    return second(a) == NULL || s6_service_exists(a->profiles->scandir, name);
+    return !apart(a) || s6_service_exists(&a->gateways, name);
 }
 
-const char *agent_scandir(const struct agent *a, struct slice name)
+const struct s6_place *agent_place(const struct agent *a, struct slice name)
 {
-    return second(a) != NULL && agent_is_gateway(a, name) ? a->profiles->scandir : a->scandir;
+    return apart(a) && agent_is_gateway(a, name) ? &a->gateways : &a->services;
 }
 
 struct s6_control *agent_control(const struct agent *a, struct slice name)
 {
-    return second(a) != NULL && agent_is_gateway(a, name) ? a->gateway_control : a->control;
+    return apart(a) && agent_is_gateway(a, name) ? a->gateway_control : a->control;
 }
 
 /* What both have is a gateway's. Both lists are sorted, and so is what is told. */
 static void merge(const struct agent *a, const struct s6_names *own,
-                  const struct s6_names *gateways,
-                  void (*fn)(void *ctx, const char *scandir, struct slice name), void *ctx)
+                  const struct s6_names *gateways, agent_service_fn fn, void *ctx)
 {
     size_t i = 0, k = 0;
     while (i < own->count || k < gateways->count) {
@@ -56,22 +64,42 @@ static void merge(const struct agent *a, const struct s6_names *own,
         }
         int order = x == NULL ? 1 : y == NULL ? -1 : strcmp(x, y);
         if (order < 0)
-            fn(ctx, a->scandir, slice_of(x));
+            fn(ctx, &a->services, slice_of(x));
         else
-            fn(ctx, a->profiles->scandir, slice_of(y));
+            fn(ctx, &a->gateways, slice_of(y));
         i += order <= 0;
         k += order >= 0;
     }
 }
 
-int agent_each_service(const struct agent *a,
-                       void (*fn)(void *ctx, const char *scandir, struct slice name), void *ctx,
-                       struct err *e)
+bool agent_may_ignore(const struct err *e)
+{
+    return e->code != ERR_NO_MEMORY && e->code != ERR_NO_FILES;
+}
+
+/* Its owner may make it unreadable or overfull; what is root's is told all the same. */
+static int scan_gateways(const struct agent *a, struct s6_names *ret, struct err *e)
+{
+    struct err own = {0};
+    int rc = apart(a) ? s6_scan(&a->gateways, ret, &own) : 0;
+    if (rc == 0)
+        return 0;
+    if (agent_may_ignore(&own)) {
+        LOG(WARN, "agent", "gateways-unreadable", "the gateways are left out of a list",
+            LF_ERR(&own));
+        return 0;
+    }
+    if (e != NULL)
+        *e = own;
+    return rc;
+}
+
+int agent_each_service(const struct agent *a, agent_service_fn fn, void *ctx, struct err *e)
 {
     struct s6_names own, gateways = {0};
-    int rc = s6_scan(a->scandir, &own, e);
-    if (rc == 0 && second(a) != NULL)
-        rc = s6_scan(second(a), &gateways, e);
+    int rc = s6_scan(&a->services, &own, e);
+    if (rc == 0)
+        rc = scan_gateways(a, &gateways, e);
     if (rc == 0)
         merge(a, &own, &gateways, fn, ctx);
     s6_names_done(&own);

@@ -9,15 +9,14 @@
 
 #define MAX_LIST (16u * 1024u * 1024u) /* S6_MAX_SERVICES states with the longest names, nearly */
 
-static void add_name(void *ctx, const char *scandir, struct slice name)
+static void add_name(void *ctx, const struct s6_place *place, struct slice name)
 {
-    (void)scandir;
+    (void)place;
     json_str(ctx, name);
 }
 
 /* An object with one array, which fn fills. */
-static void reply_list(struct api_call *c, const char *key,
-                       void (*fn)(void *ctx, const char *scandir, struct slice name), void *ctx,
+static void reply_list(struct api_call *c, const char *key, agent_service_fn fn, void *ctx,
                        struct json_out *j, const char *failure)
 {
     struct buf b = BUF_INIT(MAX_LIST);
@@ -69,7 +68,7 @@ void agent_status(struct api_call *c)
     struct err e = {0};
     if (!agent_name(c, &name))
         return;
-    int rc = s6_status_read(agent_scandir(a, name), name, &st, &e);
+    int rc = s6_status_read(agent_place(a, name), name, &st, &e);
     if (rc == ERR_NOT_FOUND) {
         agent_reply_no_service(c, name);
         return;
@@ -92,11 +91,11 @@ struct statuses {
 };
 
 /* Those that cannot be read are left out: contract 3.4. */
-static void add_status(void *ctx, const char *scandir, struct slice name)
+static void add_status(void *ctx, const struct s6_place *place, struct slice name)
 {
     struct statuses *all = ctx;
     struct s6_status st;
-    if (s6_status_read(scandir, name, &st, NULL) == 0)
+    if (s6_status_read(place, name, &st, NULL) == 0)
         agent_write_status(&all->j, name, &st, all->now);
 }
 

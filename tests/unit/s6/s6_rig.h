@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "s6/place.h"
 
 #include <fcntl.h>
 #include <ftw.h>
@@ -26,6 +27,9 @@
 #include <unistd.h>
 
 static char rig_dir[64];
+
+/* A scan directory of our own. */
+#define PLACE(dir) ((struct s6_place){.scandir = (dir)})
 
 static inline int rig_setup(void **state)
 {

@@ -26,7 +26,7 @@ static int setup(void **state)
     rig_mkdir(rig_path("scan"));
     assert_int_equal(loop_new(&loop, &clock_system, NULL), 0);
     (void)snprintf(tool, sizeof(tool), "%s/s6-rc", rig_dir);
-    struct s6_control_options o = {.scandir = rig_path("scan"),
+    struct s6_control_options o = {.place = PLACE(rig_path("scan")),
                                    .rc_tool = tool,
                                    .limit_ms = 700,
                                    .pause_ms = 50,
@@ -154,11 +154,11 @@ static void test_which_tool(void **state)
     rig_write(rig_path("scan/c/consumer-for"), "");
     assert_int_equal(symlink("/x/s6-rc/servicedirs/l", rig_path("scan/l")), 0);
     assert_int_equal(symlink("/x/other", rig_path("scan/o")), 0);
-    assert_false(s6_control_by_rc(scan, SLICE_LIT("a")));
-    assert_true(s6_control_by_rc(scan, SLICE_LIT("p")));
-    assert_true(s6_control_by_rc(scan, SLICE_LIT("c")));
-    assert_true(s6_control_by_rc(scan, SLICE_LIT("l")));
-    assert_false(s6_control_by_rc(scan, SLICE_LIT("o")));
+    assert_false(s6_control_by_rc(&PLACE(scan), SLICE_LIT("a")));
+    assert_true(s6_control_by_rc(&PLACE(scan), SLICE_LIT("p")));
+    assert_true(s6_control_by_rc(&PLACE(scan), SLICE_LIT("c")));
+    assert_true(s6_control_by_rc(&PLACE(scan), SLICE_LIT("l")));
+    assert_false(s6_control_by_rc(&PLACE(scan), SLICE_LIT("o")));
 }
 
 static void make_rc_service(const char *name)

@@ -83,7 +83,7 @@ static uint64_t expect_text(struct viewer *v, const char *want)
 static struct s6_follow *follow_new(void)
 {
     struct s6_follow *f = NULL;
-    assert_int_equal(s6_follow_new(&f, loop, watcher, rig_path("log"), NULL), 0);
+    assert_int_equal(s6_follow_new(&f, loop, watcher, rig_path("log"), NULL, NULL), 0);
     return f;
 }
 
@@ -232,7 +232,7 @@ static void test_follow_without_memory(void **state)
         struct viewer v = {.text = BUF_INIT(1u << 20)};
         struct s6_follow_from from = {.value = 1};
         mem_fail_at(at, true);
-        int rc = s6_follow_new(&f, loop, watcher, rig_path("log"), NULL);
+        int rc = s6_follow_new(&f, loop, watcher, rig_path("log"), NULL, NULL);
         if (rc == 0)
             rc = s6_follower_new(&v.f, f, SLICE_LIT("svc"), &from, on_wake, &v, NULL);
         if (rc == 0)
@@ -304,7 +304,7 @@ static void test_events(void **state)
     rig_mkdir(rig_path("scan"));
     pid_t one = rig_supervise(rig_path("scan/one"));
     put_status("one", 5);
-    assert_int_equal(s6_events_new(&v, loop, watcher, rig_path("scan"), NULL), 0);
+    assert_int_equal(s6_events_new(&v, loop, watcher, &PLACE(rig_path("scan")), NULL), 0);
     ear_init(&a);
     ear_init(&b);
     assert_int_equal(s6_events_add(v, &a.l, NULL), 0);
@@ -349,7 +349,7 @@ static void test_events_without_memory(void **state)
         ear_init(&a);
         (void)buf_reserve(&a.heard, 1000);
         mem_fail_at(at, true);
-        int rc = s6_events_new(&v, loop, watcher, rig_path("scan"), NULL);
+        int rc = s6_events_new(&v, loop, watcher, &PLACE(rig_path("scan")), NULL);
         if (rc == 0)
             rc = s6_events_add(v, &a.l, NULL);
         hit = mem_fail_hit();

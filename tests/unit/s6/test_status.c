@@ -40,7 +40,7 @@ static void read_text(struct slice name, char out[S6_STATUS_TEXT_SIZE])
 {
     struct s6_status st;
     struct err e = {0};
-    if (s6_status_read(rig_dir, name, &st, &e) != 0)
+    if (s6_status_read(&PLACE(rig_dir), name, &st, &e) != 0)
         fail_msg("%s", e.msg);
     (void)s6_status_text(&st, wall(), out);
 }
@@ -154,7 +154,7 @@ static int read_code(const char *name)
 {
     struct s6_status st;
     struct err e = {0};
-    int rc = s6_status_read(rig_dir, slice_of(name), &st, &e);
+    int rc = s6_status_read(&PLACE(rig_dir), slice_of(name), &st, &e);
     assert_int_equal(rc, e.code);
     return rc;
 }
@@ -201,20 +201,20 @@ static void test_scan(void **state)
     rig_write(rig_path("file"), "");
     assert_int_equal(symlink(rig_path("b"), rig_path("link")), 0);
     assert_int_equal(symlink("/nonexistent", rig_path("dangling")), 0);
-    assert_int_equal(s6_scan(rig_dir, &n, NULL), 0);
+    assert_int_equal(s6_scan(&PLACE(rig_dir), &n, NULL), 0);
     static const char *const want[] = {".hidden", "a-run", "b", "link", "typed", "z\xc3\xa9"};
     assert_int_equal(n.count, ARRAY_LEN(want));
     for (size_t i = 0; i < n.count; i++)
         assert_string_equal(s6_name(&n, i), want[i]);
     s6_names_done(&n);
-    assert_int_equal(s6_scan(rig_path("nowhere"), &n, NULL), 0);
+    assert_int_equal(s6_scan(&PLACE(rig_path("nowhere")), &n, NULL), 0);
     assert_int_equal(n.count, 0);
     struct err e = {0};
-    assert_true(s6_scan(rig_path("file"), &n, &e) != 0);
+    assert_true(s6_scan(&PLACE(rig_path("file")), &n, &e) != 0);
     bool hit = true;
     for (uint64_t at = 1; hit; at++) {
         mem_fail_at(at, true);
-        int rc = s6_scan(rig_dir, &n, &e);
+        int rc = s6_scan(&PLACE(rig_dir), &n, &e);
         hit = mem_fail_hit();
         mem_fail_at(0, false);
         assert_int_equal(rc, hit ? ERR_NO_MEMORY : 0);
