@@ -105,19 +105,29 @@ static bool is_users_slot(const struct s6_place *p, struct slice name)
            st.st_uid == p->rights.uid;
 }
 
+static int open_scandir(struct s6_visit *v, const char *scandir, struct err *e)
+{
+    v->fd = open(scandir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    v->skip = strlen(scandir) + 1;
+    return v->fd >= 0 ? 0 : err_sys(e, errno, "open \"%s\"", scandir);
+}
+
 int s6_visit_begin(struct s6_visit *v, const struct s6_place *p, struct slice name, struct err *e)
 {
+    bool shared = p->prefix != NULL;
+    int rc = 0;
     v->fd = -1;
     v->skip = 0;
     v->kept.taken = false;
-    if (!p->rights.other || (p->prefix != NULL && !is_users_slot(p, name)))
+    if (!p->rights.other || (shared && !is_users_slot(p, name)))
         return 0;
-    int rc = s6_rights_take(&p->rights, &v->kept, e);
-    if (rc != 0)
-        return rc;
-    v->fd = open(p->scandir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    v->skip = strlen(p->scandir) + 1;
-    return v->fd >= 0 ? 0 : err_sys(e, errno, "open \"%s\"", p->scandir);
+    if (shared) /* the way there need not be the user's: it is nobody's to bend */
+        rc = open_scandir(v, p->scandir, e);
+    if (rc == 0)
+        rc = s6_rights_take(&p->rights, &v->kept, e);
+    if (rc == 0 && !shared)
+        rc = open_scandir(v, p->scandir, e);
+    return rc;
 }
 
 void s6_visit_end(struct s6_visit *v)
