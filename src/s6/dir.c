@@ -124,7 +124,7 @@ static bool is_service(void *ctx, int fd, const char *name)
     if (s6_visit_wary(v) &&
         (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(st.st_mode)))
         return false;
-    memcpy(path, name, n);
+    memcpy(path, name, n + 1);
     return has_entry(v, fd, path, n, "/run") || has_entry(v, fd, path, n, "/type");
 }
 
