@@ -24,8 +24,10 @@ static void write_members_json(const struct json_writer *w, const struct schema 
 {
     for (size_t i = 0; i < s->n_fields; i++) {
         const struct schema_field *f = &s->fields[i];
-        if (f == without || f->type == SCHEMA_ANY ||
-            ((w->how & SCHEMA_JSON_COMPACT) != 0 && schema_is_default(f, obj)))
+        /* What is required would be missed by a reader. */
+        bool wanted = (w->how & SCHEMA_JSON_COMPACT) == 0 ||
+                      ((f->flags & SCHEMA_REQUIRED) != 0 && schema_has_value(f, obj));
+        if (f == without || f->type == SCHEMA_ANY || (!wanted && schema_is_default(f, obj)))
             continue;
         json_key(w->j, f->name);
         write_member_json(w, f, obj);

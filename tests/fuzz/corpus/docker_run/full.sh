@@ -1,0 +1,1 @@
+docker run --name web --restart on-failure:5 -m 1.5g --memory-swap -1 -c 512 -u 1:2 -w /srv -h host --network host --entrypoint /bin/x -l a=b --label c --privileged --read-only --pull always --stop-timeout 3 -t=false nginx -x
