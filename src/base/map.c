@@ -77,6 +77,11 @@ static uint32_t keyed_hash(const void *p, size_t n)
     return (uint32_t)(h ^ h >> 32);
 }
 
+uint32_t map_hash(struct slice key)
+{
+    return keyed_hash(key.len > 0 ? key.p : "", key.len);
+}
+
 void map_init(struct map *m)
 {
     m->root = NULL;

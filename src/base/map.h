@@ -17,6 +17,9 @@ int map_put(struct map *m, struct slice key, void *value);
 void *map_get(const struct map *m, struct slice key); /* NULL if absent */
 void *map_take(struct map *m, struct slice key);      /* removes; returns the value or NULL */
 size_t map_count(const struct map *m);
+/* The keyed hash that maps use, for tables of one's own: nobody outside can aim at one bucket. It
+ * differs from run to run. */
+uint32_t map_hash(struct slice key);
 
 /* Iteration in order of insertion: for (e = map_first(m); e; e = map_next(e)). */
 struct map_entry *map_first(const struct map *m);

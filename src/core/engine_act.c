@@ -1,0 +1,304 @@
+/* Calls of drivers and their ends. */
+#include "core/engine_priv.h"
+
+#include <stdio.h>
+
+/* What makes objects may take long (an image comes over a slow line); so it never has all the
+ * places, and what is short gets its turn. */
+static unsigned makes_most(const struct engine *g)
+{
+    unsigned most = g->lim.max_acts - g->lim.max_acts / 4;
+    return most == g->lim.max_acts && most > 1 ? most - 1 : most;
+}
+
+bool act_room(const struct engine *g, enum act_kind k)
+{
+    return g->n_acts < g->lim.max_acts && (k != ACT_MAKE || g->n_makes < makes_most(g));
+}
+
+static void act_free(struct act *a)
+{
+    if (a->g != NULL) {
+        list_remove(&a->link);
+        a->g->n_acts--;
+        a->g->n_makes -= a->kind == ACT_MAKE ? 1 : 0;
+    }
+    if (a->has_doc)
+        workload_doc_done(&a->doc);
+    intent_unref(a->intent);
+    mem_free(a);
+}
+
+static void on_progress(void *ctx, const char *text)
+{
+    struct act *a = ctx;
+    struct buf b = BUF_FIXED(a->progress);
+    (void)buf_adds(&b, text);
+}
+
+static void act_done(void *ctx, const struct fault *f, const struct driver_object *o);
+
+/* ---- beginning */
+
+static int load_doc(struct act *a, struct fault *f)
+{
+    int rc = workload_doc_load(&a->doc, intent_id(a->intent), (enum workload_type)a->intent->type,
+                               intent_doc(a->intent), &a->g->sealer, &f->e);
+    a->has_doc = true; /* whatever came of it, it has to be wiped */
+    f->reason = FAULT_INVALID_CONFIGURATION;
+    return rc;
+}
+
+static int call(struct act *a, const struct driver *d, struct fault *f)
+{
+    struct engine *g = a->g;
+    struct driver_order o = {.id = intent_id(a->intent),
+                             .revision = intent_revision(a->intent),
+                             .node_id = g->node_id,
+                             .progress = on_progress};
+    struct fault ignored = {0};
+    int rc = 0;
+    if (a->kind == ACT_MAKE || a->kind == ACT_START) {
+        rc = load_doc(a, f);
+        if (rc != 0)
+            return rc;
+        o.doc = &a->doc;
+    } else if (load_doc(a, &ignored) == 0) {
+        /* Only for how long to wait; a document that cannot be opened must not keep it running. */
+        o.stop_timeout_s = a->doc.container.stop_timeout_s;
+    }
+    f->reason = FAULT_RUNTIME_ERROR;
+    switch (a->kind) {
+    case ACT_MAKE:
+        rc = d->ops->ensure(d->self, &o, act_done, a);
+        break;
+    case ACT_START:
+        rc = d->ops->start(d->self, &o, act_done, a);
+        break;
+    case ACT_STOP:
+        rc = d->ops->stop(d->self, &o, act_done, a);
+        break;
+    default:
+        rc = d->ops->remove(d->self, &o, act_done, a);
+        break;
+    }
+    if (rc != 0)
+        (void)err_set(&f->e, rc, "%s", err_row(rc)->text);
+    return rc;
+}
+
+static const char *what_failed(enum act_kind k)
+{
+    switch (k) {
+    case ACT_MAKE:
+        return "create failed";
+    case ACT_START:
+        return "start failed";
+    case ACT_STOP:
+        return "stop failed";
+    default:
+        return "delete failed";
+    }
+}
+
+/* "failed to apply workload web: [CREATE_FAILED] Failed to create ... (workload: web): ..." */
+static void task_failed(struct item *w, enum act_kind k, const struct fault *f)
+{
+    static const char *const codes[][2] = {
+        [ACT_MAKE] = {"CREATE_FAILED", "Failed to create workload in runtime"},
+        [ACT_START] = {"START_FAILED", "Failed to start workload"},
+        [ACT_STOP] = {"STOP_FAILED", "Failed to stop workload"},
+        [ACT_REMOVE] = {"DELETE_FAILED", "Failed to delete workload from runtime"},
+    };
+    char text[sizeof(f->e.msg) + 480];
+    struct slice id = intent_id(w->now);
+    bool deleting = (w->now->flags & STORED_DELETING) != 0;
+    (void)snprintf(text, sizeof(text), "failed to %s workload %.*s: [%s] %s (workload: %.*s): %s",
+                   deleting ? "delete" : "apply", (int)id.len, id.p, codes[k][0], codes[k][1],
+                   (int)id.len, id.p, f->e.msg);
+    /* What is being deleted stays so and is tried again: its task goes on with it. */
+    if (!deleting)
+        task_done(w, false, text);
+}
+
+static void failed(struct item *w, enum act_kind k, const struct fault *f)
+{
+    if (tries_failed(w, what_failed(k), f))
+        task_failed(w, k, f);
+}
+
+void act_begin(struct item *w, enum act_kind k, enum workload_type type, enum stop_cause cause)
+{
+    struct engine *g = w->g;
+    struct fault f = {0};
+    item_queue(w, QUEUE_NONE);
+    struct act *a = mem_zalloc(sizeof(*a));
+    if (a == NULL) {
+        (void)err_set(&f.e, ERR_NO_MEMORY, "out of memory");
+        failed(w, k, &f);
+        w->wait = WAIT_RETRY;
+        return;
+    }
+    *a = (struct act){.g = g,
+                      .w = w,
+                      .intent = intent_ref(w->now),
+                      .kind = k,
+                      .type = type,
+                      .cause = cause,
+                      .begun_ms = eng_now(g)};
+    list_push_back(&g->acts, &a->link);
+    g->n_acts++;
+    g->n_makes += k == ACT_MAKE ? 1 : 0;
+    w->act = a;
+    int rc = call(a, &g->drivers[type], &f);
+    if (rc != 0) {
+        w->act = NULL;
+        act_free(a);
+        failed(w, k, &f);
+        w->wait = w->tries.terminal ? WAIT_TERMINAL : WAIT_RETRY;
+        return;
+    }
+    w->seq = ++g->seq;
+    health_end(w);
+    if (w->task != NULL) {
+        struct task t;
+        task_get(w->task, &t);
+        if (t.status == TASK_PENDING)
+            task_start(g->tasks, w->task);
+    }
+    if (w->tries.count > 0)
+        g->stats.retried++;
+    g->stats.acts++;
+}
+
+void act_cancel(struct item *w)
+{
+    struct act *a = w->act;
+    if (a == NULL || a->cancelled)
+        return;
+    a->cancelled = true;
+    const struct driver *d = &w->g->drivers[a->type];
+    d->ops->cancel(d->self, intent_id(a->intent));
+}
+
+/* ---- ends */
+
+static void made(struct item *w, const struct act *a, const struct driver_object *o)
+{
+    struct engine *g = w->g;
+    histogram_add(&g->stats.apply_time, (eng_now(g) - a->begun_ms) * NS_PER_MS);
+    w->remake = false;
+    w->quick = 0;
+    w->quick_ms = 0;
+    if (o != NULL && o->created_ns != 0 && o->created_ns < a->intent->created_ns)
+        g->stats.adopted++;
+    else
+        g->stats.created++;
+    if (o == NULL || slice_eq(o->revision, intent_revision(a->intent)) ||
+        a->intent->revision_len == 0)
+        return;
+    struct fault f;
+    (void)fault_set(&f, FAULT_RUNTIME_ERROR, ERR_RUNTIME, "its object still has revision \"%.*s\"",
+                    (int)(o->revision.len < 128 ? o->revision.len : 128), o->revision.p);
+    failed(w, ACT_MAKE, &f);
+}
+
+static void stopped(struct item *w, const struct act *a)
+{
+    w->asked_stop = true;
+    w->cause = (uint8_t)a->cause;
+    w->sick = false;
+    w->restart = false;
+    w->pending_ms = 0; /* counted anew from the start that follows */
+}
+
+static void succeeded(struct item *w, const struct act *a, const struct driver_object *o)
+{
+    struct engine *g = w->g;
+    switch (a->kind) {
+    case ACT_MAKE:
+        made(w, a, o);
+        break;
+    case ACT_START:
+        w->cause = STOP_NONE;
+        w->start_ms = eng_now(g);
+        w->asked_stop = false;
+        w->remake = false;
+        break;
+    case ACT_STOP:
+        stopped(w, a);
+        break;
+    default:
+        w->strays &= (uint8_t) ~(1u << a->type);
+        if (a->type == (enum workload_type)w->now->type) {
+            object_gone(&w->object);
+            w->assumed = false;
+            w->remake = false;
+        }
+        w->cause = (uint8_t)a->cause;
+        break;
+    }
+}
+
+/* Whether the object has to be looked at to know how it is now. */
+static bool unclear(struct item *w, const struct act *a, const struct fault *f,
+                    const struct driver_object *o)
+{
+    if (a->type != (enum workload_type)w->now->type)
+        return false;
+    if (o != NULL)
+        return item_observe(w, o) != 0;
+    return f != NULL || a->kind != ACT_REMOVE;
+}
+
+static void act_done(void *ctx, const struct fault *f, const struct driver_object *o)
+{
+    struct act *a = ctx;
+    struct engine *g = a->g;
+    if (g == NULL) {
+        act_free(a);
+        return;
+    }
+    struct item *w = a->w;
+    w->act = NULL;
+    w->seq = ++g->seq;
+    w->assumed = false;
+    histogram_add(&g->stats.act_time, (eng_now(g) - a->begun_ms) * NS_PER_MS);
+    bool look = unclear(w, a, f, o);
+    if (f == NULL) {
+        succeeded(w, a, o);
+    } else if (f->e.code == ERR_UNREACHABLE) {
+        runtime_down(&g->runtimes[a->type]);
+    } else {
+        if (a->kind == ACT_START && w->object.started_ns == 0)
+            w->remake = true;
+        if (!a->cancelled || f->e.code != ERR_CANCELLED)
+            failed(w, a->kind, f);
+    }
+    act_free(a);
+    if (look)
+        look_want(w);
+    item_refresh(w);
+    item_ready(w);
+    eng_check_stopped(g);
+}
+
+static struct item *first_of(struct list_node *head)
+{
+    struct list_node *n = list_first(head);
+    return n != NULL ? CONTAINER_OF(n, struct item, link) : NULL;
+}
+
+void acts_from_queues(struct engine *g)
+{
+    for (;;) {
+        struct item *make = act_room(g, ACT_MAKE) ? first_of(&g->make) : NULL;
+        struct item *other = act_room(g, ACT_START) ? first_of(&g->shorts) : NULL;
+        struct item *w = make == NULL || (other != NULL && g->turn) ? other : make;
+        g->turn = !g->turn;
+        if (w == NULL)
+            return;
+        item_queue(w, QUEUE_NONE);
+        item_step(w);
+    }
+}

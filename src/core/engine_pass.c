@@ -1,0 +1,187 @@
+/* Looking at everything: one list of each runtime, compared with what is known. A steady object
+ * costs a look-up and a comparison, no allocation and no write. */
+#include "core/engine_priv.h"
+
+void runtime_down(struct runtime *rt)
+{
+    struct engine *g = rt->g;
+    if (rt->wait_ms == 0 || rt->wait_ms * 2 > g->lim.pass_ms)
+        rt->wait_ms = rt->wait_ms == 0 ? SOON_MS : g->lim.pass_ms;
+    else
+        rt->wait_ms *= 2;
+    if (rt->again_ms == 0)
+        rt->again_ms = eng_now(g) + rt->wait_ms;
+    eng_wake(g, rt->again_ms);
+    if (!rt->up)
+        return;
+    rt->up = false;
+    rt->epoch++;
+    for (uint32_t i = 0; i < g->n_order; i++) {
+        struct item *w = g->order[i];
+        if (w == NULL || w->now == NULL || w->now->type != rt->type)
+            continue;
+        w->was_up = w->was_up || (w->object.exists && w->object.actual == ACTUAL_RUNNING);
+        health_end(w);
+        if (w->actual != ACTUAL_UNKNOWN || w->task != NULL)
+            item_ready(w);
+    }
+}
+
+/* It answers again, or may: everything is looked at before anything is done. */
+void runtime_up(struct runtime *rt)
+{
+    struct engine *g = rt->g;
+    rt->wanted = true;
+    rt->again_ms = 0;
+    eng_wake(g, 0);
+}
+
+/* ---- one list */
+
+static bool same_object(const struct item *w, const struct driver_object *o)
+{
+    return w->object.exists && w->object.actual == o->actual &&
+           slice_eq(object_oid(&w->object), o->object_id) &&
+           slice_eq(object_revision(&w->object), o->revision);
+}
+
+/* Lists may tell less than looks do. What they leave out is kept while the rest is the same, and
+ * looked at when it is not. */
+static bool thin(const struct driver_object *o)
+{
+    return o->n_meta == 0 && o->actual != ACTUAL_RUNNING;
+}
+
+static void seen(struct runtime *rt, const struct listing *l, const struct driver_object *o)
+{
+    struct engine *g = rt->g;
+    struct item *w = item_find(g, o->id);
+    if (w == NULL || w->now == NULL) {
+        if (w == NULL)
+            gc_seen(rt, o);
+        return;
+    }
+    if (w->now->type != rt->type) {
+        if (w->act == NULL && (w->strays >> rt->type & 1u) == 0) {
+            w->strays |= (uint8_t)(1u << rt->type);
+            item_ready(w);
+        }
+        return;
+    }
+    w->pass = rt->pass;
+    if (w->act != NULL || w->look != NULL || w->seq > l->seq)
+        return;
+    bool known = w->epoch == rt->epoch;
+    if (thin(o)) {
+        if (!known || !same_object(w, o))
+            look_want(w);
+        return;
+    }
+    bool same = known && same_object(w, o) && w->object.health == o->health &&
+                w->object.finished_ns == o->finished_ns && w->object.started_ns == o->started_ns;
+    if (item_observe(w, o) != 0) {
+        slot_set(w, SLOT_LOOK, eng_now(g) + SOON_MS);
+        return;
+    }
+    if (!same || w->dirty || w->wait == WAIT_LOOK) {
+        item_refresh(w);
+        item_ready(w);
+    }
+}
+
+/* Those that the list did not name. */
+static void unseen(struct runtime *rt, const struct listing *l)
+{
+    struct engine *g = rt->g;
+    for (uint32_t i = 0; i < g->n_order; i++) {
+        struct item *w = g->order[i];
+        if (w == NULL || w->now == NULL)
+            continue;
+        if (w->dirty)
+            item_ready(w);
+        if (w->now->type != rt->type || w->act != NULL || w->look != NULL)
+            continue;
+        if (w->pass == rt->pass || w->seq > l->seq) {
+            if (w->epoch != rt->epoch)
+                look_want(w); /* what the list says of it is old, and so is what was known */
+            continue;
+        }
+        bool news = w->object.exists || w->epoch != rt->epoch || w->assumed;
+        (void)item_observe(w, NULL);
+        if (news) {
+            item_refresh(w);
+            item_ready(w);
+        }
+    }
+}
+
+static void listed(void *ctx, const struct fault *f, const struct driver_object *items, size_t n)
+{
+    struct listing *l = ctx;
+    struct engine *g = l->g;
+    if (g == NULL) {
+        mem_free(l);
+        return;
+    }
+    struct runtime *rt = &g->runtimes[l->type];
+    rt->listing = NULL;
+    if (f != NULL) {
+        if (f->e.code == ERR_UNREACHABLE)
+            runtime_down(rt);
+        else
+            rt->again_ms = eng_now(g) + g->lim.retry.first_ms;
+        eng_wake(g, rt->again_ms);
+        mem_free(l);
+        return;
+    }
+    rt->wait_ms = 0;
+    rt->again_ms = 0;
+    if (!rt->up || rt->epoch == 0) {
+        rt->up = true;
+        rt->epoch++;
+    }
+    rt->pass++;
+    for (size_t i = 0; i < n; i++)
+        seen(rt, l, &items[i]);
+    unseen(rt, l);
+    gc_listed(rt);
+    g->stats.passes++;
+    histogram_add(&g->stats.pass_time, g->clock->mono_ns(g->clock->ctx) - l->begun_ns);
+    mem_free(l);
+    eng_wake(g, 0);
+}
+
+static void list_begin(struct runtime *rt)
+{
+    struct engine *g = rt->g;
+    if (rt->driver == NULL || rt->listing != NULL)
+        return;
+    struct listing *l = mem_zalloc(sizeof(*l));
+    rt->wanted = false;
+    rt->again_ms = 0;
+    if (l != NULL)
+        *l = (struct listing){g, rt->type, g->seq, g->clock->mono_ns(g->clock->ctx)};
+    if (l == NULL || rt->driver->ops->list(rt->driver->self, listed, l) != 0) {
+        mem_free(l);
+        rt->again_ms = eng_now(g) + SOON_MS;
+        eng_wake(g, rt->again_ms);
+        return;
+    }
+    rt->listing = l;
+}
+
+void pass_run(struct engine *g)
+{
+    uint64_t now = eng_now(g);
+    bool due = now >= g->pass_ms;
+    if (due)
+        g->pass_ms = now + g->lim.pass_ms;
+    for (int t = 0; t < WORKLOAD_TYPES; t++) {
+        struct runtime *rt = &g->runtimes[t];
+        if (due || rt->wanted || (rt->again_ms != 0 && now >= rt->again_ms))
+            list_begin(rt);
+        if (rt->again_ms != 0)
+            eng_wake(g, rt->again_ms);
+    }
+    eng_wake(g, g->pass_ms);
+}

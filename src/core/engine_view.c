@@ -1,0 +1,326 @@
+/* What others get to see of workloads. */
+#include "core/engine_priv.h"
+
+#include <stdio.h>
+
+const char *missing_text(enum workload_type t)
+{
+    switch (t) {
+    case WORKLOAD_COMPOSE:
+        return "project not found";
+    case WORKLOAD_VM:
+        return "domain not found";
+    default:
+        return "container not found";
+    }
+}
+
+static const char *on_dependency(const struct item *w, char *out, size_t size)
+{
+    const struct edge *x = depends_unmet(w, 0);
+    if (x == NULL)
+        return "";
+    const struct item *t = item_find(w->g, slice_of(x->id));
+    if (t == NULL || t->now == NULL)
+        (void)snprintf(out, size, "\"%s\", which does not exist", x->id);
+    else if (!x->healthy)
+        (void)snprintf(out, size, "\"%s\" to run", x->id);
+    else if (t->actual == ACTUAL_RUNNING && item_health(t) == HEALTH_NONE)
+        (void)snprintf(out, size, "\"%s\" to be healthy, but it has no health check", x->id);
+    else
+        (void)snprintf(out, size, "\"%s\" to be healthy", x->id);
+    return out;
+}
+
+const char *waits_text(const struct item *w, char *out, size_t size)
+{
+    const struct item *o;
+    const char *type = workload_type_name((enum workload_type)w->now->type);
+    switch ((enum wait_kind)w->wait) {
+    case WAIT_COMMIT:
+        return "its newest change to be on the disk";
+    case WAIT_NO_DRIVER:
+        (void)snprintf(out, size, "a runtime for type %s, which this machine does not have", type);
+        return out;
+    case WAIT_RUNTIME:
+        (void)snprintf(out, size, "the runtime for type %s to answer", type);
+        return out;
+    case WAIT_LOOK:
+        return "a look at its object";
+    case WAIT_SLOT:
+        return "others to finish: as many acts as may be are under way";
+    case WAIT_LOCK:
+        (void)snprintf(out, size, "lock file \"%s\" to go",
+                       w->now->rules != NULL && w->now->rules->lock_file != NULL
+                           ? w->now->rules->lock_file
+                           : "");
+        return out;
+    case WAIT_DEPENDS:
+        return on_dependency(w, out, size);
+    case WAIT_DEPENDENTS:
+        o = depends_on_it(w, true, 0);
+        if (o == NULL)
+            return "";
+        (void)snprintf(out, size, "\"%.*s\" to be removed first", (int)item_id(o).len,
+                       item_id(o).p);
+        return out;
+    case WAIT_RETRY:
+        return "the time of the next try";
+    case WAIT_TERMINAL:
+        return "somebody to act: it has been given up";
+    case WAIT_ORPHAN:
+        return "an object that bears its name to be removed";
+    default:
+        return "";
+    }
+}
+
+/* Why it is so, in the words of the contract where it has some. */
+static const char *message_of(struct item *w)
+{
+    struct engine *g = w->g;
+    const struct runtime *rt = &g->runtimes[w->now->type];
+    const struct object *o = &w->object;
+    if (rt->driver == NULL)
+        return "runtime not available";
+    if (!rt->up) {
+        (void)snprintf(g->text, sizeof(g->text), "runtime unreachable: %s",
+                       rt->driver->ops->condition(rt->driver->self));
+        return g->text;
+    }
+    if (w->act != NULL && w->act->progress[0] != '\0')
+        return w->act->progress;
+    if (w->actual == ACTUAL_FAILED && w->tries.text != NULL)
+        return w->tries.text;
+    if (w->epoch != rt->epoch)
+        return w->look_fails > 0 ? "status check failed" : "not looked at yet";
+    if (!o->exists)
+        return (w->now->flags & STORED_DELETING) != 0 ? "being deleted"
+               : w->actual == ACTUAL_PENDING          ? "creating workload"
+                                             : missing_text((enum workload_type)w->now->type);
+    if (w->now->desired == DESIRED_STOPPED && o->actual == ACTUAL_FAILED) {
+        if (w->asked_stop || object_message(o)[0] == '\0')
+            return "stopped";
+        (void)snprintf(g->text, sizeof(g->text), "stopped (previous runtime error: %s)",
+                       object_message(o));
+        return g->text;
+    }
+    if (o->actual == ACTUAL_PENDING && w->pending_ms != 0)
+        return w->recovered                   ? "recovered from prolonged pending via restart"
+               : object_message(o)[0] != '\0' ? object_message(o)
+                                              : "workload pending; waiting for startup completion";
+    return object_message(o);
+}
+
+static void view_task(const struct item *w, struct engine_view *v)
+{
+    struct task t;
+    if (w->task == NULL)
+        return;
+    task_get(w->task, &t);
+    v->actual = ACTUAL_PENDING;
+    /* What it waits for, or how far it is, says more than that there is a task. */
+    if (w->act == NULL || w->act->progress[0] == '\0')
+        v->message = t.status == TASK_RUNNING ? "task running" : "task pending execution";
+}
+
+void view_fill(struct item *w, struct engine_view *v)
+{
+    struct engine *g = w->g;
+    const struct intent *n = w->now != NULL ? w->now : item_newest(w);
+    static const char *const phase_none = "waiting";
+    if (w->now == NULL) {
+        *v = (struct engine_view){.id = intent_id(n),
+                                  .revision = intent_revision(n),
+                                  .who = intent_who(n),
+                                  .type = (enum workload_type)n->type,
+                                  .desired = (enum workload_desired)n->desired,
+                                  .actual = ACTUAL_PENDING,
+                                  .seen = ACTUAL_UNKNOWN,
+                                  .message = "",
+                                  .phase = phase_none,
+                                  .waits_for = "",
+                                  .failure = "",
+                                  .address = "",
+                                  .exit_code = -1,
+                                  .generation = n->generation};
+        return;
+    }
+    const struct object *o = &w->object;
+    bool failing = w->actual != ACTUAL_RUNNING || w->tries.terminal;
+    struct sm m = {phase_table(), w->phase};
+    *v = (struct engine_view){
+        .id = intent_id(n),
+        .revision = intent_revision(n),
+        .who = intent_who(n),
+        .type = (enum workload_type)n->type,
+        .desired = (enum workload_desired)n->desired,
+        .actual = (enum workload_actual)w->actual,
+        .seen = (enum workload_actual)w->actual,
+        .message = message_of(w),
+        .reason = failing ? (enum fault_reason)w->tries.reason : FAULT_NONE,
+        .cause = (enum stop_cause)w->cause,
+        .health = item_health(w),
+        .deleting = (n->flags & STORED_DELETING) != 0,
+        .terminal = w->tries.terminal,
+        .acting = w->act != NULL,
+        .phase = sm_name(&m),
+        .waits_for = waits_text(w, g->waits, sizeof(g->waits)),
+        .generation = n->generation,
+        .attempts = w->tries.count,
+        .restarts = o->restarts,
+        .created_ns = n->created_ns,
+        .updated_ns = n->updated_ns,
+        .changed_ns = w->changed_ns,
+        .next_try_ns = w->tries.next_ms > eng_now(g) ? w->tries.next_ns : 0,
+        .last_failure_ns = w->tries.last_ns,
+        .failure = w->tries.text != NULL ? w->tries.text : "",
+        .object_id = object_oid(o),
+        .address = object_address(o),
+        .started_ns = o->started_ns,
+        .finished_ns = o->finished_ns,
+        .exit_code = o->exit_code,
+    };
+    view_task(w, v);
+    if (w->usage != NULL) {
+        v->has_usage = true;
+        v->usage = *w->usage;
+        v->usage.id = v->id;
+    }
+}
+
+bool engine_get(struct engine *g, struct slice id, struct engine_view *ret)
+{
+    CHECK_MAGIC(g, ENGINE_MAGIC);
+    struct item *w = item_find(g, id);
+    if (w == NULL || w->now == NULL)
+        return false;
+    view_fill(w, ret);
+    return true;
+}
+
+int engine_each(struct engine *g, enum workload_type type,
+                int (*fn)(void *ctx, const struct engine_view *w), void *ctx)
+{
+    CHECK_MAGIC(g, ENGINE_MAGIC);
+    struct engine_view v;
+    int rc = 0;
+    order_tidy(g);
+    for (uint32_t i = 0; i < g->n_order && rc == 0; i++) {
+        struct item *w = g->order[i];
+        if (w->now == NULL || (type != WORKLOAD_NONE && w->now->type != type))
+            continue;
+        view_fill(w, &v);
+        rc = fn(ctx, &v);
+    }
+    return rc;
+}
+
+size_t engine_count(const struct engine *g)
+{
+    CHECK_MAGIC(g, ENGINE_MAGIC);
+    size_t n = 0;
+    for (int t = 0; t < WORKLOAD_TYPES; t++)
+        for (int a = 0; a <= ACTUAL_UNKNOWN; a++)
+            n += g->stats.workloads[t][a];
+    return n;
+}
+
+const struct driver *engine_driver(const struct engine *g, enum workload_type t)
+{
+    return (unsigned)t < WORKLOAD_TYPES && g->drivers[t].ops != NULL ? &g->drivers[t] : NULL;
+}
+
+void engine_note_usage(struct engine *g, const struct driver_usage *u)
+{
+    CHECK_MAGIC(g, ENGINE_MAGIC);
+    struct item *w = item_find(g, u->id);
+    if (w == NULL)
+        return;
+    if (w->usage == NULL && (w->usage = mem_alloc(sizeof(*w->usage))) == NULL)
+        return; /* the next sample tries again */
+    *w->usage = *u;
+    w->usage->id = (struct slice){"", 0};
+}
+
+/* ---- metadata (contract 4.6) */
+
+struct meta {
+    void (*fn)(void *ctx, const char *key, const char *value);
+    void *ctx;
+};
+
+static void put_time(const struct meta *m, const char *key, int64_t ns)
+{
+    char text[TIME_TEXT_SIZE] = "";
+    if (ns != 0)
+        time_format_rfc3339(text, ns);
+    m->fn(m->ctx, key, text);
+}
+
+static void meta_tries(const struct item *w, const struct meta *m)
+{
+    const struct tries *t = &w->tries;
+    bool failing = (w->actual != ACTUAL_RUNNING || t->terminal) && t->reason != FAULT_NONE;
+    const char *text = failing && t->text != NULL ? t->text : "";
+    char number[16];
+    /* Clients merge: what is not so any more is said, not left out (contract 2.1). */
+    m->fn(m->ctx, "retry_terminal", t->terminal ? "true" : "false");
+    m->fn(m->ctx, "failure_reason", failing ? fault_name((enum fault_reason)t->reason) : "");
+    if (t->reason == FAULT_NONE && !w->failed_once)
+        return;
+    (void)snprintf(number, sizeof(number), "%u", t->count);
+    m->fn(m->ctx, "failure_message", text);
+    m->fn(m->ctx, "last_error", text);
+    m->fn(m->ctx, "last_runtime_error", text);
+    m->fn(m->ctx, "retry_attempts", number);
+    put_time(m, "next_retry_time", failing && !t->terminal ? t->next_ns : 0);
+    m->fn(m->ctx, "retry_terminal_reason", t->terminal ? text : "");
+    bool resources = failing && (t->reason == FAULT_RESOURCE_QUOTA_EXCEEDED ||
+                                 t->reason == FAULT_INSUFFICIENT_RESOURCES);
+    m->fn(m->ctx, "resource_issues", resources ? text : "");
+    if (t->last_ns != 0)
+        put_time(m, "last_failure_at", t->last_ns);
+    if (failing && (w->now->flags & STORED_DELETING) != 0)
+        m->fn(m->ctx, "last_delete_error", text);
+}
+
+void engine_metadata(struct engine *g, struct slice id,
+                     void (*fn)(void *ctx, const char *key, const char *value), void *ctx)
+{
+    CHECK_MAGIC(g, ENGINE_MAGIC);
+    struct item *w = item_find(g, id);
+    struct meta m = {fn, ctx};
+    if (w == NULL || w->now == NULL)
+        return;
+    if (w->object.exists)
+        object_meta(&w->object, fn, ctx);
+    meta_tries(w, &m);
+    if (w->was_pending)
+        put_time(&m, "pending_since", w->pending_ns);
+    if (w->recovered) {
+        fn(ctx, "pending_recovery_action", "restart");
+        fn(ctx, "pending_recovery_reason", "pending for too long");
+    }
+    if (w->task != NULL) {
+        struct task t;
+        task_get(w->task, &t);
+        fn(ctx, "task_id", t.id);
+        fn(ctx, "task_status", task_status_name(t.status));
+    }
+}
+
+void engine_stats(const struct engine *g, struct engine_stats *ret)
+{
+    CHECK_MAGIC(g, ENGINE_MAGIC);
+    *ret = g->stats;
+    ret->acting = g->n_acts;
+    for (uint32_t i = 0; i < g->n_order; i++) {
+        const struct item *w = g->order[i];
+        if (w == NULL || w->now == NULL)
+            continue;
+        ret->waiting += w->phase == PHASE_WAITING ? 1 : 0;
+        ret->terminal += w->tries.terminal ? 1 : 0;
+        ret->due += w->queue != QUEUE_NONE ? 1 : 0;
+    }
+}
