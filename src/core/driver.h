@@ -35,6 +35,7 @@ struct driver_object {
     const char *address;                         /* for probes, "172.17.0.2"; "": none */
     const struct driver_meta *meta;
     size_t n_meta;
+    struct slice print; /* workload_doc_print of what it was made from, as labelled; empty: none */
 };
 
 /* One act's order. Everything borrowed until the callback. */
@@ -45,6 +46,7 @@ struct driver_order {
     int64_t stop_timeout_s;         /* stop and remove: before it is killed; 0: 30 */
     /* Told how far it is ("pulling busybox: 3 of 7 layers"), at most every second; may be NULL. */
     void (*progress)(void *ctx, const char *text);
+    struct slice print; /* workload_doc_print, for the label; empty: none is written */
 };
 
 /* f NULL: done. o: the object afterwards, NULL when it is gone or was not looked at. */
@@ -129,6 +131,7 @@ struct driver_ops {
 
     int (*logs)(void *self, const struct driver_logs_order *o, const struct driver_logs_user *u,
                 void *ctx, struct driver_call **ret, struct err *e);
+    /* Holds the lines back; of an exec its output. */
     void (*logs_pause)(struct driver_call *c, bool paused);
     int (*exec)(void *self, const struct driver_exec_order *o, const struct driver_exec_user *u,
                 void *ctx, struct driver_call **ret, struct err *e);

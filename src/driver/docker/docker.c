@@ -1,7 +1,7 @@
 #include "driver/docker/docker.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "driver/docker/docker_priv.h"
+#include "driver/docker/docker_work.h"
 #include <string.h>
 
 enum {
@@ -25,6 +25,7 @@ void docker_unref(struct docker *d)
     INVARIANT(d->refs > 0);
     if (--d->refs > 0)
         return;
+    docker_work_free(d->work);
     docker_images_unref(d->images);
     map_done(&d->created, mem_free);
     mem_free(d->socket_path);
@@ -63,7 +64,8 @@ static int pools_new(struct docker *d, struct err *e)
     /* A POST on a connection that the engine has just closed cannot be sent again: take new ones.
      */
     o.idle_ms = 1;
-    return client_pool_new(&d->actions, d->loop, &o, e);
+    rc = client_pool_new(&d->actions, d->loop, &o, e);
+    return rc != 0 ? rc : client_pool_new(&d->streams, d->loop, &o, e);
 }
 
 static void pools_free(struct docker *d)
@@ -72,6 +74,8 @@ static void pools_free(struct docker *d)
         client_pool_free(STEAL(d->queries));
     if (d->actions != NULL)
         client_pool_free(STEAL(d->actions));
+    if (d->streams != NULL)
+        client_pool_free(STEAL(d->streams));
 }
 
 int docker_new(struct docker **ret, struct loop *l, const struct docker_options *o, struct err *e)
@@ -108,6 +112,7 @@ void docker_free(struct docker *d)
     if (d == NULL)
         return;
     CHECK_MAGIC(d, DOCKER_MAGIC);
+    docker_work_close(d->work);
     docker_link_close(d);
     pools_free(d);
     docker_unref(d);
@@ -139,7 +144,7 @@ static void docker_stats(void *self, struct runtime_stats *ret)
 {
     struct docker *d = self;
     CHECK_MAGIC(d, DOCKER_MAGIC);
-    const struct client_pool *pools[] = {d->queries, d->actions};
+    const struct client_pool *pools[] = {d->queries, d->actions, d->streams};
     *ret = d->stats;
     for (size_t i = 0; i < ARRAY_LEN(pools); i++) {
         if (pools[i] == NULL)

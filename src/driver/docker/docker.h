@@ -16,6 +16,7 @@
 
 #include "base/base.h"
 #include "base/err.h"
+#include "core/driver.h"
 #include "core/runtime.h"
 #include "net/loop.h"
 
@@ -44,5 +45,38 @@ void docker_free(struct docker *d);
 
 /* Fills *out; valid until docker_free. */
 void docker_runtime(struct docker *d, struct runtime *out);
+
+/* Name and password for images of one registry. */
+struct docker_registry {
+    const char *host; /* as in the image's name: "registry.example:5000"; "docker.io" */
+    const char *username, *password;
+};
+
+/* Of the workload driver. Texts and lists are copied. */
+struct docker_driver_options {
+    /* Folders of this machine that workloads may mount; a path in one of them is allowed too. NULL:
+     * any. Links are followed by the engine, not looked at here. */
+    const char *const *bind_roots;
+    size_t n_bind_roots;
+    const char *log_driver; /* NULL: the engine's own choice */
+    const char *log_max_size, *log_max_file; /* options of that name; NULL: none */
+    const struct docker_registry *registries;
+    size_t n_registries;
+    int image_pull;      /* enum doc_pull that stands for DOC_PULL_DEFAULT */
+    uint64_t look_ms;    /* an inspect or list; an engine slower than that is away. 0: 10,000 */
+    uint64_t pull_ms;    /* a pull without any news. 0: 120,000 */
+    size_t max_exec_input; /* bytes that wait to be read by a program. 0: 1 MiB */
+};
+
+/* Makes the driver of containers and fills *out; valid until docker_free, which ends its calls with
+ * ERR_CANCELLED. At most once a client. Shares connections, link and deadlines with docker_runtime.
+ * ERR_NO_MEMORY, ERR_STATE.
+ *
+ * An object is ours if its labels say so: persys.managed=true and persys.workload_id, its name. One
+ * of that name that is not ours is never touched: inspect and ensure say ERR_EXISTS, start does so
+ * too, stop and remove have nothing to do.
+ * Source of the rules: compute-agent contract 5.1. */
+int docker_driver(struct docker *d, const struct docker_driver_options *o, struct driver *out,
+                  struct err *e);
 
 #endif

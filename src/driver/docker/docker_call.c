@@ -2,6 +2,7 @@
 #include "base/str.h"
 #include "driver/docker/docker_priv.h"
 #include "driver/docker/docker_skim.h"
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,7 +11,7 @@ struct docker_call {
     struct client_call *call;
     docker_call_fn fn;
     void *ctx;
-    bool json, skim;
+    bool json, skim, plain;
     uint64_t limit_ms, began_ns;
     char version[DOCKER_VERSION_SIZE];
     char path[DOCKER_PATH_SIZE];
@@ -29,6 +30,55 @@ static void call_free(struct docker_call *c)
     mem_free(c);
 }
 
+int docker_plain_transport(struct err *out, const struct docker *d, const struct err *e,
+                           uint64_t limit_ms)
+{
+    int sys = e->sys < 0 ? -e->sys : e->sys;
+    switch (e->code) {
+    case ERR_TIMEOUT:
+        return err_set(out, ERR_TIMEOUT, "the Docker engine did not answer within %" PRIu64 " ms",
+                       limit_ms);
+    case ERR_CANCELLED:
+    case ERR_BUSY:
+    case ERR_NO_MEMORY:
+    case ERR_NO_FILES:
+        *out = *e;
+        return out->code;
+    default:
+        break;
+    }
+    if (!docker_transport_lost(e))
+        return err_set(out, ERR_RUNTIME, "the Docker engine's answer cannot be used: %s", e->msg);
+    if (sys == 0)
+        err_set(out, ERR_UNREACHABLE, "the Docker engine at \"%s\" closed the connection",
+                d->socket_path);
+    else
+        err_set(out, ERR_UNREACHABLE, "the Docker engine cannot be reached at \"%s\": %s",
+                d->socket_path, strerror(sys));
+    out->sys = sys;
+    return out->code;
+}
+
+int docker_plain_status(struct err *out, int status, struct slice body)
+{
+    enum { WORDS_MAX = 400 };
+    _cleanup_(json_decrefp) json_t *root = json_parse(body, NULL, NULL);
+    const char *message = json_get_str(root, "message");
+    struct slice why = slice_trim(message != NULL ? slice_of(message) : body);
+    int code = status == 404                    ? ERR_NOT_FOUND
+               : status == 409                  ? ERR_CONFLICT
+               : status == 400                  ? ERR_INVALID
+               : status == 401 || status == 403 ? ERR_DENIED
+                                                : ERR_RUNTIME;
+    if (why.len == 0)
+        return err_set(out, code, "the Docker engine answered with status %d", status);
+    char text[6 * WORDS_MAX + 1];
+    struct buf b = BUF_FIXED(text);
+    why.len = why.len < WORDS_MAX ? why.len : WORDS_MAX;
+    (void)utf8_add_lossy(&b, why.p, why.len);
+    return err_set(out, code, "%s", text);
+}
+
 static json_t *body_parse(const struct docker_call *c, struct slice body, struct err *e)
 {
     _cleanup_(buf_done) struct buf few = BUF_INIT(SIZE_MAX / 4);
@@ -44,7 +94,10 @@ static int answer_read(struct docker_call *c, const struct err *e, int status,
                        struct err *out)
 {
     if (e->code != 0)
-        return docker_text_transport(out, e, c->limit_ms);
+        return c->plain ? docker_plain_transport(out, c->d, e, c->limit_ms)
+                        : docker_text_transport(out, e, c->limit_ms);
+    if (c->plain && status >= 400)
+        return docker_plain_status(out, status, body);
     if (status >= 400 || (c->json && status != 200 && status != 201))
         return docker_text_status(out, status, r->reason, c->version, c->path, body);
     if (!c->json)
@@ -103,6 +156,7 @@ int docker_call_send(struct docker *d, const struct docker_ask *a, docker_call_f
     c->ctx = ctx;
     c->json = a->json;
     c->skim = a->skim;
+    c->plain = a->plain;
     c->limit_ms = a->limit_ms;
     c->began_ns = clock_mono_ns(loop_clock(d->loop));
     if (!a->unversioned)

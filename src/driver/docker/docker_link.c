@@ -5,7 +5,7 @@
  * engine that goes.
  */
 #include "base/str.h"
-#include "driver/docker/docker_priv.h"
+#include "driver/docker/docker_work.h"
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -32,6 +32,7 @@ static const struct sm_table link_table = {"docker-link", link_states, ARRAY_LEN
 static void link_move(struct docker *d, enum docker_link_state to)
 {
     sm_move(&d->link, to, d->socket_path);
+    docker_work_link(d->work);
 }
 
 static void images_forget(struct docker *d)

@@ -35,6 +35,8 @@ struct docker {
     char *socket_path;
     struct client_pool *queries; /* NULL once closed */
     struct client_pool *actions; /* its own connections: long stops never hold up a question */
+    struct client_pool *streams; /* pulls, logs that are followed, events of workloads */
+    struct docker_work *work;    /* the workload driver, or NULL */
 
     struct sm link;
     struct loop_timer timer;
@@ -80,6 +82,7 @@ struct docker_ask {
     bool unversioned;  /* GET /version itself */
     bool json;         /* the answer must be JSON */
     bool skim;         /* it is the list of containers: only what is wanted of it is read */
+    bool plain;        /* failures in docker_plain's words instead of the talos contract's */
     uint64_t limit_ms; /* until the answer's head */
     const char *path;  /* without the version; copied */
     struct slice body; /* copied; p NULL: none */
@@ -93,6 +96,14 @@ int docker_call_send(struct docker *d, const struct docker_ask *a, docker_call_f
 void docker_call_cancel(struct docker_call *c); /* no callback comes; NULL is fine */
 /* The target of a request: "/v1.41" and the path. ERR_LIMIT. */
 int docker_target(const struct docker *d, const char *path, char *out, size_t size);
+/* A call without an answer, in plain words. Connections that failed or broke: ERR_UNREACHABLE; an
+ * answer that is too large or no HTTP: ERR_RUNTIME; ERR_TIMEOUT, ERR_CANCELLED, ERR_BUSY and others
+ * stay. Returns out->code. */
+int docker_plain_transport(struct err *out, const struct docker *d, const struct err *e,
+                           uint64_t limit_ms);
+/* An answer with a status of 400 or more: the engine's own words. ERR_NOT_FOUND (404), ERR_CONFLICT
+ * (409), ERR_INVALID (400), ERR_DENIED (401, 403), else ERR_RUNTIME. Returns out->code. */
+int docker_plain_status(struct err *out, int status, struct slice body);
 
 /* docker_list.c, docker_one.c (inspect, act), docker_logs.c, docker_exec.c, docker_put.c:
  * struct runtime_ops */
