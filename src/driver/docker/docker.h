@@ -58,13 +58,13 @@ struct docker_driver_options {
      * any. Links are followed by the engine, not looked at here. */
     const char *const *bind_roots;
     size_t n_bind_roots;
-    const char *log_driver; /* NULL: the engine's own choice */
+    const char *log_driver;                  /* NULL: the engine's own choice */
     const char *log_max_size, *log_max_file; /* options of that name; NULL: none */
     const struct docker_registry *registries;
     size_t n_registries;
-    int image_pull;      /* enum doc_pull that stands for DOC_PULL_DEFAULT */
-    uint64_t look_ms;    /* an inspect or list; an engine slower than that is away. 0: 10,000 */
-    uint64_t pull_ms;    /* a pull without any news. 0: 120,000 */
+    int image_pull;        /* enum doc_pull that stands for DOC_PULL_DEFAULT */
+    uint64_t look_ms;      /* an inspect or list; an engine slower than that is away. 0: 10,000 */
+    uint64_t pull_ms;      /* a pull without any news. 0: 120,000 */
     size_t max_exec_input; /* bytes that wait to be read by a program. 0: 1 MiB */
 };
 

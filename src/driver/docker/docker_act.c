@@ -408,8 +408,8 @@ static void none_found(struct docker_act *a)
         a->old = false;
         image_step(a);
     } else if (a->kind == ACT_START) {
-        fault_set(&f, FAULT_RUNTIME_RESOURCE_MISSING, ERR_NOT_FOUND,
-                  "there is no container \"%s\"", a->id);
+        fault_set(&f, FAULT_RUNTIME_RESOURCE_MISSING, ERR_NOT_FOUND, "there is no container \"%s\"",
+                  a->id);
         act_end(a, &f, NULL);
     } else {
         act_end(a, NULL, NULL);

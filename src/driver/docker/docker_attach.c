@@ -313,7 +313,8 @@ static int connect_send(struct attach *a, struct err *e)
     struct docker *d = a->op.d;
     char path[DOCKER_PATH_SIZE], target[DOCKER_PATH_SIZE + DOCKER_VERSION_SIZE + 2], head[1024];
     struct stream_target to = {.unix_path = d->socket_path};
-    const char *body = a->tty ? "{\"Detach\":false,\"Tty\":true}" : "{\"Detach\":false,\"Tty\":false}";
+    const char *body =
+        a->tty ? "{\"Detach\":false,\"Tty\":true}" : "{\"Detach\":false,\"Tty\":false}";
     snprintf(path, sizeof(path), "/exec/%s/start", a->exec);
     if (docker_target(d, path, target, sizeof(target)) != 0)
         return err_set(e, ERR_RUNTIME, "the engine's id is too long");
@@ -489,10 +490,9 @@ int docker_attach_write(struct driver_call *c, struct slice bytes, bool end)
     if (!a->interactive || a->input_end || a->dead || a->asking)
         return ERR_STATE;
     if (bytes.len > 0)
-        rc = a->begun ? stream_write(a->s, bytes.p, bytes.len)
-                      : bytes.len > a->input.max - a->input.len
-                          ? ERR_LIMIT
-                          : buf_add(&a->input, bytes.p, bytes.len);
+        rc = a->begun                                  ? stream_write(a->s, bytes.p, bytes.len)
+             : bytes.len > a->input.max - a->input.len ? ERR_LIMIT
+                                                       : buf_add(&a->input, bytes.p, bytes.len);
     if (rc != 0)
         return rc;
     a->input_end = end;

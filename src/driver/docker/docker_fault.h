@@ -8,7 +8,14 @@
 
 #include "core/fault.h"
 
-enum docker_step { DOCKER_LOOK, DOCKER_CREATE, DOCKER_START, DOCKER_STOP, DOCKER_REMOVE, DOCKER_EXEC };
+enum docker_step {
+    DOCKER_LOOK,
+    DOCKER_CREATE,
+    DOCKER_START,
+    DOCKER_STOP,
+    DOCKER_REMOVE,
+    DOCKER_EXEC
+};
 
 /* e: of a plain call (docker_plain_transport, docker_plain_status), code not 0. Fills *f, returns
  * its code. */

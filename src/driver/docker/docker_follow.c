@@ -204,8 +204,7 @@ static void finish(struct follow *f)
         if (bufs[i]->err != 0)
             fault_set(&f->end, FAULT_RUNTIME_ERROR, ERR_NO_MEMORY, "out of memory");
     if (f->end.e.code == 0 && f->frames.broken)
-        fault_set(&f->end, FAULT_RUNTIME_ERROR, ERR_RUNTIME,
-                  "the engine's log stream is damaged");
+        fault_set(&f->end, FAULT_RUNTIME_ERROR, ERR_RUNTIME, "the engine's log stream is damaged");
     if (f->end.e.code == 0 && f->refusal.len > 0) {
         docker_plain_status(&e, 500, (struct slice){f->refusal.data, f->refusal.len});
         docker_fault(&f->end, DOCKER_LOOK, &e);

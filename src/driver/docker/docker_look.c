@@ -22,7 +22,7 @@ struct docker_look {
     int status;
     struct docker_stream frames;
     struct buf raw; /* at most twice what is kept */
-    bool cut;
+    bool cut, heard;
     struct buf words; /* as text */
     char id[WORKLOAD_ID_MAX + 1];
     struct docker_object x;
@@ -41,7 +41,7 @@ void docker_kept_forget(struct docker_work *w, struct slice id)
 }
 
 /* Nothing is remembered when out of memory. */
-static void kept_note(struct docker_work *w, const struct driver_object *o)
+static void kept_note(struct docker_work *w, const struct driver_object *o, bool heard)
 {
     struct docker_kept *k = map_get(&w->kept, o->id);
     struct driver_object *copy = docker_object_copy(o);
@@ -60,6 +60,7 @@ static void kept_note(struct docker_work *w, const struct driver_object *o)
     mem_free(k->o);
     k->o = copy;
     k->fresh = w->events_up;
+    k->heard = heard;
 }
 
 static const char *meta_find(const struct driver_object *o, const char *key)
@@ -96,7 +97,7 @@ static void look_end(struct docker_look *l, const struct fault *f, struct docker
     if (f == NULL && (x == NULL || !x->ours))
         docker_kept_forget(l->w, id);
     else if (f == NULL)
-        kept_note(l->w, &x->o);
+        kept_note(l->w, &x->o, l->heard || !x->wants_stderr);
     l->fn(l->ctx, f, x);
     look_free(l);
 }
@@ -178,6 +179,7 @@ static void words_done(void *ctx, const struct err *e)
     else if (l->raw.err != 0 || words_text(l) != 0)
         err_set(&out, ERR_NO_MEMORY, "out of memory");
     /* The container itself is known: without its words it is still worth telling. */
+    l->heard = out.code == 0;
     if (out.code != 0)
         docker_object_meta(&l->x, "container.stderr_error", out.msg);
     else if (l->words.len > 0)
@@ -195,14 +197,14 @@ static bool words_ask(struct docker_look *l)
     struct driver_object *o = &l->x.o;
     struct err e = {0};
     buf_init(&l->words, WORDS_ROOM);
-    if (k != NULL && slice_eq(k->o->object_id, o->object_id) &&
+    if (k != NULL && k->heard && slice_eq(k->o->object_id, o->object_id) &&
         k->o->finished_ns == o->finished_ns) {
         /* What has ended says nothing more. */
         const char *words = meta_find(k->o, "container.stderr");
         if (words != NULL && buf_adds(&l->words, words) == 0)
             docker_object_meta(&l->x, "container.stderr", l->words.data);
-        if (words != NULL || meta_find(k->o, "container.stderr_error") == NULL)
-            return false;
+        l->heard = true;
+        return false;
     }
     snprintf(path, sizeof(path), "/containers/%.*s/logs?stderr=1&stdout=0&tail=%d",
              (int)o->object_id.len, o->object_id.p, DOCKER_STDERR_LINES);
@@ -273,8 +275,11 @@ int docker_look_start(struct docker_work *w, struct slice id, bool last_words, d
     INVARIANT(id.len <= WORKLOAD_ID_MAX);
     memcpy(l->id, id.p, id.len);
     snprintf(path, sizeof(path), "/containers/%s/json", l->id);
-    struct docker_ask ask = {
-        .method = HTTP_METHOD_GET, .json = true, .plain = true, .limit_ms = w->look_ms, .path = path};
+    struct docker_ask ask = {.method = HTTP_METHOD_GET,
+                             .json = true,
+                             .plain = true,
+                             .limit_ms = w->look_ms,
+                             .path = path};
     int rc = docker_call_send(w->d, &ask, look_answered, l, &l->call, e);
     if (rc != 0) {
         look_free(l);
@@ -428,7 +433,7 @@ static bool entry_known(const struct docker_work *w, const json_t *entry, struct
     if (k == NULL || !k->fresh || cid == NULL || state == NULL)
         return false;
     const char *was = meta_find(k->o, "container.state");
-    return slice_eqs(k->o->object_id, cid) && was != NULL && strcmp(was, state) == 0;
+    return k->heard && slice_eqs(k->o->object_id, cid) && was != NULL && strcmp(was, state) == 0;
 }
 
 /* What the list alone tells, for one that cannot be looked at. */
@@ -503,8 +508,8 @@ static void all_looked(void *ctx, const struct fault *f, struct docker_object *x
     struct all_op *a = look->all;
     look->look = NULL;
     a->looking--;
-    if (f != NULL && (f->e.code == ERR_UNREACHABLE || f->e.code == ERR_CANCELLED ||
-                      f->e.code == ERR_NO_MEMORY))
+    if (f != NULL &&
+        (f->e.code == ERR_UNREACHABLE || f->e.code == ERR_CANCELLED || f->e.code == ERR_NO_MEMORY))
         a->fault = *f;
     else if (f == NULL && x == NULL) /* went between the list and the look */
         (void)json_object_set_new(json_array_get(a->root, look->entry), "Gone", json_true());

@@ -1,8 +1,8 @@
 /* docker_object.h: the engine's answers about a container, as the engine of workloads sees it: JSON
  * in, structs out, no sockets.
  *
- * Source of the rules: compute-agent contract 5.1 (states, in the order of its [R]), 4.6 (metadata);
- * Docker Engine API 1.41, ContainerInspect and SystemEvents.
+ * Source of the rules: compute-agent contract 5.1 (states, in the order of its [R]), 4.6
+ * (metadata); Docker Engine API 1.41, ContainerInspect and SystemEvents.
  */
 #ifndef GANTRY_DRIVER_DOCKER_OBJECT_H
 #define GANTRY_DRIVER_DOCKER_OBJECT_H

@@ -28,8 +28,9 @@ void docker_news_done(struct docker_news *n)
 /* What the engine says of a layer; NULL: the news is not about one. */
 static const char *layer_state(const char *status)
 {
-    static const char *const begun[] = {"Pulling fs layer", "Waiting",           "Downloading",
-                                        "Extracting",       "Download complete", "Verifying Checksum"};
+    static const char *const begun[] = {"Pulling fs layer",  "Waiting",
+                                        "Downloading",       "Extracting",
+                                        "Download complete", "Verifying Checksum"};
     if (strcmp(status, "Pull complete") == 0 || strcmp(status, "Already exists") == 0)
         return layer_here;
     for (size_t i = 0; i < ARRAY_LEN(begun); i++)

@@ -5,7 +5,8 @@
  * docker_fault.c   failures as reasons                        docker_look.c    inspect, list
  * docker_act.c     ensure, start, stop, remove                docker_pull.c    fetching images
  * docker_watch.c   events of containers                       docker_usage.c   usage
- * docker_follow.c  logs, line by line                         docker_attach.c  programs in containers
+ * docker_follow.c  logs, line by line                         docker_attach.c  programs in
+ * containers
  */
 #ifndef GANTRY_DRIVER_DOCKER_WORK_H
 #define GANTRY_DRIVER_DOCKER_WORK_H
@@ -23,6 +24,7 @@ enum { DOCKER_WORK_MAGIC = 0x444f5752, DOCKER_REFUSAL_MAX = 64 << 10, DOCKER_STO
 struct docker_kept {
     struct driver_object *o; /* owned */
     bool fresh;              /* no event has come since; only while events are up */
+    bool heard;              /* its last words are part of it, if it had any */
     uint64_t round;          /* the last list that showed it */
 };
 
