@@ -22,7 +22,7 @@ class Drive:
     """docker_drive as a process: calls go out with a tag, callbacks come back by it."""
 
     def __init__(self, path, **options):
-        program = os.path.join(harness.build_dir(), "tests/programs/docker_drive")
+        program = str(harness.build_dir() / "tests" / "programs" / "docker_drive")
         self.p = subprocess.Popen([program, path, json.dumps(options)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.tags = 0
         self.seen = []
@@ -87,8 +87,13 @@ def doc(id, *lines, image=IMAGE, pull="missing"):
     return f"id: {id}\ntype: container\ncontainer:\n" + "".join("  " + l + "\n" for l in inner)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def program(build):
+    subprocess.run(["ninja", "-C", str(build), "--quiet", "tests/programs/docker_drive"], check=True, capture_output=True)
+
+
 @pytest.fixture(scope="module")
-def drive(engine):
+def drive(engine, program):
     d = Drive(engine.socket)
     yield d
     d.stop()
@@ -230,6 +235,8 @@ def test_pulls_fail_and_fall_back(drive, engine, clean):
     f = drive.fails("ensure", id="qq", revision="1", doc=doc("qq", SLEEP, image=f"127.0.0.1:{port}/a/c:1", pull="missing"))
     assert f["reason"] == "NETWORK_UNREACHABLE"
     assert drive.fails("ensure", id="qq", revision="1", doc=doc("qq", SLEEP, image="no/such:1", pull="never"))["reason"] == "INVALID_IMAGE"
+    drive.ok("remove", id="pp")
+    engine.docker("rmi", f"127.0.0.1:{port}/a/b:1")
 
 
 def test_restart_loop_is_not_running(drive, engine, clean):
