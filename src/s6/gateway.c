@@ -77,8 +77,9 @@ static int open_profile(const struct gateways *g, struct slice name, struct err 
         buf_addf(&b, "profiles/%.*s", (int)name.len, name.p);
     else
         buf_addlit(&b, ".");
-    int flags = geteuid() == 0 ? O_NOFOLLOW : 0;
-    int fd = openat(g->home, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | flags);
+    bool wary = geteuid() == 0 && !is_root(g, name); /* `profiles` itself is the user's, too */
+    int fd = wary ? s6_open_steps(g->home, path, O_RDONLY | O_DIRECTORY)
+                  : openat(g->home, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return fd >= 0 ? fd : err_sys(e, errno, "cannot open profile \"%s\"", path);
 }
 

@@ -99,8 +99,10 @@ int profile_delete(struct gateways *g, struct slice name, struct err *warning, s
         return err_set(e, ERR_INVALID, "'%s' is the home itself and cannot be deleted",
                        g->l->root_profile);
     (void)snprintf(path, sizeof(path), "%.*s", (int)name.len, name.p);
+    /* As root, never below a link that the home's owner has put there. */
+    int wary = geteuid() == 0 ? O_NOFOLLOW : 0;
     _cleanup_(file_closep) int folder =
-        openat(g->home, PROFILES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        openat(g->home, PROFILES, O_RDONLY | O_DIRECTORY | O_CLOEXEC | wary);
     bool there = folder >= 0 && fstatat(folder, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
     if (!there && !slot_exists(&g->slots, name))
         return err_set(e, ERR_NOT_FOUND, "there is no profile '%s'", path);

@@ -295,6 +295,26 @@ def shared(service_user, tmp_path_factory):  # noqa: F811
     shutil.rmtree(st.place)
 
 
+def test_profiles_become_a_link(shared):
+    """A folder of root's with the name of a profile, behind it, is neither removed nor told about."""
+    st, victim = shared
+    trap, profiles, aside = st.place / "trap", st.home / "profiles", st.home / "aside"
+    (trap / "coder").mkdir(parents=True)
+    (trap / "coder" / "profile.yaml").write_text(SECRET)
+    profiles.rename(aside)
+    profiles.symlink_to(trap)
+    os.lchown(profiles, UID, UID)
+    try:
+        assert st.ask_agent("DELETE", "/profiles/coder").status == 404
+        assert st.ask_agent("GET", "/profiles/coder/gateway").status == 404
+        assert st.ask_agent("POST", "/profiles/coder/gateway", {"action": "start"}).status == 404
+        assert os.listdir(trap / "coder") == ["profile.yaml"]
+    finally:
+        profiles.unlink()
+        aside.rename(profiles)
+        shutil.rmtree(trap)
+
+
 @pytest.mark.parametrize("what", ["control", "fifo", "lock", "status", "status2", "tally"])
 def test_links_in_roots_scan_directory(shared, what):
     """supervise/ of a slot there is the service user's, so that he may control his gateway: s6-supervise's own files can
