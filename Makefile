@@ -26,7 +26,7 @@ DEPS_CHECK = libcmocka-dev valgrind python3-pytest python3-websockets python3-h2
 DEPS_DEB   = dpkg-dev debhelper build-essential fakeroot
 DEPS_PACKAGES = $(DEPS_DEB) debootstrap lintian systemd systemd-container man-db mandoc groff docker-compose
 DEPS_FUZZ  = clang libclang-rt-14-dev
-DEPS_BENCH = nginx-light wrk
+DEPS_BENCH = nginx-light wrk libgrpc-dev
 
 .PHONY: all deps deps-build deps-npm deps-run deps-check deps-deb deps-packages deps-fuzz deps-bench build run check check-unit \
   check-asan check-valgrind check-e2e check-fuzz bench fuzz docs-config install uninstall dist deb image check-packages fmt lint clean help

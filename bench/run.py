@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures Gantry against references in the same run and prints one table of ratios.
 
-usage: bench/run.py [--save] [PART...]    parts: static proxy secure status docker viewers idle start profiles
+usage: bench/run.py [--save] [PART...]    parts: static proxy secure status docker viewers idle start profiles grpc
 
 Every comparison alternates A B A B ..., so that a machine whose speed drifts does not decide it. Shown: the median of the
 ratios, their lowest and highest, and the medians of both sides. --save keeps the table in docs/benchmarks.md.
@@ -44,6 +44,11 @@ def compare(what, ours, theirs, unit, better_high, target=None, rounds=ROUNDS):
     for _ in range(rounds):
         a.append(ours())
         b.append(theirs())
+    show(what, a, b, unit, better_high, target)
+
+
+def show(what, a, b, unit, better_high, target=None):
+    """The line for what ours (a) and theirs (b) measured, round by round."""
     r = [x / y for x, y in zip(a, b)]
     med = statistics.median(r)
     ok = None if target is None else (med >= target if better_high else med <= target)
@@ -324,8 +329,51 @@ def part_profiles(st, root):
         place.stop()
 
 
+def part_grpc(st, root):
+    """Unary calls of 100 bytes: our server and Debian's gRPC core under the same load, a fixed number of calls by our client."""
+    def run(server, calls, streams, connections):
+        port = free_port()
+        p = harness.Process(server, [str(TOOLS / server), str(port)], root / f"{server}.log")
+        try:
+            wait_for(server, lambda: p.alive() and listening(port))
+            load = subprocess.Popen([str(TOOLS / "grpc_load"), str(port), str(calls), str(streams), str(connections), "100"],
+                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            assert load.stdout.readline() == "ready\n"
+            before = cpu_seconds(p.pid)
+            out, _ = load.communicate("\n", timeout=300)
+            used = cpu_seconds(p.pid) - before
+        finally:
+            p.stop()
+        r = json.loads(out)
+        return {"rate": calls / r["seconds"], "cpu": used / calls * 1e9, "own": r["cpu_s"] / calls * 1e6}
+    if not (TOOLS / "grpc_core_echo").is_file():
+        print("grpc: no reference, libgrpc-dev was not there when bench/ was built", flush=True)
+        return
+    for streams, connections, calls in ((1, 1, 20_000), (64, 1, 150_000), (64, 8, 150_000)):
+        ours, theirs = [], []
+        for _ in range(ROUNDS):
+            ours.append(run("grpc_echo", calls, streams, connections))
+            theirs.append(run("grpc_core_echo", calls, streams, connections))
+        what = f"gRPC unary, {streams} open on {connections} connection{'s' * (connections > 1)}"
+        for key, label, unit, better_high in (("cpu", "server's CPU a call", "ns", False), ("rate", "calls", "calls/s", True)):
+            show(f"{what}: {label} / gRPC core", [r[key] for r in ours], [r[key] for r in theirs], unit, better_high, 1.0)
+        server, client = [r["cpu"] / 1000 for r in ours], [r["own"] for r in ours]
+        m, c = statistics.median(server), statistics.median(client)
+        if streams > 1:
+            row(f"{what}: CPU a call (other side: our client)", f"{m:.1f} us", f"{min(server):.1f}..{max(server):.1f}", f"{m:.1f} us",
+                f"{c:.1f} us", "<= 5 us", m <= 5)
+
+
+def listening(port):
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+        return True
+    except OSError:
+        return False
+
+
 PARTS = {"static": part_static, "proxy": part_proxy, "secure": part_secure, "status": part_status, "docker": part_docker, "viewers": part_viewers,
-         "idle": part_idle, "start": part_start, "profiles": part_profiles}
+         "idle": part_idle, "start": part_start, "profiles": part_profiles, "grpc": part_grpc}
 
 
 def save():
