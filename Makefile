@@ -18,7 +18,8 @@ INSTALL_ENV = BUILD='$(BUILD)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDI
   APIDOCS_DIR='$(if $(filter yes,$(APIDOCS)),$(BUILD)/share/apidocs)'
 
 DEPS_BUILD = gcc meson ninja-build pkg-config libuv1-dev libnghttp2-dev libssl-dev libwslay-dev \
-  libyaml-dev libjansson-dev uthash-dev node-llhttp zlib1g-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
+  libyaml-dev libjansson-dev uthash-dev node-llhttp zlib1g-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler \
+  libsqlite3-dev libsodium-dev
 DEPS_RUN   = s6 busybox-static
 DEPS_CHECK = libcmocka-dev valgrind python3-pytest python3-websockets python3-h2 python3-grpcio python3-protobuf \
   curl openssl iproute2 docker.io iptables nghttp2-client shellcheck chromium python3-jsonschema python3-yaml zsh fish \

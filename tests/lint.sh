@@ -19,9 +19,11 @@ sources=$(git ls-files 'src/*.c' 'src/*.h')
     complain "rooms that include upwards:" "$(
         grep -nE '#include "(net|core|driver|service|session|secret|s6|store|api)/' src/base/*.[ch]
         grep -nE '#include "(core|driver|service|session|secret|s6|store|api)/' src/net/*.[ch]
-        grep -nE '#include "(net|driver|service|s6|store|api)/' src/core/*.[ch]
+        grep -nE '#include "(net|driver|service|secret|s6|store|api)/' src/core/*.[ch]
         grep -nE '#include "(api|core|driver|service)/' src/s6/*.[ch]
         grep -nE '#include "(api|driver)/' src/service/*.[ch]
+        grep -rnE '#include "(api|driver|service|s6|store)/' src/secret
+        grep -rnE '#include "(api|driver|service|s6|secret)/' src/store
         grep -rnE '#include "api/' src/driver
         grep -rnE '#include "driver/' src/api)"
 }

@@ -21,6 +21,8 @@ struct sealer {
     void *ctx;
 };
 
+/* Sealed texts begin so, and are of [A-Za-z0-9_:-]. */
+#define SEALED_BEGIN "sealed:v1:"
 /* True for text that seal has made. */
 bool sealed_is(struct slice text);
 
