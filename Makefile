@@ -99,10 +99,11 @@ check-unit check-asan check-valgrind check-e2e check-e2e-asan: check-%: build de
 fuzz: deps-build deps-fuzz ## each fuzzer for FUZZ_SECONDS (60)
 	@JOBS=$(JOBS) sh tests/run.sh fuzz $(FUZZ_SECONDS)
 
-docs-config: build ## the pages and the default file that gantryd's table of configuration makes
+docs-config: build ## the pages and the default file that the tables of configuration and documents make
 	@$(BUILD)/gantryd --print-config default > packaging/gantryd.yml
 	@$(BUILD)/gantryd --print-config reference > docs/configuration.md
 	@$(BUILD)/gantryd --print-config man > docs/man/gantryd.yml.5
+	@$(BUILD)/gantryd --print-config workload > docs/workload.md
 
 bench: build deps-run deps-check deps-bench ## ratios against nginx, the raw engine, the s6 tools
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) sh bench/run.sh

@@ -188,5 +188,8 @@ int schema_write_markdown(const struct schema *s, struct buf *out);
 int schema_write_roff(const struct schema *s, struct buf *out);
 /* The JSON Schema (2020-12, as OpenAPI 3.1 uses it) of the struct. */
 void schema_write_openapi(const struct schema *s, struct json_out *j);
+/* Writes NAME: SCHEMA of the struct and of all that it refers to, each once, as members of the open
+ * object (components.schemas). At most 64 structs. */
+void schema_write_components(const struct schema *s, struct json_out *j);
 
 #endif

@@ -176,6 +176,11 @@ static void page_row(const struct page *p, const char *path, const struct schema
     add_cell(p->out, f->doc != NULL ? f->doc : "");
     (void)buf_adds(p->out, " | ");
     add_cell(p->out, facts);
+    if (f->example != NULL && f->def == NULL && f->type != SCHEMA_MAP) {
+        (void)buf_adds(p->out, more.len > 0 ? ", e.g. `" : "e.g. `");
+        add_cell(p->out, f->example);
+        (void)buf_addc(p->out, '`');
+    }
     (void)buf_adds(p->out, " |\n");
 }
 
@@ -201,28 +206,41 @@ static void page_members(const struct page *p, const struct schema *s,
     }
 }
 
-/* A section for each member of the whole. */
+/* How many members from this one on share a section: values that stand next to each other. */
+static size_t section_length(const struct schema *s, size_t from)
+{
+    size_t n = from;
+    while (n < s->n_fields && is_told(&s->fields[n], NULL) && schema_is_scalar(s->fields[n].type))
+        n++;
+    return n > from ? n - from : 1;
+}
+
+static void section_head(const struct page *p, const struct schema *section)
+{
+    const struct schema_field *f = section->fields;
+    (void)buf_adds(p->out, p->roff ? ".SS " : "\n## ");
+    for (size_t i = 0; i < section->n_fields; i++)
+        (void)buf_addf(p->out, "%s%s", i > 0 ? ", " : "", f[i].name);
+    (void)buf_adds(p->out, p->roff ? "\n" : "\n\n");
+    if (f->type == SCHEMA_STRUCT)
+        (void)buf_addf(p->out, p->roff ? "%s.\n" : "%s.\n\n", f->doc);
+    if (!p->roff)
+        (void)buf_adds(p->out, "| key | what | values |\n|---|---|---|\n");
+}
+
+/* A section for each member of the whole, or for several values. */
 static int write_page(const struct schema *s, bool roff, struct buf *out)
 {
     char room[256];
     struct buf path = BUF_FIXED(room);
     const struct page p = {out, roff};
-    for (size_t i = 0; i < s->n_fields && out->err == 0; i++) {
-        const struct schema_field *f = &s->fields[i];
-        const struct schema one = {.name = s->name, .fields = f, .n_fields = 1};
-        if (!is_told(f, NULL))
+    for (size_t i = 0, n; i < s->n_fields && out->err == 0; i += n) {
+        n = section_length(s, i);
+        const struct schema section = {.name = s->name, .fields = &s->fields[i], .n_fields = n};
+        if (!is_told(&s->fields[i], NULL))
             continue;
-        if (roff) {
-            (void)buf_addf(out, ".SS %s\n", f->name);
-            if (f->type == SCHEMA_STRUCT)
-                (void)buf_addf(out, "%s.\n", f->doc);
-        } else {
-            (void)buf_addf(out, "\n## %s\n\n", f->name);
-            if (f->type == SCHEMA_STRUCT)
-                (void)buf_addf(out, "%s.\n\n", f->doc);
-            (void)buf_adds(out, "| key | what | values |\n|---|---|---|\n");
-        }
-        page_members(&p, &one, NULL, &path);
+        section_head(&p, &section);
+        page_members(&p, &section, NULL, &path);
     }
     return out->err != 0 ? out->err : path.err;
 }

@@ -578,3 +578,24 @@ void schema_write_openapi(const struct schema *s, struct json_out *j)
     schema_done(s, defaults);
     mem_free(defaults);
 }
+
+enum { MAX_COMPONENTS = 64 };
+
+void schema_write_components(const struct schema *s, struct json_out *j)
+{
+    const struct schema *found[MAX_COMPONENTS] = {s};
+    size_t n = 1;
+    for (size_t i = 0; i < n; i++) {
+        json_key(j, found[i]->name);
+        schema_write_openapi(found[i], j);
+        for (size_t k = 0; k < found[i]->n_fields; k++) {
+            const struct schema *sub = found[i]->fields[k].sub;
+            size_t at = 0;
+            while (at < n && found[at] != sub)
+                at++;
+            INVARIANT(at < MAX_COMPONENTS);
+            if (sub != NULL && at == n)
+                found[n++] = sub;
+        }
+    }
+}

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "core/workload_doc.h"
 #include "gantryd/flags.h"
 
 #include <stdio.h>
@@ -16,6 +17,7 @@ enum print_what print_parse(const char *text)
     static const char *const names[] = {[PRINT_DEFAULT] = "default",
                                         [PRINT_REFERENCE] = "reference",
                                         [PRINT_MAN] = "man",
+                                        [PRINT_WORKLOAD] = "workload",
                                         [PRINT_EFFECTIVE] = "effective"};
     for (size_t i = PRINT_DEFAULT; i < ARRAY_LEN(names); i++)
         if (strcmp(text, names[i]) == 0)
@@ -91,6 +93,49 @@ static const char reference_head[] =
     "of your own,\n"
     "`[]` for each entry of a list. Unknown keys are errors.\n";
 
+static const char workload_head[] =
+    "# Workload documents\n"
+    "\n"
+    "This page is made from the table that reads documents (`make docs-config`); `gantryd "
+    "--print-config workload`\n"
+    "prints it.\n"
+    "\n"
+    "A document says what should run. It is YAML or JSON of at most 1 MiB; a file may hold "
+    "several, "
+    "with lines `---`\n"
+    "between them.\n"
+    "\n"
+    "```yaml\n"
+    "id: web\n"
+    "container:\n"
+    "  image: busybox:1.36\n"
+    "  command: [httpd, \"-f\", \"-p\", \"80\"]\n"
+    "  env: {LEVEL: debug}\n"
+    "  secret_env: {TOKEN: \"...\"}\n"
+    "  volumes:\n"
+    "  - {host_path: /srv/www, container_path: /www, read_only: true}\n"
+    "  ports:\n"
+    "  - {host_port: 8080, container_port: 80}\n"
+    "  resources: {memory_bytes: 64M}\n"
+    "depends_on:\n"
+    "- {id: db, condition: healthy}\n"
+    "health: {kind: http, port: 80, path: /health, interval: 5s, action: restart}\n"
+    "```\n"
+    "\n"
+    "Unknown keys are errors, and all faults of a text are told in one pass, with line and "
+    "column. What is left out has\n"
+    "its default: a document with a default written out is the same document. Texts that look like "
+    "numbers or booleans\n"
+    "need no quotes in variables, labels, commands and names: they are taken as they are "
+    "written.\n"
+    "\n"
+    "Values of `secret_env` and `registry.password` are stored sealed, and shown as `(set)`.\n"
+    "\n"
+    "Times are written as 250ms, 5s, 2m, 1h, 1d (a number alone is seconds), sizes as 512, 64k, "
+    "8M, "
+    "1G. `[]` stands for\n"
+    "each entry of a list.\n";
+
 static const char man_head[] =
     ".TH GANTRYD.YML 5 \"2026-11-21\" \"Gantry\" \"File formats\"\n"
     ".SH NAME\n"
@@ -165,6 +210,9 @@ int print_write(enum print_what what, struct settings *s, struct buf *out)
         (void)buf_adds(out, man_head);
         (void)schema_write_roff(&config_schema, out);
         return buf_adds(out, man_tail);
+    case PRINT_WORKLOAD:
+        (void)buf_adds(out, workload_head);
+        return schema_write_markdown(&workload_doc_schema, out);
     case PRINT_EFFECTIVE:
         return schema_walk(&config_schema, &s->c, false, write_leaf, &w);
     }

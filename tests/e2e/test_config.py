@@ -20,7 +20,7 @@ def gantryd(*args, env=None, cwd=None):
 
 
 @pytest.mark.parametrize("what,path", [("default", "packaging/gantryd.yml"), ("reference", "docs/configuration.md"),
-                                       ("man", "docs/man/gantryd.yml.5")])
+                                       ("man", "docs/man/gantryd.yml.5"), ("workload", "docs/workload.md")])
 def test_generated_pages_are_not_stale(what, path):
     r = gantryd("--print-config", what)
     assert r.returncode == 0 and r.stderr == ""

@@ -251,6 +251,41 @@ static void writes(void **state)
     buf_done(&b);
 }
 
+/* Each struct once, and nothing that is referred to is missing. */
+static void components(void **state)
+{
+    (void)state;
+    struct buf b = BUF_INIT(20000);
+    struct json_out j;
+    json_begin(&j, &b);
+    json_obj(&j);
+    schema_write_components(&sample_schema, &j);
+    json_end_obj(&j);
+    json_t *v = json_parse((struct slice){b.data, b.len}, NULL, &e);
+    assert_non_null(v);
+    assert_int_equal(json_object_size(v), 5);
+    static const char *const names[] = {"Sample", "Http", "Container", "Service", "Listener"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        assert_string_equal(json_get_str(json_object_get(v, names[i]), "title"), names[i]);
+    json_decref(v);
+    buf_done(&b);
+}
+
+static void pages(void **state)
+{
+    (void)state;
+    struct buf b = BUF_INIT(20000);
+    assert_int_equal(schema_write_markdown(&forms_schema, &b), 0);
+    assert_non_null(
+        strstr(b.data, "\n## name, key, wait, most, kind\n\n| key | what | values |\n"));
+    assert_non_null(strstr(b.data, "| `vars` | Variables | e.g. `{A: b}` |\n"));
+    assert_non_null(strstr(b.data, "| `kind` | Kind | one \\| two, default two |\n"));
+    buf_clear(&b);
+    assert_int_equal(schema_write_roff(&forms_schema, &b), 0);
+    assert_non_null(strstr(b.data, ".SS name, key, wait, most, kind\n.TP\n.B name\n"));
+    buf_done(&b);
+}
+
 /* A later text gives a map of texts as a whole. */
 static void layers(void **state)
 {
@@ -504,6 +539,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads),           cmocka_unit_test(tells_faults),
         cmocka_unit_test(writes),          cmocka_unit_test(layers),
+        cmocka_unit_test(components),      cmocka_unit_test(pages),
         cmocka_unit_test(json_goes_round), cmocka_unit_test(json_faults),
         cmocka_unit_test(checks),          cmocka_unit_test(differs),
         cmocka_unit_test(without_memory),
