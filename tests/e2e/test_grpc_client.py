@@ -9,12 +9,11 @@ import sys
 import threading
 import time
 
+import grpc
 import pytest
 
 import harness
-from harness import free_port, wait_for
-
-grpc = pytest.importorskip("grpc")
+from harness import free_port
 
 LIMIT = 4 * 1024 * 1024
 

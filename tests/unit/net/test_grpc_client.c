@@ -526,11 +526,39 @@ static void lost(void **state BASE_UNUSED)
     end(&t);
 }
 
+/* A whole answer, cut after each byte by the peer's end. */
+static void gone_at_each_byte(void **state BASE_UNUSED)
+{
+    _cleanup_(buf_done) struct buf all = BUF_INIT(10000), h = BUF_INIT(1000);
+    hpack_add(&h, ":status", "200");
+    hpack_add(&h, "content-type", "application/grpc");
+    frame_add(&all, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 1, h.data, h.len);
+    frame_add(&all, NGHTTP2_DATA, 0, 1, "\0\0\0\0\2hi", 7);
+    buf_clear(&h);
+    hpack_add(&h, "grpc-status", "0");
+    frame_add(&all, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS | NGHTTP2_FLAG_END_STREAM, 1, h.data,
+              h.len);
+    for (size_t n = 0; n <= all.len; n++) {
+        struct place t;
+        begin(&t);
+        unary(&t, &t.a[0], &plain, "q");
+        settle(&t, 1);
+        peer_send(&t.peer, all.data, n);
+        close(t.peer.fd);
+        t.peer.fd = -1;
+        assert_true(peer_until(&t.peer, &t.a[0].done, 1));
+        assert_int_equal(t.a[0].code, n < all.len ? GRPC_UNAVAILABLE : GRPC_OK);
+        if (n == all.len)
+            assert_string_equal(t.a[0].all.data, "hi");
+        end(&t);
+    }
+}
+
 static void times(void **state BASE_UNUSED)
 {
     struct place t;
     struct h2_frame f;
-    const struct grpc_request brief = {.method = "/p.S/M", .timeout_ms = 60};
+    const struct grpc_request brief = {.method = "/p.S/M", .timeout_ms = 400};
     begin(&t);
     unary(&t, &t.a[0], &brief, "q");
     settle(&t, 1);
@@ -622,6 +650,7 @@ int main(void)
         cmocka_unit_test(refused),
         cmocka_unit_test(goaway),
         cmocka_unit_test(lost),
+        cmocka_unit_test(gone_at_each_byte),
         cmocka_unit_test(times),
         cmocka_unit_test(cancelling),
         cmocka_unit_test(slow_server),

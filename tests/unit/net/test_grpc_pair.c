@@ -270,7 +270,7 @@ static void deadline(void **state BASE_UNUSED)
 {
     struct pair p;
     struct one o = {0};
-    const struct grpc_request r = {.method = "/test.T/Wait", .timeout_ms = 50};
+    const struct grpc_request r = {.method = "/test.T/Wait", .timeout_ms = 400};
     struct err e;
     pair_open(&p, NULL);
     assert_int_equal(grpc_client_unary(p.client, &r, SLICE_LIT("x"), on_unary, &o, &o.call, &e), 0);
