@@ -215,6 +215,28 @@ static int send_stop(struct gateways *g, struct slice name, uint64_t wait_ms, st
     return rc;
 }
 
+int gateway_env(struct gateways *g, struct slice name, struct profile_env *ret, struct err *e)
+{
+    _cleanup_(file_closep) int fd = open_profile(g, name, NULL);
+    if (fd >= 0)
+        return profile_env_read(fd, g->l, ret, e);
+    *ret = (struct profile_env){.text = BUF_INIT(0)};
+    return 0;
+}
+
+/* The slot of a profile that has none. */
+static int make_slot(struct gateways *g, struct slice name, struct err *e)
+{
+    struct profile_env env;
+    int rc = gateway_env(g, name, &env, e);
+    if (rc == 0)
+        rc = slot_register(&g->slots, name, is_root(g, name), false, env.item, env.n, e);
+    else
+        err_wrap(e, "the variables of profile '%.*s'", (int)name.len, name.p);
+    profile_env_done(&env);
+    return rc;
+}
+
 int gateway_act(struct gateways *g, struct slice name, enum gateway_action a, uint64_t wait_ms,
                 struct gateway_outcome *ret, struct err *e)
 {
@@ -225,7 +247,7 @@ int gateway_act(struct gateways *g, struct slice name, enum gateway_action a, ui
     if (!slot_exists(&g->slots, name)) {
         if (a != GATEWAY_START || !profile_there(g, name))
             return no_such(name, e);
-        rc = slot_register(&g->slots, name, is_root(g, name), false, NULL, 0, e);
+        rc = make_slot(g, name, e);
         if (rc != 0 && rc != ERR_EXISTS)
             return rc;
         ret->registered = rc == 0;

@@ -5,6 +5,7 @@
 #define GANTRY_S6_GATEWAY_H
 
 #include "base/clock.h"
+#include "s6/profile_env.h"
 #include "s6/profile_state.h"
 #include "s6/slot.h"
 #include "s6/status.h"
@@ -29,8 +30,10 @@ int gateways_open(struct gateways *g, const struct profile_layout *l, const stru
 void gateways_close(struct gateways *g);
 
 /* Makes the folder and the marker if there are none, and the slot, down, unless no s6 runs here. A
- * slot that could not be made is only a warning (warning->code; the next boot makes it).
- * ERR_INVALID (the name), what the system says. */
+ * slot that could not be made is only a warning (warning->code; the next boot makes it). With
+ * variables, those become the profile's, in place of any it had; without, it keeps them. The
+ * warning tells, too, when they do not last (a layout without env_file) or do not count yet (there
+ * is a slot already). ERR_INVALID (the name, a variable), what the system says. */
 int profile_create(struct gateways *g, struct slice name, const struct slot_env *env, size_t n_env,
                    struct err *warning, struct err *e);
 /* Takes the slot away (a failure is a warning), then the folder with everything in it.
@@ -71,6 +74,9 @@ struct gateway_status {
 /* Never fails for a good name: what cannot be told is unknown. ERR_INVALID (the name). */
 int gateway_status(struct gateways *g, struct slice name, struct gateway_status *ret,
                    struct err *e);
+/* The variables of a profile's gateway (profile_env_read); none if it has no folder. *ret must be
+ * freed with profile_env_done in any case. */
+int gateway_env(struct gateways *g, struct slice name, struct profile_env *ret, struct err *e);
 const char *gateway_phase_name(enum gateway_phase p);
 const char *gateway_why_name(enum gateway_why w); /* "" for nothing */
 

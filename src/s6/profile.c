@@ -130,6 +130,7 @@ static const struct key keys[] = {
     {"home_env", KEY_SEGMENT, TEXT(home_env), 0, 0, false, "GANTRY_PROFILE_HOME", "HERMES_HOME"},
     {"setup", KEY_TEXT, TEXT(setup), 0, 0, true, "",
      "export HERMES_S6_SUPERVISED_CHILD=1 HERMES_SUPERVISED_CHILD=1"},
+    {"env_file", KEY_SEGMENT, TEXT(env_file), 0, 0, true, "gateway.env", ""},
     {"log_dir", KEY_TEXT, TEXT(log_dir), 0, 0, false, "logs", "logs"},
     {"autostart", KEY_WORDS, AT(autostart), 0, 0, true, "running", "running"},
     {"transient", KEY_WORDS, AT(transient), 0, 0, true, "draining,degraded", "draining,degraded"},

@@ -67,6 +67,8 @@ struct profile_layout {
     char bin[PROFILE_PATH_SIZE];      /* folder of the s6 programs; "": found through PATH */
     char home_env[PROFILE_WORD_SIZE]; /* the variable that carries the home into the scripts */
     char setup[PROFILE_COMMAND_SIZE]; /* a shell line before the command; may be empty */
+    char env_file[PROFILE_WORD_SIZE]; /* the gateway's variables, in the profile's folder; "": none
+                                         are kept */
     char log_dir[PROFILE_PATH_SIZE]; /* of the gateways' logs and container-boot.log, below the home
                                       */
     struct profile_words autostart;  /* states in which a gateway is started at boot */

@@ -59,32 +59,95 @@ static int need_marker(const struct gateways *g, int fd, struct slice name, stru
     return file_replace(fd, g->l->marker, (struct slice){text, (size_t)n}, 0644, uid, gid, e);
 }
 
+/* The folder of a profile, with its variables and then its marker: one without the marker is none.
+ * A descriptor, or a negative code. */
+static int need_profile(struct gateways *g, struct slice name, const struct slot_env *env,
+                        size_t n_env, struct err *e)
+{
+    char text[PROFILE_NAME_MAX + 1];
+    uid_t uid;
+    gid_t gid;
+    bool made, made_one;
+    (void)snprintf(text, sizeof(text), "%.*s", (int)name.len, name.p);
+    owners(g, &uid, &gid);
+    _cleanup_(file_closep) int folder = need_folder(g, g->home, PROFILES, &made, e);
+    if (folder < 0)
+        return folder;
+    int fd = need_folder(g, folder, text, &made_one, e);
+    if (fd < 0)
+        return fd;
+    int rc = n_env > 0 && profile_env_kept(g->l)
+                 ? profile_env_write(fd, g->l, env, n_env, uid, gid, e)
+                 : 0;
+    if (rc == 0)
+        rc = need_marker(g, fd, name, e);
+    if (rc == 0)
+        return fd;
+    if (made_one) {
+        (void)profile_env_write(fd, g->l, NULL, 0, uid, gid, NULL);
+        (void)unlinkat(folder, text, AT_REMOVEDIR);
+    }
+    close(fd);
+    return rc;
+}
+
+/* The home, with its variables if it is a profile. A descriptor, or a negative code. */
+static int need_home(struct gateways *g, const struct slot_env *env, size_t n_env, struct err *e)
+{
+    uid_t uid;
+    gid_t gid;
+    owners(g, &uid, &gid);
+    int fd = openat(g->home, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return err_sys(e, errno, "cannot open home \"%s\"", g->l->home);
+    int rc = n_env > 0 && profile_env_kept(g->l)
+                 ? profile_env_write(fd, g->l, env, n_env, uid, gid, e)
+                 : 0;
+    if (rc == 0)
+        return fd;
+    close(fd);
+    return rc;
+}
+
+/* The slot of a profile that was made, or was there; e tells what the user should know. */
+static void create_slot(struct gateways *g, struct slice name, int fd, const struct slot_env *env,
+                        size_t n_env, struct err *e)
+{
+    struct profile_env kept = {.text = BUF_INIT(0)};
+    int rc = n_env == 0 ? profile_env_read(fd, g->l, &kept, e) : 0;
+    if (rc == 0)
+        rc = slot_register(&g->slots, name, is_root(g, name), false, n_env > 0 ? env : kept.item,
+                           n_env > 0 ? n_env : kept.n, e);
+    profile_env_done(&kept);
+    if (rc != ERR_EXISTS)
+        return;
+    e->code = 0; /* somebody was quicker, which is as good (contract 8) */
+    if (n_env > 0)
+        (void)err_set(e, ERR_EXISTS,
+                      "the gateway is registered already: the variables count when its slot is "
+                      "made anew, at the next boot");
+}
+
 int profile_create(struct gateways *g, struct slice name, const struct slot_env *env, size_t n_env,
                    struct err *warning, struct err *e)
 {
     char text[PROFILE_NAME_MAX + 1];
-    bool made;
     int rc = profile_name_new(name, text, e);
+    if (rc == 0)
+        rc = slot_env_check(env, n_env, e);
     if (rc != 0)
         return rc;
     name = slice_of(text);
-    if (!is_root(g, name)) {
-        _cleanup_(file_closep) int folder = need_folder(g, g->home, PROFILES, &made, e);
-        if (folder < 0)
-            return folder;
-        _cleanup_(file_closep) int fd = need_folder(g, folder, text, &made, e);
-        if (fd < 0)
-            return fd;
-        rc = need_marker(g, fd, name, e);
-        if (rc != 0) {
-            if (made)
-                (void)unlinkat(folder, text, AT_REMOVEDIR);
-            return rc;
-        }
-    }
-    if (gateway_detect(g->l) != GATEWAY_NONE &&
-        slot_register(&g->slots, name, is_root(g, name), false, env, n_env, warning) == ERR_EXISTS)
-        warning->code = 0; /* somebody was quicker, which is as good (contract 8) */
+    _cleanup_(file_closep) int fd =
+        is_root(g, name) ? need_home(g, env, n_env, e) : need_profile(g, name, env, n_env, e);
+    if (fd < 0)
+        return fd;
+    if (gateway_detect(g->l) != GATEWAY_NONE)
+        create_slot(g, name, fd, env, n_env, warning);
+    if (n_env > 0 && !profile_env_kept(g->l) && warning->code == 0)
+        (void)err_set(warning, ERR_UNSUPPORTED,
+                      "layout \"%s\" keeps no variables: the next boot makes the slot without them",
+                      g->l->name);
     return 0;
 }
 

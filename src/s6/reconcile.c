@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/mem.h"
 #include "base/str.h"
 #include "s6/boot_log.h"
 #include "s6/dir.h"
@@ -16,6 +17,18 @@
 #define PROFILES "profiles"
 #define MAX_PROFILES 100000
 
+#define BATCH 64 /* profiles that are read, then made, together */
+
+enum who { SELF, ROOT, USER };
+
+/* An entry that was looked at and waits for its slot, or only to be told. */
+struct item {
+    struct reconcile_record r;
+    bool slot; /* is to have one */
+    struct profile_state state;
+    struct profile_env env;
+};
+
 struct pass {
     const struct profile_layout *l;
     const struct reconcile_options *o;
@@ -24,6 +37,12 @@ struct pass {
     int home; /* O_PATH */
     struct boot_log log;
     bool log_failed; /* told once */
+    bool gone;       /* something may have gone that supervisors still run for */
+    bool is_root;
+    enum who who; /* whose files the thread touches now */
+    size_t n;
+    struct item *items;       /* BATCH of them, in their order */
+    struct slot_wish *wishes; /* as many */
 };
 
 /* ---- telling -----------------------------------------------------------------------------------
@@ -54,7 +73,8 @@ const char *reconcile_note_name(unsigned bit)
 const char *reconcile_reason_name(enum reconcile_reason r)
 {
     static const char *const names[] = {"",           "invalid_name", "name_too_long", "reserved",
-                                        "unreadable", "untrusted",    "slot_error"};
+                                        "unreadable", "untrusted",    "env_invalid",
+                                        "slot_error"};
     return names[r];
 }
 
@@ -85,23 +105,33 @@ static void warn(struct pass *p, const char *text)
 }
 
 /* Files on the volume are touched as the owner of their folder: what he could not do himself,
- * nobody does for him. Per thread. Ends with be_self. */
-static void be_owner(const struct pass *p, int folder)
+ * nobody does for him. Per thread. Until be_self, or another one: most folders have one owner. */
+static void be_owner(struct pass *p, const struct stat *folder)
 {
-    struct stat st;
-    if (geteuid() != 0)
+    if (!p->is_root)
         return;
-    uid_t uid = (uid_t)p->l->uid;
-    if (fstat(folder, &st) == 0 && st.st_uid == 0)
-        uid = 0;
+    enum who who = folder->st_uid == 0 ? ROOT : USER;
+    if (who == p->who)
+        return;
+    p->who = who;
     (void)setfsuid(0); /* only root may take another group */
-    (void)setfsgid(uid == 0 ? getegid() : (gid_t)p->l->gid);
-    (void)setfsuid(uid);
+    (void)setfsgid(who == ROOT ? getegid() : (gid_t)p->l->gid);
+    if (who == USER)
+        (void)setfsuid((uid_t)p->l->uid);
 }
 
-static void be_self(const struct pass *p)
+static void be_owner_of(struct pass *p, int folder)
 {
-    slots_be(&p->slots);
+    struct stat st;
+    if (p->is_root && fstat(folder, &st) == 0)
+        be_owner(p, &st);
+}
+
+static void be_self(struct pass *p)
+{
+    if (p->who != SELF)
+        slots_be(&p->slots);
+    p->who = SELF;
 }
 
 static void log_text(struct pass *p, const struct buf *line)
@@ -109,10 +139,8 @@ static void log_text(struct pass *p, const struct buf *line)
     struct err e = {0};
     if (line->err != 0 || p->o->dry_run)
         return;
-    be_owner(p, p->home);
     int rc = boot_log_line(&p->log, (struct slice){line->data, line->len},
                            clock_real_ns(p->o->clock), &e);
-    be_self(p);
     if (rc == 0 || p->log_failed)
         return;
     p->log_failed = true;
@@ -134,7 +162,8 @@ static void record(struct pass *p, const struct reconcile_record *r)
         p->result->skipped++;
         break;
     }
-    if (r->reason == RECONCILE_UNREADABLE || r->reason == RECONCILE_SLOT_ERROR)
+    if (r->reason == RECONCILE_UNREADABLE || r->reason == RECONCILE_ENV_INVALID ||
+        r->reason == RECONCILE_SLOT_ERROR)
         p->result->failed++;
     reconcile_line(&line, r);
     log_text(p, &line);
@@ -153,81 +182,147 @@ static bool sweep_stale(struct pass *p, int fd)
     return left;
 }
 
-static void read_profile(struct pass *p, int fd, struct profile_state *s,
-                         struct reconcile_record *r)
+static void warn_of(struct pass *p, struct slice name, const struct err *e)
 {
-    be_owner(p, fd);
-    (void)profile_state_read(fd, s, NULL);
-    r->exit = profile_exit_read(fd);
-    if (!p->o->dry_run && sweep_stale(p, fd))
-        r->notes |= NOTE_STALE_LEFT;
-    be_self(p);
-    if (s->note == PROFILE_STATE_INVALID)
-        r->notes |= NOTE_STATE_INVALID;
-    if (s->note == PROFILE_STATE_UNREADABLE)
-        r->notes |= NOTE_STATE_UNREADABLE;
+    char text[PROFILE_NAME_MAX + sizeof(e->msg) + 32];
+    struct buf b = BUF_FIXED(text);
+    (void)buf_addlit(&b, "profile '");
+    boot_log_value(&b, name, 0);
+    (void)buf_addf(&b, "': %s", e->msg);
+    warn(p, text);
 }
 
-/* The profile's slot, from its open folder. */
-static void reconcile_one(struct pass *p, int fd, struct slice name, bool root)
+/* What is known of a profile, from its open folder, as its owner. */
+static void read_profile(struct pass *p, int fd, struct item *it)
 {
-    struct reconcile_record r = {.profile = name, .action = RECONCILE_REGISTERED};
-    struct profile_state s;
+    struct reconcile_record *r = &it->r;
     struct err e = {0};
-    enum slot_outcome outcome = SLOT_MADE;
-    read_profile(p, fd, &s, &r);
-    if (root && !s.present && p->o->root_state != NULL) {
-        s.state.set = true;
-        s.state.len = strnlen(p->o->root_state, sizeof(s.state.text));
-        memcpy(s.state.text, p->o->root_state, s.state.len);
+    (void)profile_state_read(fd, &it->state, NULL);
+    r->exit = profile_exit_read(fd);
+    int rc = profile_env_read(fd, p->l, &it->env, &e);
+    if (!p->o->dry_run && sweep_stale(p, fd))
+        r->notes |= NOTE_STALE_LEFT;
+    if (it->state.note == PROFILE_STATE_INVALID)
+        r->notes |= NOTE_STATE_INVALID;
+    if (it->state.note == PROFILE_STATE_UNREADABLE)
+        r->notes |= NOTE_STATE_UNREADABLE;
+    if (rc == 0)
+        return;
+    /* Without its variables a gateway is another one: it is not started, nor told apart later. */
+    r->action = RECONCILE_SKIPPED;
+    r->reason = RECONCILE_ENV_INVALID;
+    it->slot = false;
+    warn_of(p, r->profile, &e);
+}
+
+static struct item *add_item(struct pass *p, struct slice name)
+{
+    struct item *it = &p->items[p->n];
+    it->r = (struct reconcile_record){.profile = name, .action = RECONCILE_REGISTERED};
+    it->slot = false;
+    it->state = (struct profile_state){0};
+    it->env.text = BUF_INIT(0);
+    it->env.n = 0;
+    p->n++;
+    return it;
+}
+
+/* Puts a profile in the batch, with what its slot is to be. */
+static void add_profile(struct pass *p, int fd, struct slice name, bool root)
+{
+    struct item *it = add_item(p, name);
+    struct slot_wish *w = &p->wishes[p->n - 1];
+    it->slot = true;
+    read_profile(p, fd, it);
+    struct profile_state *s = &it->state;
+    if (root && !s->present && p->o->root_state != NULL) {
+        s->state.set = true;
+        s->state.len = strnlen(p->o->root_state, sizeof(s->state.text));
+        memcpy(s->state.text, p->o->root_state, s->state.len);
     }
-    r.prior = profile_state_prior(p->l, &s);
-    bool up = profile_state_starts(p->l, &s) && (root || !p->o->all_down);
-    if (!p->o->dry_run && slot_ensure(&p->slots, name, root, up, p->o->force, &outcome, &e) != 0) {
-        r.action = RECONCILE_SKIPPED;
-        r.reason = RECONCILE_SLOT_ERROR;
-        warn(p, e.msg);
-    } else {
-        if (up)
-            r.action = RECONCILE_STARTED;
-        if (p->o->dry_run ? slot_supervised(&p->slots, name, false) : outcome == SLOT_LIVE)
-            r.notes |= NOTE_LIVE;
+    it->r.prior = profile_state_prior(p->l, s);
+    w->name = name;
+    w->root = root;
+    w->up = profile_state_starts(p->l, s) && (root || !p->o->all_down);
+    w->env = it->env.item;
+    w->n_env = it->env.n;
+}
+
+static void finish_item(struct pass *p, struct item *it, struct slot_wish *w)
+{
+    struct reconcile_record *r = &it->r;
+    if (it->slot && w->e.code != 0) {
+        r->action = RECONCILE_SKIPPED;
+        r->reason = RECONCILE_SLOT_ERROR;
+        warn_of(p, r->profile, &w->e);
+    } else if (it->slot) {
+        if (w->up)
+            r->action = RECONCILE_STARTED;
+        if (p->o->dry_run ? slot_supervised(&p->slots, r->profile, false)
+                          : w->outcome == SLOT_LIVE)
+            r->notes |= NOTE_LIVE;
+        p->gone = p->gone || w->outcome != SLOT_MADE;
     }
-    record(p, &r);
+    record(p, r);
+    profile_env_done(&it->env);
+}
+
+/* Makes the slots of the batch, and tells what became of each. */
+static void finish_batch(struct pass *p)
+{
+    size_t from = 0;
+    be_self(p);
+    while (from < p->n && !p->o->dry_run) { /* a run of entries that are to have slots */
+        size_t to = from;
+        while (to < p->n && p->items[to].slot)
+            to++;
+        slots_ensure(&p->slots, &p->wishes[from], to - from, p->o->force);
+        from = to + 1;
+    }
+    for (size_t i = 0; i < p->n; i++)
+        finish_item(p, &p->items[i], &p->wishes[i]);
+    p->n = 0;
 }
 
 static void skip(struct pass *p, struct slice name, enum reconcile_reason why)
 {
-    struct reconcile_record r = {.profile = name, .action = RECONCILE_SKIPPED, .reason = why};
-    record(p, &r);
+    struct item *it = add_item(p, name);
+    it->r.action = RECONCILE_SKIPPED;
+    it->r.reason = why;
 }
 
 /* What an entry of `profiles` is. */
 enum entry { ENTRY_IGNORED, ENTRY_PROFILE, ENTRY_UNREADABLE, ENTRY_UNTRUSTED };
 
-/* As root, what somebody else put there is not touched (contract 15.6). */
-static bool trusted(const struct pass *p, int profiles, const char *name, int fd)
+/* Opens an entry: links are followed, except that root only looks at what is behind (contract 15.6).
+ * *link: it is one. */
+static int open_entry(const struct pass *p, int profiles, const char *name, bool *link)
 {
-    struct stat link, st;
-    if (geteuid() != 0)
-        return true;
-    return fstatat(profiles, name, &link, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(link.st_mode) &&
-           fstat(fd, &st) == 0 && (st.st_uid == 0 || st.st_uid == (uid_t)p->l->uid);
+    const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+    *link = false;
+    int fd = openat(profiles, name, flags | (p->is_root ? O_NOFOLLOW : 0));
+    if (fd >= 0 || !p->is_root || (errno != ENOTDIR && errno != ELOOP))
+        return fd;
+    *link = true;
+    return openat(profiles, name, flags);
 }
 
 static enum entry look(struct pass *p, int profiles, const char *name, int *fd)
 {
-    struct stat st;
-    *fd = openat(profiles, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct stat st, marker;
+    bool link;
+    *fd = open_entry(p, profiles, name, &link);
     if (*fd < 0)
         return errno == EACCES ? ENTRY_UNREADABLE : ENTRY_IGNORED;
-    be_owner(p, *fd);
-    int rc = fstatat(*fd, p->l->marker, &st, 0);
-    int sys = errno;
-    be_self(p);
-    if (rc != 0)
-        return sys == EACCES ? ENTRY_UNREADABLE : ENTRY_IGNORED;
-    return trusted(p, profiles, name, *fd) ? ENTRY_PROFILE : ENTRY_UNTRUSTED;
+    if (p->is_root && fstat(*fd, &st) != 0)
+        return ENTRY_IGNORED;
+    if (p->is_root)
+        be_owner(p, &st);
+    if (fstatat(*fd, p->l->marker, &marker, 0) != 0)
+        return errno == EACCES ? ENTRY_UNREADABLE : ENTRY_IGNORED;
+    /* As root, what somebody else put there is not touched (contract 15.6). */
+    bool trusted = !p->is_root || (!link && (st.st_uid == 0 || st.st_uid == (uid_t)p->l->uid));
+    return trusted ? ENTRY_PROFILE : ENTRY_UNTRUSTED;
 }
 
 static void entry(struct pass *p, int profiles, const char *text)
@@ -248,9 +343,11 @@ static void entry(struct pass *p, int profiles, const char *text)
     else if (what == ENTRY_UNTRUSTED)
         skip(p, name, RECONCILE_UNTRUSTED);
     else
-        reconcile_one(p, fd, name, false);
+        add_profile(p, fd, name, false);
     if (fd >= 0)
         close(fd);
+    if (p->n == BATCH)
+        finish_batch(p);
 }
 
 /* ---- the walk
@@ -259,7 +356,8 @@ static void entry(struct pass *p, int profiles, const char *text)
 static int walk(struct pass *p, struct err *e)
 {
     struct s6_names n;
-    be_owner(p, p->home);
+    struct stat st = {0};
+    be_owner_of(p, p->home);
     _cleanup_(file_closep) int fd = openat(p->home, PROFILES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int sys = errno;
     be_self(p);
@@ -267,13 +365,17 @@ static int walk(struct pass *p, struct err *e)
         return sys == ENOENT || sys == ENOTDIR || sys == ELOOP
                    ? 0
                    : err_sys(e, sys, "cannot open " PROFILES);
-    int rc = s6_list(fd, MAX_PROFILES, NULL, NULL, &n, e);
+    int rc = fstat(fd, &st) == 0 ? s6_list(fd, MAX_PROFILES, NULL, NULL, &n, e)
+                                 : err_sys(e, errno, "cannot stat it");
     if (rc != 0) {
         err_wrap(e, "cannot read " PROFILES);
         return rc;
     }
-    for (size_t i = 0; i < n.count; i++)
+    for (size_t i = 0; i < n.count; i++) {
+        be_owner(p, &st);
         entry(p, fd, s6_name(&n, i));
+    }
+    finish_batch(p);
     s6_names_done(&n);
     return 0;
 }
@@ -284,7 +386,7 @@ static void open_log(struct pass *p)
     p->log.fd = -1;
     if (p->o->dry_run)
         return;
-    be_owner(p, p->home);
+    be_owner_of(p, p->home);
     int rc = boot_log_open(&p->log, p->home, p->l, &e);
     be_self(p);
     if (rc != 0)
@@ -302,32 +404,56 @@ static void summary(struct pass *p, uint64_t began_ms)
     log_text(p, &line);
 }
 
+static void sweep(struct pass *p)
+{
+    if (slots_sweep(&p->slots) == 0)
+        return;
+    warn(p, "leftovers of an earlier run could not be removed");
+    p->gone = true;
+}
+
+/* Everything between the opened home and its end. */
+static int run(struct pass *p, struct err *e)
+{
+    uint64_t began = clock_mono_ms(p->o->clock);
+    if (!p->o->dry_run)
+        sweep(p);
+    open_log(p);
+    if (p->l->root_profile[0] != '\0') {
+        be_owner_of(p, p->home);
+        add_profile(p, p->home, slice_of(p->l->root_profile), true);
+        finish_batch(p);
+    }
+    int rc = walk(p, e);
+    summary(p, began);
+    if (!p->o->dry_run) /* s6-svscan may start later and finds them then */
+        (void)slots_rescan(&p->slots, p->gone ? SLOTS_ALL : SLOTS_NEW, NULL);
+    boot_log_close(&p->log);
+    return rc;
+}
+
 int profiles_reconcile(const struct profile_layout *l, const struct reconcile_options *o,
                        struct reconcile_result *result, struct err *e)
 {
-    struct pass p = {.l = l, .o = o, .result = result};
-    uint64_t began = clock_mono_ms(o->clock);
+    struct pass p = {.l = l, .o = o, .result = result, .is_root = geteuid() == 0};
     *result = (struct reconcile_result){0};
     int rc = slots_open(&p.slots, l, e);
     if (rc != 0)
         return rc;
+    slots_exact(&p.slots);
+    p.items = mem_calloc(BATCH, sizeof(*p.items));
+    p.wishes = mem_calloc(BATCH, sizeof(*p.wishes));
     p.home = open(l->home, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (p.home < 0) {
+    if (p.home < 0)
         rc = err_sys(e, errno, "cannot open home \"%s\"", l->home);
-        slots_close(&p.slots);
-        return rc;
-    }
-    if (!o->dry_run && slots_sweep(&p.slots) > 0)
-        warn(&p, "leftovers of an earlier run could not be removed");
-    open_log(&p);
-    if (l->root_profile[0] != '\0')
-        reconcile_one(&p, p.home, slice_of(l->root_profile), true);
-    rc = walk(&p, e);
-    summary(&p, began);
-    if (!o->dry_run)
-        (void)slots_rescan(&p.slots, NULL); /* s6-svscan may start later and finds them then */
-    boot_log_close(&p.log);
-    close(p.home);
+    else if (p.items == NULL || p.wishes == NULL)
+        rc = err_set(e, ERR_NO_MEMORY, "out of memory");
+    else
+        rc = run(&p, e);
+    if (p.home >= 0)
+        close(p.home);
+    mem_free(p.items);
+    mem_free(p.wishes);
     slots_close(&p.slots);
     return rc;
 }

@@ -4,6 +4,7 @@
 #ifndef GANTRY_S6_RECONCILE_H
 #define GANTRY_S6_RECONCILE_H
 
+#include "s6/profile_env.h"
 #include "s6/profile_state.h"
 #include "s6/slot.h"
 
@@ -17,6 +18,7 @@ enum reconcile_reason {
     RECONCILE_RESERVED,
     RECONCILE_UNREADABLE,
     RECONCILE_UNTRUSTED, /* as root: a link, or neither root's nor the service user's */
+    RECONCILE_ENV_INVALID, /* the file of its variables */
     RECONCILE_SLOT_ERROR,
 };
 enum reconcile_note {
@@ -56,7 +58,9 @@ struct reconcile_result {
 };
 
 /* 0: the pass was made, whatever it found (result->failed tells). Else why it could not be made, or
- * not to its end: the home or the scandir is unusable, `profiles` cannot be read. */
+ * not to its end: the home or the scandir is unusable, `profiles` cannot be read, out of memory.
+ * Changes the process's umask now and then, and uses threads: for programs that do nothing else
+ * meanwhile. */
 int profiles_reconcile(const struct profile_layout *l, const struct reconcile_options *o,
                        struct reconcile_result *result, struct err *e);
 

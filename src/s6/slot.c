@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +18,7 @@
 #include <sys/file.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define LOCK_FILE ".pg.lock"
@@ -25,7 +28,9 @@
 #define TAKEN_MS 2000     /* until s6-svscan has a new slot */
 #define END_EXTRA_MS 6000 /* beyond timeout_kill: finish has five seconds */
 #define STEP_MAX_MS 20
-#define NAME_SIZE 64
+#define NAME_SIZE SLOT_DOT_SIZE
+#define CREW_MAX 4         /* threads that build slots, this one too */
+#define CREW_WISHES 16     /* fewer slots are built faster than threads are made */
 #define SLOT_NAME_SIZE (PROFILE_PREFIX_MAX + PROFILE_NAME_MAX + 1)
 
 void slots_close(struct slots *s)
@@ -94,6 +99,14 @@ int slots_open(struct slots *s, const struct profile_layout *l, struct err *e)
     if (rc != 0)
         slots_close(s);
     return rc;
+}
+
+void slots_exact(struct slots *s)
+{
+    struct stat st;
+    s->exact = fstat(s->fd, &st) == 0 && (st.st_mode & S_ISGID) == 0 &&
+               fgetxattr(s->fd, "system.posix_acl_default", NULL, 0) < 0 &&
+               (errno == ENODATA || errno == ENOTSUP);
 }
 
 /* ---- waiting -----------------------------------------------------------------------------------
@@ -215,9 +228,9 @@ static int send_letters(int at, const char *path, const char *letters, struct er
                                      : err_sys(e, errno, "cannot write \"%s\"", path);
 }
 
-int slots_rescan(struct slots *s, struct err *e)
+int slots_rescan(struct slots *s, enum slots_scan what, struct err *e)
 {
-    return send_letters(s->fd, ".s6-svscan/control", "an", e);
+    return send_letters(s->fd, ".s6-svscan/control", what == SLOTS_ALL ? "an" : "a", e);
 }
 
 int slot_control(const struct slots *s, struct slice name, const char *letters, struct err *e)
@@ -237,16 +250,26 @@ int slot_control(const struct slots *s, struct slice name, const char *letters, 
 /* ---- going
  * ----------------------------------------------------------------------------------------- */
 
+static int still_there(const struct slots *s, struct slice name, const char *old, struct err *e)
+{
+    if (supervised_at(s->fd, old))
+        return err_set(e, ERR_BUSY,
+                       "the gateway is still stopping; its files stay in \"%s/%s\" until it has",
+                       s->l->scandir, old);
+    return err_set(e, ERR_BUSY,
+                   "the gateway has stopped, its logger (s6-log for \"%s/%s/gateways/%.*s\") has "
+                   "not: it ends when it has written what it holds, so look whether that disk is "
+                   "full; its files stay in \"%s/%s\" until it has",
+                   s->l->home, s->l->log_dir, (int)name.len, name.p, s->l->scandir, old);
+}
+
 /* Waits until no supervisor is left on a retired tree, then removes it. */
-static int bury(struct slots *s, const char *old, struct err *e)
+static int bury(struct slots *s, struct slice name, const char *old, struct err *e)
 {
     struct wait w = wait_begin((uint64_t)s->l->timeout_kill + END_EXTRA_MS);
     while (supervised_at(s->fd, old) || log_supervised_at(s->fd, old)) {
         if (!wait_more(&w))
-            return err_set(
-                e, ERR_BUSY,
-                "the gateway is still stopping; its files stay in \"%s/%s\" until it has",
-                s->l->scandir, old);
+            return still_there(s, name, old, e);
     }
     return slot_tree_remove(s->fd, old, e);
 }
@@ -273,7 +296,7 @@ int slot_unregister(struct slots *s, struct slice name, struct err *e)
     struct err ae = {0};
     rc = set_aside(s, slot, old, &ae);
     if (rc == 0)
-        (void)slots_rescan(s, NULL); /* without s6-svscan nothing is supervised either */
+        (void)slots_rescan(s, SLOTS_ALL, NULL); /* without s6-svscan nothing is supervised either */
     close(lock);
     if (rc == ERR_NOT_FOUND)
         return 0;
@@ -282,18 +305,19 @@ int slot_unregister(struct slots *s, struct slice name, struct err *e)
             *e = ae;
         return rc;
     }
-    return bury(s, old, e);
+    return bury(s, name, old, e);
 }
 
 /* ---- appearing
  * ------------------------------------------------------------------------------------- */
 
 /* Builds under a dot name. */
-static int stage(struct slots *s, bool up, const struct slot_text *t, char staged[NAME_SIZE],
-                 struct err *e)
+static int stage(struct slots *s, bool up, bool exact, const struct slot_text *t,
+                 char staged[NAME_SIZE], struct err *e)
 {
+    const struct slot_tree tree = {.l = s->l, .text = t, .up = up, .exact = exact};
     staging_name(s, NEW_PREFIX, staged);
-    return slot_tree_make(s->fd, staged, s->l, t, up, e);
+    return slot_tree_make(s->fd, staged, &tree, e);
 }
 
 /* renameat2 that refuses an existing target, also where the file system does not know the flag:
@@ -327,7 +351,7 @@ static bool slot_answers(const struct slots *s, struct slice name)
 static int wait_until_taken(struct slots *s, struct slice name, struct err *e)
 {
     struct wait w = wait_begin(TAKEN_MS);
-    int rc = slots_rescan(s, e);
+    int rc = slots_rescan(s, SLOTS_NEW, e);
     if (rc != 0)
         return rc;
     while (!slot_answers(s, name)) {
@@ -363,7 +387,7 @@ int slot_register(struct slots *s, struct slice name, bool root, bool up,
     if (rc == 0)
         rc = slot_name(s, name, slot, e);
     if (rc == 0)
-        rc = stage(s, up, &t, staged, e);
+        rc = stage(s, up, false, &t, staged, e);
     if (rc == 0) {
         rc = publish_new(s, name, slot, staged, e);
         if (rc != 0)
@@ -399,47 +423,118 @@ static int swap(struct slots *s, const char *staged, const char *slot, char old[
 }
 
 /* With the lock held: what is to be done about an existing entry, and doing it. */
-static int ensure_locked(struct slots *s, const char *slot, const char *staged,
-                         const struct slot_text *t, bool up, bool force, char old[NAME_SIZE],
-                         enum slot_outcome *ret, struct err *e)
+static int publish(struct slots *s, struct slot_wish *w, bool force)
 {
-    old[0] = '\0';
-    *ret = SLOT_MADE;
-    if (rename_new(s->fd, staged, slot) == 0)
+    char slot[SLOT_NAME_SIZE];
+    int rc = slot_name(s, w->name, slot, &w->e);
+    if (rc != 0)
+        return rc;
+    w->outcome = SLOT_MADE;
+    if (rename_new(s->fd, w->staged, slot) == 0)
         return 0;
     if (errno != EEXIST && errno != ENOTEMPTY)
-        return err_sys(e, errno, "cannot publish \"%s\"", slot);
-    if (supervised_at(s->fd, slot) && !force)
-        *ret = slot_tree_same(s->fd, slot, t, up) ? SLOT_SAME : SLOT_LIVE;
-    else if (slot_tree_same(s->fd, slot, t, up))
-        *ret = SLOT_SAME;
+        return err_sys(&w->e, errno, "cannot publish \"%s\"", slot);
+    if (slot_tree_same(s->fd, slot, &w->text, w->up))
+        w->outcome = SLOT_SAME;
+    else if (supervised_at(s->fd, slot) && !force)
+        w->outcome = SLOT_LIVE;
     else
-        *ret = SLOT_REPLACED;
-    return *ret == SLOT_REPLACED ? swap(s, staged, slot, old, e) : 0;
+        w->outcome = SLOT_REPLACED;
+    return w->outcome == SLOT_REPLACED ? swap(s, w->staged, slot, w->old, &w->e) : 0;
 }
 
-int slot_ensure(struct slots *s, struct slice name, bool root, bool up, bool force,
-                enum slot_outcome *ret, struct err *e)
+/* Threads that build trees. They take the user of the thread that makes them along. */
+struct crew {
+    struct slots s; /* of its own, for the names it gives out */
+    struct slot_wish *wishes;
+    size_t n;
+    size_t *next; /* shared, with __atomic */
+};
+
+static void *build_some(void *ctx)
 {
-    char slot[SLOT_NAME_SIZE], staged[NAME_SIZE], old[NAME_SIZE] = "";
-    struct slot_text t = {0};
-    int rc = slot_render(&t, s->l, name, root, NULL, 0, e);
-    if (rc == 0)
-        rc = slot_name(s, name, slot, e);
-    if (rc == 0)
-        rc = stage(s, up, &t, staged, e);
-    if (rc == 0) {
-        int lock = slots_lock(s, e);
-        rc = lock < 0 ? lock : ensure_locked(s, slot, staged, &t, up, force, old, ret, e);
-        if (lock >= 0)
-            close(lock);
-        if (rc != 0 || *ret == SLOT_SAME || *ret == SLOT_LIVE)
-            (void)slot_tree_remove(s->fd, staged, NULL);
+    struct crew *c = ctx;
+    for (;;) {
+        size_t i = __atomic_fetch_add(c->next, 1, __ATOMIC_RELAXED);
+        if (i >= c->n)
+            return NULL;
+        struct slot_wish *w = &c->wishes[i];
+        unsigned first = c->s.counter;
+        c->s.counter += (unsigned)i;
+        int rc = slot_render(&w->text, c->s.l, w->name, w->root, w->env, w->n_env, &w->e);
+        if (rc == 0)
+            rc = stage(&c->s, w->up, c->s.exact, &w->text, w->staged, &w->e);
+        if (rc != 0)
+            w->staged[0] = '\0';
+        c->s.counter = first;
     }
-    slot_text_done(&t);
-    if (rc == 0 && old[0] != '\0' && !supervised_at(s->fd, old))
-        (void)slot_tree_remove(s->fd, old, NULL); /* a supervised one goes with a later sweep */
-    return rc;
+}
+
+static size_t crew_size(size_t wishes)
+{
+    cpu_set_t cpus;
+    if (wishes < CREW_WISHES || sched_getaffinity(0, sizeof(cpus), &cpus) != 0)
+        return 1;
+    size_t n = (size_t)CPU_COUNT(&cpus);
+    return n < CREW_MAX ? n : CREW_MAX;
+}
+
+/* Building is nearly all of the work of a pass, and all of it is the kernel's: it goes as many times
+ * faster as there are processors. */
+static void build_all(struct slots *s, struct slot_wish *w, size_t n)
+{
+    pthread_t threads[CREW_MAX];
+    struct crew crew[CREW_MAX];
+    size_t next = 0, size = crew_size(n), helpers = 0;
+    mode_t mask = s->exact ? umask(0) : 0;
+    for (size_t i = 0; i < size; i++)
+        crew[i] = (struct crew){.s = *s, .wishes = w, .n = n, .next = &next};
+    while (helpers + 1 < size &&
+           pthread_create(&threads[helpers], NULL, build_some, &crew[helpers]) == 0)
+        helpers++; /* one that cannot be had is not needed */
+    (void)build_some(&crew[size - 1]);
+    for (size_t i = 0; i < helpers; i++)
+        (void)pthread_join(threads[i], NULL);
+    if (s->exact)
+        (void)umask(mask);
+    s->counter += (unsigned)n;
+}
+
+/* What a wish does not need any more. A supervised tree goes with a later sweep. */
+static void tidy(struct slots *s, struct slot_wish *w)
+{
+    if (w->staged[0] != '\0' &&
+        (w->e.code != 0 || w->outcome == SLOT_SAME || w->outcome == SLOT_LIVE))
+        (void)slot_tree_remove(s->fd, w->staged, NULL);
+    if (w->old[0] != '\0' && !supervised_at(s->fd, w->old) && !log_supervised_at(s->fd, w->old))
+        (void)slot_tree_remove(s->fd, w->old, NULL);
+    slot_text_done(&w->text);
+}
+
+void slots_ensure(struct slots *s, struct slot_wish *w, size_t n, bool force)
+{
+    struct err e = {0};
+    for (size_t i = 0; i < n; i++) {
+        w[i].outcome = SLOT_MADE;
+        w[i].e.code = 0;
+        w[i].old[0] = '\0';
+    }
+    if (n == 0)
+        return;
+    build_all(s, w, n);
+    int lock = slots_lock(s, &e);
+    for (size_t i = 0; i < n; i++) {
+        if (w[i].e.code != 0)
+            continue;
+        if (lock < 0)
+            w[i].e = e;
+        else
+            (void)publish(s, &w[i], force);
+    }
+    if (lock >= 0)
+        close(lock);
+    for (size_t i = 0; i < n; i++)
+        tidy(s, &w[i]);
 }
 
 /* ---- what crashed programs left

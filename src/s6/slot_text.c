@@ -5,6 +5,7 @@
 
 #include "base/str.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define SCRIPT_MAX 65536u
@@ -40,10 +41,10 @@ static bool variable_name(struct slice n)
               (i > 0 && c >= '0' && c <= '9')))
             return false;
     }
-    return n.len > 0 && n.len <= 128;
+    return n.len > 0 && n.len <= SLOT_ENV_NAME_MAX;
 }
 
-static int check_env(const struct slot_env *env, size_t n, struct err *e)
+int slot_env_check(const struct slot_env *env, size_t n, struct err *e)
 {
     if (n > SLOT_ENV_MAX)
         return err_set(e, ERR_LIMIT, "more than %d variables", SLOT_ENV_MAX);
@@ -55,7 +56,7 @@ static int check_env(const struct slot_env *env, size_t n, struct err *e)
             &b, (struct slice){env[i].name.p, env[i].name.len > 40 ? 40 : env[i].name.len});
         if (!variable_name(env[i].name))
             return err_set(e, ERR_INVALID, "\"%s\" is no name of a variable", shown);
-        if (v.len > 4096 || !utf8_valid(v.p, v.len) || memchr(v.p, '\0', v.len) != NULL ||
+        if (v.len > SLOT_ENV_VALUE_MAX || !utf8_valid(v.p, v.len) || memchr(v.p, '\0', v.len) != NULL ||
             memchr(v.p, '\n', v.len) != NULL)
             return err_set(e, ERR_INVALID, "the value of \"%s\" is not one line of text", shown);
     }
@@ -123,22 +124,51 @@ static void add_exec(struct buf *b, const struct profile_layout *l, struct slice
     add_command(b, l, name, root);
 }
 
+static int name_order(const void *a, const void *b)
+{
+    const struct slot_env *x = *(const struct slot_env *const *)a,
+                          *y = *(const struct slot_env *const *)b;
+    size_t n = x->name.len < y->name.len ? x->name.len : y->name.len;
+    int order = memcmp(x->name.p, y->name.p, n);
+    if (order != 0)
+        return order;
+    if (x->name.len != y->name.len)
+        return x->name.len < y->name.len ? -1 : 1;
+    return x < y ? -1 : x > y; /* of two of one name the last wins */
+}
+
+static void add_exports(struct buf *b, const struct slot_env *env, size_t n)
+{
+    const struct slot_env *sorted[SLOT_ENV_MAX];
+    for (size_t i = 0; i < n; i++)
+        sorted[i] = &env[i];
+    qsort(sorted, n, sizeof(sorted[0]), name_order);
+    for (size_t i = 0; i < n; i++) {
+        buf_addf(b, "export %.*s=", (int)sorted[i]->name.len, sorted[i]->name.p);
+        add_quoted(b, sorted[i]->value);
+        buf_addc(b, '\n');
+    }
+}
+
 static void render_run(struct buf *b, const struct profile_layout *l, struct slice name, bool root,
                        const struct slot_env *env, size_t n_env)
 {
     add_head(b, l, name);
     buf_addlit(b, "set -e\n");
+    if (n_env > 0 && l->drop) {
+        /* Variables change what any program does, the first ones here too: whoever may write them
+         * must not get at root with them. */
+        buf_addlit(b, "if [ \"$(id -u)\" -eq 0 ]; then\n    exec ");
+        add_tool(b, l, "s6-setuidgid");
+        buf_addf(b, " %s /bin/sh ./run \"$@\"\nfi\n", l->user);
+    }
     add_home(b, l);
     if (root)
         buf_addf(b, "PROFILE_DIR=\"$%s\"\n", l->home_env);
     else
         buf_addf(b, "PROFILE_DIR=\"$%s/profiles/%.*s\"\n", l->home_env, (int)name.len, name.p);
     buf_addf(b, "export PROFILE_DIR\nexport HOME=\"$%s\"\ncd \"$%s\"\n", l->home_env, l->home_env);
-    for (size_t i = 0; i < n_env; i++) {
-        buf_addf(b, "export %.*s=", (int)env[i].name.len, env[i].name.p);
-        add_quoted(b, env[i].value);
-        buf_addc(b, '\n');
-    }
+    add_exports(b, env, n_env);
     if (l->setup[0] != '\0')
         buf_addf(b, "%s\n", l->setup);
     if (l->drop) {
@@ -211,11 +241,13 @@ int slot_render(struct slot_text *ret, const struct profile_layout *l, struct sl
     buf_init(&ret->run, SCRIPT_MAX * 8);
     buf_init(&ret->finish, SCRIPT_MAX);
     buf_init(&ret->log_run, SCRIPT_MAX);
+    ret->secret = false;
     int rc = profile_name_require(name, e);
     if (rc == 0)
-        rc = check_env(env, n_env, e);
+        rc = slot_env_check(env, n_env, e);
     if (rc != 0)
         return rc;
+    ret->secret = n_env > 0;
     render_run(&ret->run, l, name, root, env, n_env);
     render_finish(&ret->finish, l, name);
     render_log_run(&ret->log_run, l, name);

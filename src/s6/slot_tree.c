@@ -14,46 +14,68 @@
 
 #define TREE_DEPTH 100 /* a slot has 3 levels; a profile that is deleted may have more */
 
-struct node {
-    const char *path;
-    mode_t mode;
-    bool users; /* belongs to the service user */
-};
-
 /* Made before s6-supervise would make them, so that the service user may talk to it (contract 10).
  * 0711 for supervise: its content can be reached, not listed. */
-static const struct node skeleton[] = {
-    {"event", 03730, true},
-    {"supervise", 0711, true},
-    {"supervise/event", 03730, true},
+static const struct node {
+    const char *path;
+    mode_t mode;
+    bool fifo;
+} skeleton[] = {
+    {"event", 03730, false},
+    {"supervise", 0711, false},
+    {"supervise/event", 03730, false},
+    {"supervise/control", 0660, true},
+    {"log/event", 03730, false},
+    {"log/supervise", 0711, false},
+    {"log/supervise/event", 03730, false},
+    {"log/supervise/control", 0660, true},
+};
+#define MODE_GIVEN 01777 /* what the calls that make something take of a mode */
+
+/* A tree that is being made: nobody else's (0700 and ours), so that names in it mean what was made a
+ * moment ago. */
+struct build {
+    int fd;
+    bool exact;
+    bool users; /* parts of it belong to the service user */
+    uid_t uid;
+    gid_t gid;
 };
 
-/* The tree that is being made is nobody else's: 0700 and ours, so that names in it mean what was
- * made a moment ago. */
-static int set_up(int at, const char *name, mode_t mode, uid_t uid, gid_t gid, struct err *e)
+static int set_mode(const struct build *b, const char *name, mode_t mode, struct err *e)
 {
-    /* Owner first: a change of it clears the bits above 0777. */
-    if ((uid != (uid_t)-1 && fchownat(at, name, uid, gid, AT_SYMLINK_NOFOLLOW) != 0) ||
-        fchmodat(at, name, mode, 0) != 0)
-        return err_sys(e, errno, "cannot set up \"%s\"", name);
-    return 0;
+    if (b->exact && (mode & ~(mode_t)MODE_GIVEN) == 0)
+        return 0;
+    return fchmodat(b->fd, name, mode, 0) == 0
+               ? 0
+               : err_sys(e, errno, "cannot set the mode of \"%s\"", name);
 }
 
-static int make_dir(int at, const char *name, mode_t mode, uid_t uid, gid_t gid, struct err *e)
+static mode_t first_mode(const struct build *b, mode_t mode, mode_t otherwise)
 {
-    if (mkdirat(at, name, 0700) != 0)
+    return b->exact ? mode & MODE_GIVEN : otherwise;
+}
+
+static int make_dir(const struct build *b, const char *name, mode_t mode, struct err *e)
+{
+    if (mkdirat(b->fd, name, first_mode(b, mode, 0700)) != 0)
         return err_sys(e, errno, "cannot make folder \"%s\"", name);
-    return set_up(at, name, mode, uid, gid, e);
+    return set_mode(b, name, mode, e);
 }
 
-static int make_file(int at, const char *name, struct slice content, mode_t mode, struct err *e)
+/* gid: of the file, or -1. */
+static int make_file(const struct build *b, const char *name, struct slice content, mode_t mode,
+                     gid_t gid, struct err *e)
 {
     _cleanup_(file_closep) int fd =
-        openat(at, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        openat(b->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+               gid == (gid_t)-1 ? first_mode(b, mode, 0600) : 0600);
     if (fd < 0)
         return err_sys(e, errno, "cannot make \"%s\"", name);
     int rc = file_write_all(fd, content, e);
-    if (rc == 0 && fchmod(fd, mode) != 0)
+    if (rc == 0 && gid != (gid_t)-1 && fchown(fd, (uid_t)-1, gid) != 0)
+        rc = err_sys(e, errno, "cannot give \"%s\" to group %ld", name, (long)gid);
+    if (rc == 0 && (!b->exact || gid != (gid_t)-1) && fchmod(fd, mode) != 0)
         rc = err_sys(e, errno, "cannot set the mode of \"%s\"", name);
     int done = close(fd); /* a full disk may be told only here */
     fd = -1;
@@ -62,19 +84,22 @@ static int make_file(int at, const char *name, struct slice content, mode_t mode
     return rc;
 }
 
-static int make_fifo(int at, const char *name, uid_t uid, gid_t gid, struct err *e)
+static int make_empty(const struct build *b, const char *name, mode_t mode, struct err *e)
 {
-    if (mkfifoat(at, name, 0600) != 0)
-        return err_sys(e, errno, "cannot make fifo \"%s\"", name);
-    return set_up(at, name, 0660, uid, gid, e);
+    if (mknodat(b->fd, name, S_IFREG | first_mode(b, mode, 0600), 0) != 0)
+        return err_sys(e, errno, "cannot make \"%s\"", name);
+    return set_mode(b, name, mode, e);
 }
 
-static int make_skeleton(int at, const struct profile_layout *l, struct err *e)
+static int make_node(const struct build *b, const struct node *n, struct err *e)
 {
-    int rc = 0;
-    for (size_t i = 0; i < ARRAY_LEN(skeleton) && rc == 0; i++)
-        rc = make_dir(at, skeleton[i].path, skeleton[i].mode, (uid_t)l->uid, (gid_t)l->gid, e);
-    return rc == 0 ? make_fifo(at, "supervise/control", (uid_t)l->uid, (gid_t)l->gid, e) : rc;
+    mode_t first = first_mode(b, n->mode, n->fifo ? 0600 : 0700);
+    if (n->fifo ? mkfifoat(b->fd, n->path, first) != 0 : mkdirat(b->fd, n->path, first) != 0)
+        return err_sys(e, errno, "cannot make \"%s\"", n->path);
+    /* Owner first: a change of it clears the bits above 0777. */
+    if (fchownat(b->fd, n->path, b->uid, b->gid, AT_SYMLINK_NOFOLLOW) != 0)
+        return err_sys(e, errno, "cannot set up \"%s\"", n->path);
+    return set_mode(b, n->path, n->mode, e);
 }
 
 static struct slice text_of(const struct buf *b)
@@ -82,46 +107,50 @@ static struct slice text_of(const struct buf *b)
     return (struct slice){b->data, b->len};
 }
 
+static mode_t run_mode(const struct slot_text *t)
+{
+    return t->secret ? 0750 : 0755;
+}
+
 /* `run` comes last: a tree without it is no service. */
-static int fill(int fd, const struct profile_layout *l, const struct slot_text *t, bool up,
-                struct err *e)
+static int fill(const struct build *b, const struct slot_tree *t, struct err *e)
 {
     char kill_ms[24];
-    bool users = l->drop && geteuid() == 0;
-    (void)snprintf(kill_ms, sizeof(kill_ms), "%lld\n", (long long)l->timeout_kill);
-    int rc = make_file(fd, "type", SLICE_LIT("longrun\n"), 0644, e);
+    const gid_t none = (gid_t)-1;
+    (void)snprintf(kill_ms, sizeof(kill_ms), "%lld\n", (long long)t->l->timeout_kill);
+    int rc = make_file(b, "type", SLICE_LIT("longrun\n"), 0644, none, e);
     if (rc == 0)
-        rc = make_file(fd, "finish", text_of(&t->finish), 0755, e);
+        rc = make_file(b, "finish", text_of(&t->text->finish), 0755, none, e);
     if (rc == 0)
-        rc = make_file(fd, "timeout-kill", (struct slice){kill_ms, strlen(kill_ms)}, 0644, e);
+        rc = make_file(b, "timeout-kill", (struct slice){kill_ms, strlen(kill_ms)}, 0644, none, e);
     if (rc == 0)
-        rc = make_dir(fd, "log", 0755, (uid_t)-1, (gid_t)-1, e);
+        rc = make_dir(b, "log", 0755, e);
     if (rc == 0)
-        rc = make_file(fd, "log/run", text_of(&t->log_run), 0755, e);
-    if (rc == 0 && users)
-        rc = make_skeleton(fd, l, e);
-    if (rc == 0 && users) {
-        _cleanup_(file_closep) int log =
-            openat(fd, "log", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        rc = log < 0 ? err_sys(e, errno, "cannot open \"log\"") : make_skeleton(log, l, e);
-    }
-    if (rc == 0 && !up)
-        rc = make_file(fd, "down", SLICE_LIT(""), 0644, e);
-    if (rc == 0)
-        rc = make_file(fd, "run", text_of(&t->run), 0755, e);
-    if (rc == 0 && fchmod(fd, 0755) != 0)
+        rc = make_file(b, "log/run", text_of(&t->text->log_run), 0755, none, e);
+    for (size_t i = 0; i < ARRAY_LEN(skeleton) && rc == 0 && b->users; i++)
+        rc = make_node(b, &skeleton[i], e);
+    if (rc == 0 && !t->up)
+        rc = make_empty(b, "down", 0644, e);
+    if (rc == 0) /* the service user reads it again when it has become him */
+        rc = make_file(b, "run", text_of(&t->text->run), run_mode(t->text),
+                       t->text->secret && b->users ? b->gid : none, e);
+    if (rc == 0 && fchmod(b->fd, 0755) != 0)
         rc = err_sys(e, errno, "cannot set the mode of the slot");
     return rc;
 }
 
-int slot_tree_make(int at, const char *name, const struct profile_layout *l,
-                   const struct slot_text *t, bool up, struct err *e)
+int slot_tree_make(int at, const char *name, const struct slot_tree *t, struct err *e)
 {
     if (mkdirat(at, name, 0700) != 0)
         return err_sys(e, errno, "cannot make folder \"%s\"", name);
     _cleanup_(file_closep) int fd =
         openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    int rc = fd < 0 ? err_sys(e, errno, "cannot open folder \"%s\"", name) : fill(fd, l, t, up, e);
+    const struct build b = {.fd = fd,
+                            .exact = t->exact,
+                            .users = t->l->drop && geteuid() == 0,
+                            .uid = (uid_t)t->l->uid,
+                            .gid = (gid_t)t->l->gid};
+    int rc = fd < 0 ? err_sys(e, errno, "cannot open folder \"%s\"", name) : fill(&b, t, e);
     if (rc != 0)
         (void)slot_tree_remove(at, name, NULL);
     return rc;
@@ -130,12 +159,12 @@ int slot_tree_make(int at, const char *name, const struct profile_layout *l,
 /* ---- comparing
  * ----------------------------------------------------------------------------------- */
 
-static bool file_is(int at, const char *name, const struct buf *want)
+static bool file_is(int at, const char *name, mode_t mode, const struct buf *want)
 {
     struct stat st;
     _cleanup_(buf_done) struct buf got = BUF_INIT(want->len + 1);
     if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode) ||
-        (st.st_mode & 07777) != 0755 || st.st_size != (off_t)want->len)
+        (st.st_mode & 07777) != mode || st.st_size != (off_t)want->len)
         return false;
     return file_read(at, name, O_NOFOLLOW, &got, NULL) == 0 && got.len == want->len &&
            memcmp(got.data, want->data, got.len) == 0;
@@ -149,8 +178,8 @@ bool slot_tree_same(int at, const char *name, const struct slot_text *t, bool up
     if (fd < 0 || fstat(fd, &st) != 0 || (st.st_mode & 07777) != 0755)
         return false;
     bool is_down = faccessat(fd, "down", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-    return is_down != up && file_is(fd, "run", &t->run) && file_is(fd, "finish", &t->finish) &&
-           file_is(fd, "log/run", &t->log_run);
+    return is_down != up && file_is(fd, "run", run_mode(t), &t->run) &&
+           file_is(fd, "finish", 0755, &t->finish) && file_is(fd, "log/run", 0755, &t->log_run);
 }
 
 /* ---- removing
