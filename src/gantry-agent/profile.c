@@ -62,6 +62,22 @@ static void add_word(struct json_out *j, const char *key, const struct profile_w
         json_knull(j, key);
 }
 
+/* Names only: values may be secrets. */
+static void add_env(struct run *r, struct json_out *j, struct slice name)
+{
+    struct profile_env env;
+    json_key(j, "env_names");
+    if (gateway_env(&r->g, name, &env, NULL) == 0) {
+        json_arr(j);
+        for (size_t i = 0; i < env.n; i++)
+            json_str(j, env.item[i].name);
+        json_end_arr(j);
+    } else {
+        json_nil(j);
+    }
+    profile_env_done(&env);
+}
+
 static int tell_json(struct run *r, struct slice name, const struct gateway_status *s)
 {
     struct buf line = BUF_INIT(65536);
@@ -83,6 +99,7 @@ static int tell_json(struct run *r, struct slice name, const struct gateway_stat
     add_word(&j, "desired_state", &s->state.desired);
     add_word(&j, "gateway_state", &s->state.state);
     json_kint(&j, "port", profile_port(name));
+    add_env(r, &j, name);
     json_end_obj(&j);
     buf_addc(&line, '\n');
     if (line.err == 0)
@@ -127,8 +144,22 @@ static int tell_all(struct run *r)
     return rc == 0 ? COMMAND_DONE : command_say(COMMAND_SYSTEM, "%s", e.msg);
 }
 
-/* One that neither has a folder nor a slot is told as missing. */
-static int tell_one(struct run *r, const char *name)
+/* The second line of `profile show`. */
+static void show_env(struct run *r, struct slice name)
+{
+    struct profile_env env;
+    struct err e = {0};
+    int rc = gateway_env(&r->g, name, &env, &e);
+    if (rc != 0)
+        buf_addf(&r->out, "  variables: cannot be used: %s\n", e.msg);
+    for (size_t i = 0; i < env.n; i++)
+        buf_addf(&r->out, "%s%.*s%s", i == 0 ? "  variables: " : " ", (int)env.item[i].name.len,
+                 env.item[i].name.p, i + 1 == env.n ? "\n" : "");
+    profile_env_done(&env);
+}
+
+/* One that neither has a folder nor a slot is told as missing. show: more than its state. */
+static int tell_one(struct run *r, const char *name, bool show)
 {
     struct gateway_status s;
     struct err e = {0};
@@ -138,7 +169,11 @@ static int tell_one(struct run *r, const char *name)
         buf_addf(&r->out, "✗ there is no profile '%s'\n", name);
         return COMMAND_FAILED;
     }
-    return tell(r, slice_of(name)) == 0 ? COMMAND_DONE : COMMAND_FAILED;
+    if (tell(r, slice_of(name)) != 0)
+        return COMMAND_FAILED;
+    if (show && !r->o->json)
+        show_env(r, slice_of(name));
+    return COMMAND_DONE;
 }
 
 /* ---- profile
@@ -152,7 +187,9 @@ static int create(struct run *r, const char *name)
         env[i] = (struct slot_env){r->o->env[i].key, slice_of(r->o->env[i].value)};
     if (profile_create(&r->g, slice_of(name), env, r->o->n_env, &warning, &e) != 0)
         return failed(r, &e);
-    if (warning.code != 0)
+    if (warning.code == ERR_UNSUPPORTED || (warning.code == ERR_EXISTS && r->o->n_env > 0))
+        buf_addf(&r->out, "⚠ %s\n", warning.msg); /* about the variables: there is a slot */
+    else if (warning.code != 0)
         buf_addf(&r->out, "⚠ Could not register s6 gateway service: %s\n", warning.msg);
     return COMMAND_DONE;
 }
@@ -184,7 +221,7 @@ int command_profile(const struct command_options *o)
     status = list             ? tell_all(&r)
              : verb[0] == 'c' ? create(&r, o->words[1])
              : verb[0] == 'd' ? delete (&r, o->words[1])
-                              : tell_one(&r, o->words[1]);
+                              : tell_one(&r, o->words[1], true);
     return end(&r, status);
 }
 
@@ -260,7 +297,7 @@ int command_gateway(const struct command_options *o)
         return end(&r, command_say(COMMAND_USAGE, "gateway %s: which profile? or --all", verb));
     r.action = (enum gateway_action)(k < 3 ? k : 0);
     if (k == 3)
-        status = o->all ? tell_all(&r) : tell_one(&r, name);
+        status = o->all ? tell_all(&r) : tell_one(&r, name, false);
     else
         status = o->all ? act_all(&r) : act_one(&r, slice_of(name));
     return end(&r, status);

@@ -34,6 +34,8 @@ const struct option_row option_rows[OPTION_COUNT] = {
     [OPTION_HEADER] = {'H', "header", "HEADER", false, "\"Name: value\", as often as wanted"},
     [OPTION_WHO] = {0, "who", "IDENTITY", false, "only of this one, such as uid:0 or token:NAME"},
     [OPTION_SINCE] = {0, "since", "TIME", false, "only from then on: 10m (ago), 2026-11-21T03:52Z"},
+    [OPTION_ENV] = {0, "env", "NAME=VALUE", false,
+                    "a variable, as often as wanted; NAME: as it is here"},
     [OPTION_INCLUDE] = {'i', "include", NULL, false, "print the answer's status and headers too"},
     [OPTION_ROLE] = {0, "role", "ROLE", false, "viewer, operator or admin",
                      .choices = "viewer operator admin"},

@@ -43,6 +43,7 @@ enum option_id {
     OPTION_EXPIRES,
     OPTION_WHO,
     OPTION_SINCE,
+    OPTION_ENV,
     OPTION_COUNT
 };
 _Static_assert(OPTION_COUNT <= 64, "the options of a verb are bits of a uint64_t");

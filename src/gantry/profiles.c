@@ -4,16 +4,19 @@
 #include "base/str.h"
 #include "gantry/cli.h"
 #include "gantry/text.h"
+#include <stdlib.h>
 #include <string.h>
 
 #define MAX_PATH_TEXT 8192
-#define PATIENCE_MS 60000 /* a gateway may take 10 s to end, and its supervisors some more */
+#define MAX_BODY (512u * 1024u) /* gantryd knows the real limit, and says so */
+#define PATIENCE_MS 60000       /* a gateway may take 10 s to end, and its supervisors some more */
 #define WAIT_DEFAULT_MS 30000
 #define WAIT_MAX_S 300 /* the agent's limit */
 #define MS_PER_SECOND 1000
 
-static const char *const heads[] = {"NAME",         "STATE", "PID",    "UPTIME", "WANTED", "REASON",
-                                    "GATEWAY SAYS", "PORT",  "FOLDER", "SLOT",   "LOG"};
+static const char *const heads[] = {"NAME",   "STATE",  "PID",          "UPTIME",
+                                    "WANTED", "REASON", "GATEWAY SAYS", "PORT",
+                                    "FOLDER", "SLOT",   "LOG",          "VARIABLES"};
 #define NARROW 6
 
 static void number_cell(struct table *t, const json_t *row, const char *key, bool duration)
@@ -33,6 +36,19 @@ static void bool_cell(struct table *t, const json_t *row, const char *key)
     bool yes = false;
     (void)json_get_bool(row, key, &yes);
     table_cell(t, slice_of(yes ? "yes" : "no"), yes ? TABLE_PLAIN : TABLE_YELLOW);
+}
+
+/* Names, as long as they fit. */
+static void env_cell(struct table *t, const json_t *names)
+{
+    char text[512] = "";
+    struct buf b = BUF_FIXED(text);
+    for (size_t i = 0; i < json_array_size(names); i++) {
+        const char *name = json_string_value(json_array_get(names, i));
+        if (name != NULL && buf_addf(&b, "%s%s", b.len > 0 ? "," : "", name) != 0)
+            break;
+    }
+    table_cell(t, (struct slice){text, b.len}, TABLE_PLAIN);
 }
 
 /* One that is down although nobody asked for it is the one to look at. */
@@ -59,6 +75,7 @@ static void add_row(struct table *t, const json_t *row, bool wide)
     bool_cell(t, row, "present");
     bool_cell(t, row, "registered");
     table_cells(t, json_get_str(row, "log_path"));
+    env_cell(t, json_object_get(row, "env_names"));
 }
 
 int cmd_profiles_list(struct cli *c)
@@ -106,9 +123,38 @@ static int call(struct cli *c, struct cli_call *call, const char *name, const ch
     return rc;
 }
 
+/* The variables that were given, of equal names the last one; EXIT_DONE, or said what is wrong. */
+static int add_env(struct cli *c, struct json_out *j)
+{
+    _cleanup_(json_decrefp) json_t *env = json_object();
+    const char *key;
+    json_t *v;
+    for (size_t i = 0; i < c->args.n_values; i++) {
+        const char *text = c->args.values[i].value;
+        if (c->args.values[i].id != OPTION_ENV)
+            continue;
+        const char *equals = strchr(text, '=');
+        size_t len = equals != NULL ? (size_t)(equals - text) : strlen(text);
+        const char *value = equals != NULL ? equals + 1 : getenv(text);
+        if (len == 0 || value == NULL)
+            return cli_fail(c, EXIT_USAGE, NULL,
+                            "--env \"%.*s\" is neither NAME=VALUE nor a variable that is set here",
+                            (int)(len > 100 ? 100 : len), text);
+        if (json_object_setn_new(env, text, len, json_string(value)) != 0)
+            return cli_fail(c, EXIT_USAGE, NULL, "--env %.*s: not UTF-8, or memory is short",
+                            (int)(len > 100 ? 100 : len), text);
+    }
+    json_key(j, "env");
+    json_obj(j);
+    json_object_foreach(env, key, v)
+        json_kslice(j, key, (struct slice){json_string_value(v), json_string_length(v)});
+    json_end_obj(j);
+    return EXIT_DONE;
+}
+
 int cmd_profiles_create(struct cli *c)
 {
-    _cleanup_(buf_done) struct buf path = BUF_INIT(MAX_PATH_TEXT), body = BUF_INIT(MAX_PATH_TEXT);
+    _cleanup_(buf_done) struct buf path = BUF_INIT(MAX_PATH_TEXT), body = BUF_INIT(MAX_BODY);
     struct json_out j;
     int rc = cli_path(c, &path, "/containers/%s/profiles", c->args.words);
     if (rc != EXIT_DONE)
@@ -116,7 +162,11 @@ int cmd_profiles_create(struct cli *c)
     json_begin(&j, &body);
     json_obj(&j);
     json_kstr(&j, "name", c->args.words[1]);
+    if (args_has(&c->args, OPTION_ENV))
+        rc = add_env(c, &j);
     json_end_obj(&j);
+    if (rc != EXIT_DONE)
+        return rc;
     if (body.err != 0)
         return cli_fail(c, EXIT_USAGE, NULL, "that is too long, or memory is short");
     return call(c,

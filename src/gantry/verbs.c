@@ -45,8 +45,11 @@ const struct verb cli_verbs[] = {
      cmd_profiles_list},
     {"profiles", "show", "CONTAINER PROFILE", 2, 2, WATCH, "a profile and its gateway", NULL,
      cmd_profiles_show},
-    {"profiles", "create", "CONTAINER NEW-PROFILE", 2, 2, 0, "make a profile, its gateway down",
-     NULL, cmd_profiles_create},
+    {"profiles", "create", "CONTAINER NEW-PROFILE", 2, 2, OPTION_BIT(OPTION_ENV),
+     "make a profile, its gateway down",
+     "  Variables are kept with the profile and given to its gateway at each start. Others see\n"
+     "  this command line: a secret is better taken from the environment, as --env NAME.\n",
+     cmd_profiles_create},
     {"profiles", "delete", GATEWAYS, 2, -1, 0, "remove profiles with all their files", NULL,
      cmd_profiles_delete},
     {"profiles", "start", GATEWAYS, 2, -1, WAIT, "start gateways, now and at each boot", NULL,

@@ -42,7 +42,8 @@ static int check_file(int fd, const struct profile_layout *l, struct err *e)
     return 0;
 }
 
-/* All of it in one allocation, which is wiped in the end: one that grew would leave copies behind. */
+/* All of it in one allocation, which is wiped in the end: one that grew would leave copies behind.
+ */
 static int read_text(int fd, const struct profile_layout *l, struct buf *out, struct err *e)
 {
     if (buf_reserve(out, PROFILE_ENV_FILE_MAX + 1) != 0)
@@ -80,14 +81,16 @@ static int take_line(struct profile_env *v, struct slice line, struct err *e)
     return rc;
 }
 
-static int take_text(struct profile_env *v, const struct profile_layout *l, struct err *e)
+int profile_env_parse(struct profile_env *v, const struct profile_layout *l, struct err *e)
 {
     struct slice rest = {v->text.data, v->text.len}, line;
     size_t number = 0;
+    v->n = 0;
     while (rest.len > 0 && slice_split(&rest, '\n', &line)) {
         number++;
         int rc = take_line(v, line, e);
         if (rc != 0) {
+            v->n = 0;
             err_wrap(e, "%s:%zu", l->env_file, number);
             return rc;
         }
@@ -112,7 +115,7 @@ int profile_env_read(int profile_fd, const struct profile_layout *l, struct prof
     if (rc == 0)
         rc = read_text(fd, l, &ret->text, e);
     if (rc == 0)
-        rc = take_text(ret, l, e);
+        rc = profile_env_parse(ret, l, e);
     if (rc != 0)
         forget(ret);
     return rc;

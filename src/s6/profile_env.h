@@ -26,6 +26,8 @@ struct profile_env {
  * then *ret has none. *ret (uninitialised) must be freed with profile_env_done in any case. */
 int profile_env_read(int profile_fd, const struct profile_layout *l, struct profile_env *ret,
                      struct err *e);
+/* The part of it that needs no file: finds the variables in v->text. ERR_INVALID, ERR_LIMIT. */
+int profile_env_parse(struct profile_env *v, const struct profile_layout *l, struct err *e);
 /* Replaces the file, mode 0600, synced; with no variables, removes it. uid, gid: its owner, or -1.
  * ERR_INVALID (a variable), ERR_UNSUPPORTED (the layout keeps none), what the system says. */
 int profile_env_write(int profile_fd, const struct profile_layout *l, const struct slot_env *env,

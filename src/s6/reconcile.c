@@ -72,9 +72,9 @@ const char *reconcile_note_name(unsigned bit)
 
 const char *reconcile_reason_name(enum reconcile_reason r)
 {
-    static const char *const names[] = {"",           "invalid_name", "name_too_long", "reserved",
-                                        "unreadable", "untrusted",    "env_invalid",
-                                        "slot_error"};
+    static const char *const names[] = {
+        "",           "invalid_name", "name_too_long", "reserved",
+        "unreadable", "untrusted",    "env_invalid",   "slot_error"};
     return names[r];
 }
 
@@ -258,8 +258,7 @@ static void finish_item(struct pass *p, struct item *it, struct slot_wish *w)
     } else if (it->slot) {
         if (w->up)
             r->action = RECONCILE_STARTED;
-        if (p->o->dry_run ? slot_supervised(&p->slots, r->profile, false)
-                          : w->outcome == SLOT_LIVE)
+        if (p->o->dry_run ? slot_supervised(&p->slots, r->profile, false) : w->outcome == SLOT_LIVE)
             r->notes |= NOTE_LIVE;
         p->gone = p->gone || w->outcome != SLOT_MADE;
     }
@@ -294,8 +293,8 @@ static void skip(struct pass *p, struct slice name, enum reconcile_reason why)
 /* What an entry of `profiles` is. */
 enum entry { ENTRY_IGNORED, ENTRY_PROFILE, ENTRY_UNREADABLE, ENTRY_UNTRUSTED };
 
-/* Opens an entry: links are followed, except that root only looks at what is behind (contract 15.6).
- * *link: it is one. */
+/* Opens an entry: links are followed, except that root only looks at what is behind
+ * (contract 15.6). *link: it is one. */
 static int open_entry(const struct pass *p, int profiles, const char *name, bool *link)
 {
     const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;

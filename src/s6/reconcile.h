@@ -17,7 +17,7 @@ enum reconcile_reason {
     RECONCILE_NAME_TOO_LONG,
     RECONCILE_RESERVED,
     RECONCILE_UNREADABLE,
-    RECONCILE_UNTRUSTED, /* as root: a link, or neither root's nor the service user's */
+    RECONCILE_UNTRUSTED,   /* as root: a link, or neither root's nor the service user's */
     RECONCILE_ENV_INVALID, /* the file of its variables */
     RECONCILE_SLOT_ERROR,
 };

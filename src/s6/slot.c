@@ -29,8 +29,8 @@
 #define END_EXTRA_MS 6000 /* beyond timeout_kill: finish has five seconds */
 #define STEP_MAX_MS 20
 #define NAME_SIZE SLOT_DOT_SIZE
-#define CREW_MAX 4         /* threads that build slots, this one too */
-#define CREW_WISHES 16     /* fewer slots are built faster than threads are made */
+#define CREW_MAX 4     /* threads that build slots, this one too */
+#define CREW_WISHES 16 /* fewer slots are built faster than threads are made */
 #define SLOT_NAME_SIZE (PROFILE_PREFIX_MAX + PROFILE_NAME_MAX + 1)
 
 void slots_close(struct slots *s)
@@ -479,8 +479,8 @@ static size_t crew_size(size_t wishes)
     return n < CREW_MAX ? n : CREW_MAX;
 }
 
-/* Building is nearly all of the work of a pass, and all of it is the kernel's: it goes as many times
- * faster as there are processors. */
+/* Building is nearly all of the work of a pass, and all of it is the kernel's: it goes as many
+ * times faster as there are processors. */
 static void build_all(struct slots *s, struct slot_wish *w, size_t n)
 {
     pthread_t threads[CREW_MAX];

@@ -94,16 +94,16 @@ struct slot_wish {
     struct slot_text text;
     char staged[SLOT_DOT_SIZE], old[SLOT_DOT_SIZE];
 };
-/* For the boot pass: makes what should be there, and never touches a live slot unless forced. Builds
- * on several threads if there are many, then publishes with the lock taken once. Tells s6-svscan
- * nothing. */
+/* For the boot pass: makes what should be there, and never touches a live slot unless forced.
+ * Builds on several threads if there are many, then publishes with the lock taken once. Tells
+ * s6-svscan nothing. */
 void slots_ensure(struct slots *s, struct slot_wish *w, size_t n, bool force);
 
 enum slots_scan {
     SLOTS_NEW, /* "a": finds what is new */
     SLOTS_ALL, /* "an": ends the supervisors of what is gone, too. s6-svscan 2.11 that takes this
-                  after an order to end, unfollowed yet, forgets to end its supervisors and waits for
-                  them: only where something may be gone */
+                  after an order to end, unfollowed yet, forgets to end its supervisors and waits
+                  for them: only where something may be gone */
 };
 /* Makes s6-svscan look. ERR_STATE: nobody reads. */
 int slots_rescan(struct slots *s, enum slots_scan what, struct err *e);
@@ -122,8 +122,8 @@ int slot_control(const struct slots *s, struct slice name, const char *letters, 
 
 /* ---- slot_tree.c: the files of one slot, below an open folder */
 
-/* Makes <at>/<name> with everything in it, 0755 at last. Threads may make different ones at once. ERR_EXISTS, what the system says; nothing
- * is left on failure. */
+/* Makes <at>/<name> with everything in it, 0755 at last. Threads may make different ones at once.
+ * ERR_EXISTS, what the system says; nothing is left on failure. */
 struct slot_tree {
     const struct profile_layout *l;
     const struct slot_text *text;

@@ -56,8 +56,8 @@ int slot_env_check(const struct slot_env *env, size_t n, struct err *e)
             &b, (struct slice){env[i].name.p, env[i].name.len > 40 ? 40 : env[i].name.len});
         if (!variable_name(env[i].name))
             return err_set(e, ERR_INVALID, "\"%s\" is no name of a variable", shown);
-        if (v.len > SLOT_ENV_VALUE_MAX || !utf8_valid(v.p, v.len) || memchr(v.p, '\0', v.len) != NULL ||
-            memchr(v.p, '\n', v.len) != NULL)
+        if (v.len > SLOT_ENV_VALUE_MAX || !utf8_valid(v.p, v.len) ||
+            memchr(v.p, '\0', v.len) != NULL || memchr(v.p, '\n', v.len) != NULL)
             return err_set(e, ERR_INVALID, "the value of \"%s\" is not one line of text", shown);
     }
     return 0;

@@ -32,8 +32,8 @@ static const struct node {
 };
 #define MODE_GIVEN 01777 /* what the calls that make something take of a mode */
 
-/* A tree that is being made: nobody else's (0700 and ours), so that names in it mean what was made a
- * moment ago. */
+/* A tree that is being made: nobody else's (0700 and ours), so that names in it mean what was made
+ * a moment ago. */
 struct build {
     int fd;
     bool exact;

@@ -84,6 +84,22 @@ static void put_word(struct json_out *j, const char *key, const struct profile_w
         json_knull(j, key);
 }
 
+/* Names only: values may be secrets. */
+static void put_env(struct json_out *j, struct gateways *g, struct slice name)
+{
+    struct profile_env env;
+    json_key(j, "env_names");
+    if (gateway_env(g, name, &env, NULL) == 0) {
+        json_arr(j);
+        for (size_t i = 0; i < env.n; i++)
+            json_str(j, env.item[i].name);
+        json_end_arr(j);
+    } else {
+        json_nil(j);
+    }
+    profile_env_done(&env);
+}
+
 /* The members of one profile, in an open object. */
 static void put_profile(struct profile_job *job, struct gateways *g, struct slice name,
                         const struct gateway_status *s)
@@ -116,6 +132,7 @@ static void put_profile(struct profile_job *job, struct gateways *g, struct slic
     (void)buf_addf(&b, "%s/%s/gateways/%.*s/current", g->l->home, g->l->log_dir, (int)name.len,
                    name.p);
     json_kslice(j, "log_path", (struct slice){path, b.len});
+    put_env(j, g, name);
 }
 
 static void put_warning(struct profile_job *job)

@@ -240,7 +240,11 @@ static const char *const gateway_states[] = {"down", "up", "ready", "finishing",
               .flags = ANSWER_NULLABLE, .example = "\"running\""),                                 \
         INT("port", "The hint that follows from its name; nothing is reserved", 9570),             \
         STR("log_path", "The gateway's log in the container",                                      \
-            "/opt/data/logs/gateways/coder/current")
+            "/opt/data/logs/gateways/coder/current"),                                              \
+        FIELD("env_names", ANSWER_STRS,                                                            \
+              "Names of the variables that are kept for its gateway, never their values; null: "   \
+              "they cannot be told",                                                               \
+              .flags = ANSWER_NULLABLE, .example = "[\"API_KEY\"]")
 static const struct answer_field profile_info[] = {PROFILE_FIELDS};
 static const struct answer_field profile_list[] = {
     CONTAINER,

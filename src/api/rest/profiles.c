@@ -43,7 +43,7 @@ static const struct member profile_members[] = {
     {"reason", JSON_STRING, true},          {"pid", JSON_INTEGER, true},
     {"uptime_seconds", JSON_INTEGER, true}, {"desired_state", JSON_STRING, true},
     {"gateway_state", JSON_STRING, true},   {"port", JSON_INTEGER, false},
-    {"log_path", JSON_STRING, false},
+    {"log_path", JSON_STRING, false},       {"env_names", JSON_ARRAY, true},
 };
 static const struct member warning_member[] = {{"warning", JSON_STRING, true}};
 static const struct member deleted_members[] = {
@@ -53,6 +53,20 @@ static const struct member acted_members[] = {{"name", JSON_STRING, false},
                                               {"result", JSON_STRING, false},
                                               {"registered", JSON_TRUE, false},
                                               {"warning", JSON_STRING, true}};
+
+/* A list of strings; false if it is none. */
+static bool put_strings(struct json_out *j, const json_t *list)
+{
+    bool good = json_is_array(list);
+    json_arr(j);
+    for (size_t i = 0; i < json_array_size(list) && good; i++) {
+        const json_t *v = json_array_get(list, i);
+        good = json_is_string(v);
+        json_str(j, (struct slice){json_string_value(v), json_string_length(v)});
+    }
+    json_end_arr(j);
+    return good;
+}
 
 /* One member; false if it is not of its type. */
 static bool put_member(struct json_out *j, const json_t *o, const struct member *m)
@@ -68,7 +82,7 @@ static bool put_member(struct json_out *j, const json_t *o, const struct member 
     else if (m->type == JSON_TRUE && json_is_boolean(v))
         json_bool(j, json_is_true(v));
     else
-        return false;
+        return m->type == JSON_ARRAY && put_strings(j, v);
     return true;
 }
 

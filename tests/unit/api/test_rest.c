@@ -31,11 +31,12 @@ static struct rig rig;
 
 /* --- the agent --- */
 
-#define PROFILE(name)                                                                              \
+#define PROFILE_BEFORE(name)                                                                       \
     "\"name\":\"" name "\",\"present\":true,\"registered\":true,\"state\":\"up\",\"reason\":null," \
     "\"pid\":7,\"uptime_seconds\":1,\"desired_state\":\"running\",\"gateway_state\":null,"         \
     "\"port\":"                                                                                    \
     "9570,\"log_path\":\"/l\""
+#define PROFILE(name) PROFILE_BEFORE(name) ",\"env_names\":[\"A\"]"
 static const struct {
     const char *method, *target, *answer;
     int status;
@@ -43,6 +44,7 @@ static const struct {
     {"GET", "/profiles", "{\"profiles\":[{" PROFILE("a") ",\"x\":1}],\"layout\":\"plain\"}", 200},
     {"POST", "/profiles", "{" PROFILE("new") ",\"warning\":\"w\"}", 201},
     {"GET", "/profiles/a/gateway", "{" PROFILE("a") "}", 200},
+    {"GET", "/profiles/before/gateway", "{" PROFILE_BEFORE("before") "}", 200},
     {"GET", "/profiles/types/gateway", "{\"name\":1}", 200},
     {"GET", "/profiles/list/gateway", "[]", 200},
     {"GET", "/profiles/off/gateway", "{\"error\":\"no profiles here\",\"detail\":null}", 501},
@@ -366,6 +368,8 @@ static const struct {
     {HTTP_METHOD_POST, CP, "{\"name\":\" New \",\"env\":{\"A\":\"b\"}}", 201,
      "{\"container\":\"robot\"," PROFILE("new") ",\"warning\":\"w\"}"},
     {HTTP_METHOD_GET, CP "/a/gateway", NULL, 200, "{\"container\":\"robot\"," PROFILE("a") "}"},
+    {HTTP_METHOD_GET, CP "/before/gateway", NULL, 200,
+     "{\"container\":\"robot\"," PROFILE_BEFORE("before") ",\"env_names\":null}"},
     {HTTP_METHOD_GET, CP "/types/gateway", NULL, 503,
      "{\"error\":\"Failed to communicate with agent: unexpected answer: member 'name' has a wrong "
      "type\",\"detail\":null}"},
