@@ -258,8 +258,8 @@ static int still_there(const struct slots *s, struct slice name, const char *old
                        s->l->scandir, old);
     return err_set(e, ERR_BUSY,
                    "the gateway has stopped, its logger (s6-log for \"%s/%s/gateways/%.*s\") has "
-                   "not: it ends when it has written what it holds, so look whether that disk is "
-                   "full; its files stay in \"%s/%s\" until it has",
+                   "not: is that disk full? `s6-svc -k %s/%s/log` ends it, with what it has not "
+                   "written; the files of both stay there until it has ended",
                    s->l->home, s->l->log_dir, (int)name.len, name.p, s->l->scandir, old);
 }
 

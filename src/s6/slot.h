@@ -75,9 +75,9 @@ enum slot_outcome {
 int slot_register(struct slots *s, struct slice name, bool root, bool up,
                   const struct slot_env *env, size_t n_env, struct err *e);
 /* Takes a slot away: its gateway is stopped, its supervisors end, its tree is removed. An absent
- * one is fine. ERR_BUSY when the gateway, or its logger (which a full disk keeps: s6-log writes
- * what it has, however long it takes), outlives timeout_kill and 6 s; the message tells which. A
- * later sweep removes the tree. */
+ * one is fine. ERR_BUSY when the gateway, or its logger (which a full disk keeps, and s6-log 2.11
+ * even when there is room again), outlives timeout_kill and 6 s; the message tells which. A later
+ * sweep removes the tree. */
 int slot_unregister(struct slots *s, struct slice name, struct err *e);
 
 #define SLOT_DOT_SIZE 64 /* of a name under which a tree is built, or goes */

@@ -154,6 +154,8 @@ static void render_run(struct buf *b, const struct profile_layout *l, struct sli
                        const struct slot_env *env, size_t n_env)
 {
     add_head(b, l, name);
+    if (n_env > 0) /* about values that look as if they were meant to be expanded */
+        buf_addlit(b, "# shellcheck disable=SC2016\n");
     buf_addlit(b, "set -e\n");
     if (n_env > 0 && l->drop) {
         /* Variables change what any program does, the first ones here too: whoever may write them

@@ -77,6 +77,29 @@ class Process:
         return self.log.read_text("utf-8", "replace")
 
 
+def end_services(scandir, letters="-dx"):
+    """What docs/guide/troubleshooting.md says about an s6-svscan that does not end: every supervisor is told by itself."""
+    for name in os.listdir(scandir):
+        for d in (pathlib.Path(scandir, name), pathlib.Path(scandir, name, "log")):
+            if (d / "supervise" / "control").exists():
+                subprocess.run(["s6-svc", letters, str(d)], capture_output=True)
+
+
+def end_svscan(process, scandir, seconds=8):
+    """Ends an s6-svscan with its services. The order goes through its fifo, behind a rescan that it may not have read yet: one
+    by signal can overtake it, and s6-svscan 2.11 that reads a rescan with -n after an order to end waits for supervisors that it
+    tells nothing. A rescan of somebody else may still come last; then the supervisors are told one by one. A logger that a full
+    disk keeps is killed."""
+    subprocess.run(["s6-svscanctl", "-t", str(scandir)], capture_output=True)
+    for letters in ("-dx", "-kdx"):
+        end = time.monotonic() + seconds * (3 if SANITIZED else 1)
+        while process.alive() and time.monotonic() < end:
+            time.sleep(0.02)
+        if process.alive():
+            end_services(scandir, letters)
+    process.stop()
+
+
 class UnixHTTPConnection(http.client.HTTPConnection):
     def __init__(self, path, timeout=20):
         super().__init__("agent", timeout=timeout)

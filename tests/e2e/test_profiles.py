@@ -90,11 +90,7 @@ class Place:
 
     def stop(self):
         if self.svscan:
-            subprocess.run(["s6-svscanctl", "-t", str(self.scandir)], capture_output=True)
-            end = time.monotonic() + 8
-            while self.svscan.alive() and time.monotonic() < end:
-                time.sleep(0.05)
-            self.svscan.stop()
+            harness.end_svscan(self.svscan, self.scandir)
         shutil.rmtree(self.root, ignore_errors=True)
 
 

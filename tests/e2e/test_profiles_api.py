@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+import harness
 from harness import Process, program, wait_for
 from test_auth import Auth
 from test_profiles import UID, service_user  # noqa: F401 (a fixture)
@@ -19,7 +20,7 @@ GATEWAY = '#!/bin/sh\necho "gateway of $PROFILE_DIR${EXTRA:+ extra $EXTRA}"\nexe
 STUBBORN = "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 0.05; done\n"
 P = "/containers/robot/profiles"
 MEMBERS = ["name", "present", "registered", "state", "reason", "pid", "uptime_seconds", "desired_state", "gateway_state",
-           "port", "log_path"]
+           "port", "log_path", "env_names"]
 
 
 class Profiles(Auth):
@@ -99,6 +100,38 @@ def test_life_of_a_profile(st):
     assert (r.status, r.json()) == (200, {"container": "robot", "name": "coder", "message": "Profile deleted", "warning": None})
     assert not (st.home / "profiles/coder").exists() and not (st.tree.scandir / "gateway-coder").exists()
     assert st.get(P).json()["profiles"] == []
+
+
+def test_variables_last(st):
+    """By the API and by the command line; the values come back nowhere."""
+    made = st.make("vars", env={"EXTRA": "it's", "API_KEY": "s3cret"})
+    assert made["warning"] is None and made["env_names"] == ["EXTRA", "API_KEY"]
+    f = st.home / "profiles/vars/gateway.env"
+    assert f.read_text() == "EXTRA=it's\nAPI_KEY=s3cret\n" and f.stat().st_mode & 0o777 == 0o600
+    st.env["FROM_HERE"] = "s3cret"
+    r = st.cli("profiles", "create", "robot", "bycli", "--env", "EXTRA=a=b", "--env=EMPTY=", "--env", "FROM_HERE")
+    del st.env["FROM_HERE"]
+    assert (r.returncode, r.stdout) == (0, "bycli: created\n"), r
+    assert (st.home / "profiles/bycli/gateway.env").read_text() == "EXTRA=a=b\nEMPTY=\nFROM_HERE=s3cret\n"
+    assert "EXTRA,EMPTY,FROM_HERE" in st.cli("profiles", "show", "robot", "bycli", "-o", "wide").stdout
+    for bad, words in (("NOT_SET_ANYWHERE", "is neither NAME=VALUE nor a variable that is set here"), ("=x", "is neither")):
+        r = st.cli("profiles", "create", "robot", "none", "--env", bad)
+        assert r.returncode == 2 and words in r.stderr, r
+    r = st.cli("profiles", "create", "robot", "none", "--env", "B-AD=1")
+    assert r.returncode != 0 and "B-AD" in r.stderr and not (st.home / "profiles/none").exists()
+    (st.home / "profiles/vars/gateway").write_text(GATEWAY)
+    (st.home / "profiles/vars/gateway").chmod(0o755)
+    # The slot goes, as with a container that starts again; the call that makes it gives it the same variables.
+    shutil.rmtree(st.tree.scandir / "gateway-vars")
+    subprocess.run(["s6-svscanctl", "-an", str(st.tree.scandir)], check=True)
+    assert st.act("vars", "start", 10).status == 200
+    wait_for("its variable", lambda: "extra it's" in st.get("/containers/robot/services/gateway-vars/logs").body.decode())
+    assert "s3cret" not in st.get(P).body.decode() and "s3cret" not in json.dumps(st.state("vars"))
+    f.write_text("a bad line s3cret\n")
+    assert st.state("vars")["env_names"] is None
+    for name in ("vars", "bycli"):
+        assert st.ask("DELETE", f"{P}/{name}").status == 200
+        assert not (st.home / "profiles" / name).exists()
 
 
 def test_errors_keep_their_status_and_words(st):
@@ -374,12 +407,7 @@ def apart(service_user, tmp_path_factory):  # noqa: F811
     st.start()
     yield st
     st.remove("apart", "gone")
-    for _ in range(10):
-        subprocess.run(["s6-svscanctl", "-t", str(scandir)], capture_output=True)
-        time.sleep(0.2)
-        if not svscan.alive():
-            break
-    svscan.stop()
+    harness.end_svscan(svscan, scandir)
     st.stop()
     shutil.rmtree(st.place, ignore_errors=True)
 

@@ -3,7 +3,9 @@ container's command. Real s6-svscan, real mounts; process lists of their own, so
 import json
 import os
 import pathlib
+import re
 import shutil
+import signal
 import subprocess
 import time
 
@@ -123,6 +125,80 @@ def test_a_full_scan_directory(service_user, tmpfs):
         p.stop()
 
 
+def test_a_logger_that_a_full_disk_keeps(own, tmpfs):
+    """s6-log keeps what it cannot write, for ever if need be: taking a gateway away waits for a bounded time, and says for whom."""
+    logs = own.home / "logs"
+    logs.mkdir()
+    tmpfs(logs, f"size=64k,mode=0755,uid={UID},gid={UID}")
+    own.profile("chatty", "running", "#!/bin/sh\nwhile :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done\n")
+    own.run("reconcile")
+    wait_for("the disk is full", lambda: os.statvfs(logs).f_bavail == 0, 20)
+    began = time.monotonic()
+    r = own.run("profile", "delete", "chatty")  # timeout_kill is 2 s here, and 6 s beyond
+    took = time.monotonic() - began
+    assert 7 < took < 12, took
+    assert f'its logger (s6-log for "{own.home}/logs/gateways/chatty") has not: is that disk full?' in r.stdout
+    assert not (own.home / "profiles" / "chatty").exists() and not (own.scandir / "gateway-chatty").exists()
+    assert len(own.dots()) == 1
+    # What the message says ends it; the next command clears up.
+    cure = re.search(r"`(s6-svc -k [^`]*/log)`", r.stdout).group(1)
+    subprocess.run(cure.split(), check=True)
+    wait_for("it is gone", lambda: own.run("reconcile") and own.dots() == [])
+
+
+# ---- s6-svscan 2.11 and orders to end
+
+
+def open_fifo(scandir):
+    def try_it():
+        try:
+            return os.open(scandir / ".s6-svscan" / "control", os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            return None
+    return wait_for("its fifo", try_it)
+
+
+def held(p, act):
+    """What act does reaches s6-svscan at one and the same moment."""
+    pid = p.svscan.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        act()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_a_boot_does_not_keep_svscan_from_ending(own):
+    """Its rescan may be unread when the container is stopped."""
+    own.profile("runs", "running")
+    own.profile("other", "stopped")
+
+    def act():
+        own.run("reconcile")
+        os.kill(own.svscan.pid, signal.SIGTERM)
+    held(own, act)
+    wait_for("s6-svscan has ended", lambda: not own.svscan.alive(), 5)
+
+
+def test_an_svscan_that_forgot_its_supervisors_can_be_ended(own):
+    """The cure of docs/guide/troubleshooting.md. s6 2.11 forgets; one that does not ends by itself."""
+    own.profile("runs", "running")
+    own.run("reconcile")
+    wait_for("up", lambda: own.status("runs")["state"] == "up")
+    fd = open_fifo(own.scandir)
+
+    def act():
+        os.write(fd, b"an")
+        os.kill(own.svscan.pid, signal.SIGTERM)
+    held(own, act)
+    os.close(fd)
+    time.sleep(0.5)
+    if own.svscan.alive():
+        harness.end_services(own.scandir)
+    wait_for("s6-svscan has ended", lambda: not own.svscan.alive(), 5)
+    assert subprocess.run(["pgrep", "-u", str(UID), "-x", "s6-supervise"], capture_output=True).stdout == b""
+
+
 def test_a_full_home(service_user, tmpfs):
     p = Place(UID, start=False)
     try:
@@ -199,7 +275,7 @@ while :; do sleep 0.05; done
 def test_a_planned_stop_is_noted_in_the_gateways_own_profile(place):
     a, b = place.profile("a", "running", STOPPED), place.profile("b", "running", STOPPED)
     place.run("reconcile")
-    wait_for("both up", lambda: (a / "pid").exists() and (b / "pid").exists())
+    wait_for("both up", lambda: all((d / "pid").exists() and (d / "pid").read_text() for d in (a, b)))
     pids = [int((d / "pid").read_text()) for d in (a, b)]
     began = pathlib.Path(f"/proc/{pids[0]}/stat").read_text().rsplit(")", 1)[1].split()[19]
     place.run("gateway", "stop", "--all", "--wait")

@@ -1,6 +1,7 @@
 """The files for s6-overlay: the script of cont-init and the service of the service user's s6-svscan, run as they are."""
 import os
 import pathlib
+import signal
 import subprocess
 
 import pytest
@@ -14,18 +15,6 @@ INIT = OVERLAY / "cont-init.d" / "02-reconcile-profiles"
 SVSCAN = OVERLAY / "profile-gateways" / "s6-rc.d" / "profile-gateways" / "run"
 
 
-def end_svscan(scandir, process):
-    """Asked again each second: once in a while the first order, right after a rescan, is not followed to the end."""
-    for _ in range(10):
-        subprocess.run(["s6-svscanctl", "-t", str(scandir)], capture_output=True)
-        try:
-            process.p.wait(1)
-            break
-        except subprocess.TimeoutExpired:
-            continue
-    process.stop()
-
-
 @pytest.fixture
 def container(service_user):
     p = Place(0)  # the container's own s6-svscan, of root
@@ -36,7 +25,7 @@ def container(service_user):
     p.second = None
     yield p
     if p.second:
-        end_svscan(p.own, p.second)
+        harness.end_svscan(p.second, p.own)
     p.stop()
 
 
@@ -44,6 +33,10 @@ def boot(p, **env):
     r = subprocess.run(["sh", str(INIT)], env={**p.env, **env}, capture_output=True, text=True, timeout=60)
     assert r.returncode == 0, r.stderr
     return r.stdout
+
+
+def owner_of(path):
+    return os.stat(path).st_uid
 
 
 def owner(pid):
@@ -95,3 +88,24 @@ def test_the_hermes_layout_has_its_own_variable(container):
     assert "profile=coder prior_state=None action=registered" in out
     assert sorted(os.listdir(p.own)) == [".pg.lock", "gateway-coder", "gateway-default"]
     assert os.stat(p.own).st_uid == UID
+
+
+def test_the_order_to_end_is_followed_behind_a_rescan(container):
+    p = container
+    own = {"GANTRY_PROFILE_SCANDIR": str(p.own)}
+    p.profile("coder", "running")
+    boot(p, **own)
+    p.second = Process("s6-svscan of the service user", ["sh", str(SVSCAN)], p.root / "second.log", env={**p.env, **own})
+    p.scandir, root = p.own, p.scandir
+    try:
+        wait_for("up", lambda: p.status("coder")["state"] == "up")
+        script = p.own / ".s6-svscan" / "SIGTERM"
+        assert owner_of(script) == UID and script.stat().st_mode & 0o777 == 0o700
+        with open(p.own / ".s6-svscan" / "control", "wb", buffering=0) as fifo:
+            os.kill(p.second.pid, signal.SIGSTOP)
+            fifo.write(b"an")
+            os.kill(p.second.pid, signal.SIGTERM)
+            os.kill(p.second.pid, signal.SIGCONT)
+        wait_for("it has ended", lambda: not p.second.alive(), 5)
+    finally:
+        p.scandir = root

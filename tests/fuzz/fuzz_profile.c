@@ -2,6 +2,7 @@
  * file, a name, a configuration file, or a line of the boot log. */
 #include "base/str.h"
 #include "s6/boot_log.h"
+#include "s6/profile_env.h"
 #include "s6/profile_state.h"
 
 #include <stdlib.h>
@@ -45,6 +46,25 @@ static void name(struct slice text)
         abort();
 }
 
+static void variables(struct slice text)
+{
+    struct profile_layout l;
+    struct profile_env env = {.text = BUF_INIT(PROFILE_ENV_FILE_MAX)};
+    struct slot_text script;
+    struct err e = {0};
+    if (profile_layout_init(&l, NULL, NULL) != 0)
+        abort();
+    if (text.len > 0 && buf_add(&env.text, text.p, text.len) == 0 &&
+        profile_env_parse(&env, &l, &e) == 0) {
+        if (slot_render(&script, &l, SLICE_LIT("a"), false, env.item, env.n, &e) != 0)
+            abort();
+        slot_text_done(&script);
+    } else if (env.n != 0 || !utf8_valid(e.msg, strlen(e.msg))) {
+        abort();
+    }
+    profile_env_done(&env);
+}
+
 static void config(struct slice text)
 {
     struct profile_layout l;
@@ -70,7 +90,8 @@ static void log_line(struct slice text)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const kinds[])(struct slice text) = {state_file, name, config, log_line};
+    static void (*const kinds[])(struct slice text) = {state_file, name, config, log_line,
+                                                       variables};
     if (size < 1)
         return 0;
     kinds[data[0] % ARRAY_LEN(kinds)]((struct slice){(const char *)data + 1, size - 1});

@@ -5,7 +5,7 @@
 #include "s6/dir.h"
 #include "s6/slot.h"
 
-#define MANY 40
+#define MANY 20
 
 static struct profile_layout l;
 static char names[MANY][8];
@@ -172,7 +172,7 @@ static void test_without_memory(void **state)
     bool hit = true;
     assert_int_equal(slots_open(&s, &l, &e), 0);
     slots_exact(&s);
-    for (uint64_t at = 1; hit; at += 31) {
+    for (uint64_t at = 1; hit; at += 37) {
         size_t failed = 0;
         mem_fail_at(at, false);
         ensure(&s, false);
