@@ -354,7 +354,7 @@ static void entry(struct pass *p, int profiles, const char *text)
 
 static int walk(struct pass *p, struct err *e)
 {
-    struct s6_names n;
+    struct s6_names n = {0};
     struct stat st = {0};
     be_owner_of(p, p->home);
     _cleanup_(file_closep) int fd = openat(p->home, PROFILES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

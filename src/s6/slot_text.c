@@ -5,7 +5,6 @@
 
 #include "base/str.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define SCRIPT_MAX 65536u
@@ -124,28 +123,27 @@ static void add_exec(struct buf *b, const struct profile_layout *l, struct slice
     add_command(b, l, name, root);
 }
 
-static int name_order(const void *a, const void *b)
+static bool name_after(struct slice a, struct slice b)
 {
-    const struct slot_env *x = *(const struct slot_env *const *)a,
-                          *y = *(const struct slot_env *const *)b;
-    size_t n = x->name.len < y->name.len ? x->name.len : y->name.len;
-    int order = memcmp(x->name.p, y->name.p, n);
-    if (order != 0)
-        return order;
-    if (x->name.len != y->name.len)
-        return x->name.len < y->name.len ? -1 : 1;
-    return x < y ? -1 : x > y; /* of two of one name the last wins */
+    size_t n = a.len < b.len ? a.len : b.len;
+    int order = memcmp(a.p, b.p, n);
+    return order != 0 ? order > 0 : a.len > b.len;
 }
 
+/* In the order of their names; of two of one name the last wins, as it was given. */
 static void add_exports(struct buf *b, const struct slot_env *env, size_t n)
 {
-    const struct slot_env *sorted[SLOT_ENV_MAX];
-    for (size_t i = 0; i < n; i++)
-        sorted[i] = &env[i];
-    qsort(sorted, n, sizeof(sorted[0]), name_order);
+    size_t sorted[SLOT_ENV_MAX];
     for (size_t i = 0; i < n; i++) {
-        buf_addf(b, "export %.*s=", (int)sorted[i]->name.len, sorted[i]->name.p);
-        add_quoted(b, sorted[i]->value);
+        size_t k = i;
+        for (; k > 0 && name_after(env[sorted[k - 1]].name, env[i].name); k--)
+            sorted[k] = sorted[k - 1];
+        sorted[k] = i;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct slot_env *v = &env[sorted[i]];
+        buf_addf(b, "export %.*s=", (int)v->name.len, v->name.p);
+        add_quoted(b, v->value);
         buf_addc(b, '\n');
     }
 }
