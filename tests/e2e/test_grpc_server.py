@@ -282,9 +282,9 @@ def test_concurrent_streams_are_limited(own_echo):
             wait_for("the first four", lambda: e.begun_closed(d)[0] == 4)
             time.sleep(0.5)
             assert e.begun_closed(d)[0] == 4  # the others wait in the client
-            for f in waiting[:4]:
+            for f in waiting[:5]:  # at least one of them had begun
                 f.cancel()
-            wait_for("only the other four", lambda: (lambda x: x[1] > 0 and x[0] - x[1] == 4)(e.begun_closed(d)))
+            wait_for("the other three", lambda: (lambda x: x[1] > 0 and x[0] - x[1] == 3)(e.begun_closed(d)))
             for f in waiting:
                 f.cancel()
             wait_for("all closed", lambda: (lambda x: x[0] == x[1])(e.begun_closed(d)))
