@@ -10,7 +10,7 @@
 #define CLIENT_MAGIC 0x67724331u
 #define CALL_MAGIC 0x67724361u
 #define OWN_HEADERS 6u
-#define METADATA_MAX 500u
+#define METADATA_MAX 400u
 #define NO_STATUS (-1)
 #define MESSAGE_TEXT_MAX 65536u /* of a grpc-message; the header list's limit is near it */
 

@@ -97,7 +97,7 @@ struct h2c_conn {
     struct loop_timer timer;
     unsigned handles;      /* stream and timer not closed yet */
     uint64_t timer_at_ms;  /* UINT64_MAX: it does not run */
-    uint64_t settle_by_ms; /* CONN_SETTLING */
+    uint64_t settle_by_ms; /* CONN_SETTLING; CONN_ENDING: until it is cut */
     uint64_t idle_since_ms, heard_ms, pinged_ms;
     bool pinging;    /* an answer is due */
     bool answered;   /* a call got a head on it */

@@ -88,9 +88,9 @@ class Service(grpc.GenericRpcHandler):
 
 
 class Server:
-    def __init__(self, credentials=None, address="127.0.0.1:0"):
+    def __init__(self, credentials=None, address="127.0.0.1:0", options=()):
         self.service = Service()
-        self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)])
+        self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0), *options])
         self.server.add_generic_rpc_handlers((self.service,))
         self.port = (self.server.add_secure_port(address, credentials) if credentials else self.server.add_insecure_port(address))
         self.address = f"127.0.0.1:{self.port}"
@@ -157,6 +157,24 @@ def test_a_thousand_calls_at_once(caller, server):
     assert caller("-r", 1000, server.address, "/t.S/Echo", "x") == ["OK 1000"]
 
 
+def test_a_server_that_allows_few_calls_at_once(caller):
+    s = Server(options=[("grpc.max_concurrent_streams", 2)])
+    try:
+        assert caller("-r", 300, s.address, "/t.S/Echo", "x") == ["OK 300"]
+    finally:
+        s.stop().wait(10)
+
+
+def test_a_server_that_ends_its_connections_all_the_time(caller):
+    """Each connection is left with a GOAWAY after a tenth of a second, whatever runs on it."""
+    s = Server(options=[("grpc.max_connection_age_ms", 100), ("grpc.max_connection_age_grace_ms", 20000)])
+    try:
+        for _ in range(5):
+            assert caller("-r", 400, s.address, "/t.S/Nap", "0.01") == ["OK 400"]
+    finally:
+        s.stop().wait(10)
+
+
 def test_nobody_there(caller):
     assert "refused" in caller(f"127.0.0.1:{free_port()}", "/t.S/Echo", "x")[-1]
     out = caller("-w", "-t", 300, f"127.0.0.1:{free_port()}", "/t.S/Echo", "x")
@@ -215,6 +233,23 @@ def test_a_server_that_dies(caller):
             p.send_signal(signal.SIGKILL)
             out, _ = c.communicate(timeout=20)
         assert out.startswith("status UNAVAILABLE")
+    finally:
+        p.kill()
+        p.wait()
+        p.stdout.close()
+
+
+def test_a_server_that_dies_under_a_thousand_calls(caller):
+    port = free_port()
+    p = subprocess.Popen([sys.executable, "-c", SERVE.format(here=os.path.dirname(__file__), port=port)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert p.stdout.readline() == "ready\n"
+        with subprocess.Popen([caller.program, "-r", "1000", f"127.0.0.1:{port}", "/t.S/Nap", "0.02"], stdout=subprocess.PIPE, text=True) as c:
+            time.sleep(0.5)
+            p.send_signal(signal.SIGKILL)
+            out, _ = c.communicate(timeout=20)
+        counts = {line.split()[0]: int(line.split()[1]) for line in out.splitlines()}
+        assert set(counts) == {"OK", "UNAVAILABLE"} and sum(counts.values()) == 1000, counts
     finally:
         p.kill()
         p.wait()

@@ -223,12 +223,49 @@ static void bad_requests(void **state BASE_UNUSED)
         const struct h2_request r = {.path = slice_of(paths[i])};
         assert_int_equal(open_with(&t, &t.a[0], &r), ERR_INVALID);
     }
+    static char big[48 * 1024];
+    static struct http_header many[501];
+    memset(big, 'v', sizeof(big));
+    for (size_t i = 0; i < ARRAY_LEN(many); i++)
+        many[i] = (struct http_header){SLICE_LIT("n"), {big, 80}};
+    const struct http_header one = {SLICE_LIT("n"), {big, sizeof(big)}};
+    const struct h2_request heavy[] = {
+        {.path = SLICE_LIT("/"), .headers = &one, .n_headers = 1},
+        {.path = SLICE_LIT("/"), .headers = many, .n_headers = ARRAY_LEN(many)}};
+    for (size_t i = 0; i < ARRAY_LEN(heavy); i++)
+        assert_int_equal(open_with(&t, &t.a[0], &heavy[i]), ERR_INVALID);
     struct h2_client_options o = {.target = {.unix_path = "/x", .host = "y"}};
     struct h2_client *c = NULL;
     struct err e;
     assert_int_equal(h2_client_new(&c, t.peer.loop, &o, &e), ERR_INVALID);
     o.target = (struct stream_target){.host = "a b", .port = 1};
     assert_int_equal(h2_client_new(&c, t.peer.loop, &o, &e), ERR_INVALID);
+    end(&t);
+}
+
+/* As much as may be sent is sent. */
+static void longest_head(void **state BASE_UNUSED)
+{
+    static char big[48 * 1024];
+    static struct http_header many[500];
+    struct place t;
+    struct h2_frame f;
+    memset(big, '~', sizeof(big)); /* the worst character to compress */
+    for (size_t i = 0; i < ARRAY_LEN(many); i++)
+        many[i] = (struct http_header){SLICE_LIT("n"), {big, 96}};
+    const struct h2_request r = {
+        .path = SLICE_LIT("/"), .headers = many, .n_headers = ARRAY_LEN(many)};
+    begin(&t);
+    assert_int_equal(open_with(&t, &t.a[0], &r), 0);
+    peer_settle(&t.peer);
+    assert_true(peer_frame(&t.peer, NGHTTP2_HEADERS, 1, &f));
+    const struct http_header one = {SLICE_LIT("n"), {big, sizeof(big) - 2}};
+    const struct h2_request long_one = {.path = SLICE_LIT("/"), .headers = &one, .n_headers = 1};
+    assert_int_equal(open_with(&t, &t.a[1], &long_one), 0);
+    assert_true(peer_frame(&t.peer, NGHTTP2_HEADERS, 3, &f));
+    answer(&t, 3);
+    assert_true(peer_until(&t.peer, &t.a[1].closed, 1));
+    assert_int_equal(t.a[1].why, H2_ANSWERED);
     end(&t);
 }
 
@@ -811,6 +848,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whole_exchange),
         cmocka_unit_test(bad_requests),
+        cmocka_unit_test(longest_head),
         cmocka_unit_test(settings_come_first),
         cmocka_unit_test(peers_limit_of_streams),
         cmocka_unit_test(too_many_wait),
