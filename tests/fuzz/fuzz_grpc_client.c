@@ -28,8 +28,7 @@ static void on_metadata(void *ctx, const struct http_header *m, size_t n)
     struct one *o = ctx;
     INVARIANT(!o->done);
     for (size_t i = 0; i < n; i++)
-        INVARIANT(m[i].name.len > 0 && m[i].name.p[0] != ':' &&
-                  !grpc_metadata_reserved(m[i].name));
+        INVARIANT(m[i].name.len > 0 && m[i].name.p[0] != ':' && !grpc_metadata_reserved(m[i].name));
 }
 
 static void on_message(void *ctx, struct slice m)
