@@ -210,6 +210,7 @@ static void stopped(struct item *w, const struct act *a)
     w->sick = false;
     w->restart = false;
     w->pending_ms = 0; /* counted anew from the start that follows */
+    w->pending_ns = 0;
 }
 
 static void succeeded(struct item *w, const struct act *a, const struct driver_object *o)

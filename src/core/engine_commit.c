@@ -219,6 +219,7 @@ static void refuse_all(struct item *w, const struct err *e)
         item_free(w);
     } else {
         change_free(c);
+        w->hold_ms = eng_now(g) + SOON_MS;
         item_ready(w);
     }
     answer_all(g, &all, ENGINE_REFUSED, e, id);

@@ -96,8 +96,8 @@ static void orphan_done(void *ctx, const struct fault *f, const struct driver_ob
 static bool removable(const struct engine *g, const struct orphan *x)
 {
     return x->ours && !x->removing && x->seen >= 2 && g->runtimes[x->type].up &&
-           g->runtimes[x->type].listing == NULL && x->pass == g->runtimes[x->type].pass &&
-           eng_now(g) - x->first_ms >= g->lim.orphan_ms && item_find(g, slice_of(x->id)) == NULL;
+           x->pass == g->runtimes[x->type].pass && eng_now(g) - x->first_ms >= g->lim.orphan_ms &&
+           item_find(g, slice_of(x->id)) == NULL;
 }
 
 void gc_run(struct engine *g)

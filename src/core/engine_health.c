@@ -135,7 +135,7 @@ void health_judge(struct item *w)
                           ? w->probing->last
                           : object_message(&w->object);
     if (h->action == DOC_HEALTH_STOP) {
-        if (change_policy(w, "policy:health", &e) != 0)
+        if (eng_now(w->g) < w->hold_ms || change_policy(w, "policy:health", &e) != 0)
             slot_set(w, SLOT_RETRY, eng_now(w->g) + SOON_MS);
         return;
     }

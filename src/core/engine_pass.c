@@ -83,7 +83,7 @@ static void seen(struct runtime *rt, const struct listing *l, const struct drive
         slot_set(w, SLOT_LOOK, eng_now(g) + SOON_MS);
         return;
     }
-    if (!same || w->dirty || w->wait == WAIT_LOOK) {
+    if (!same || w->wait == WAIT_LOOK) {
         item_refresh(w);
         item_ready(w);
     }
@@ -98,7 +98,7 @@ static void unseen(struct runtime *rt, const struct listing *l)
         if (w == NULL || w->now == NULL)
             continue;
         if (w->dirty)
-            item_ready(w);
+            tries_write(w);
         if (w->now->type != rt->type || w->act != NULL || w->look != NULL)
             continue;
         if (w->pass == rt->pass || w->seq > l->seq) {

@@ -222,6 +222,7 @@ struct item {
     int64_t pending_ns, changed_ns;
     uint64_t start_ms; /* when a start succeeded or it was first seen running */
     uint64_t quick_ms; /* not started before, after runs that ended soon; 0: at any time */
+    uint64_t hold_ms;  /* the store refused a change: rules of ours wait so long with the next */
     uint32_t epoch;    /* of the runtime's, in which it was looked at */
     uint32_t pass;     /* the last in which its object was listed */
     uint32_t look_fails;

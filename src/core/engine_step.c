@@ -372,6 +372,7 @@ static void forget_given_up(struct item *w)
     if (depends_on_it(w, false, 0) != NULL || intent_new(&n, &row, NULL) != 0)
         return;
     n->rules = rules_ref(w->now->rules);
+    slot_set(w, SLOT_LOOK, eng_now(g) + g->lim.pass_ms); /* should it not come about */
     if (change_begin(g, w, n, TASK_DELETE, CHANGE_FRESH, NULL, &e) != 0)
         intent_unref(n);
 }
@@ -412,8 +413,6 @@ void item_step(struct item *w)
         else
             look_want(w);
     }
-    if (w->dirty)
-        tries_write(w);
     if (w->act != NULL)
         return;
     follow(w);

@@ -124,26 +124,31 @@ static void view_task(const struct item *w, struct engine_view *v)
         v->message = t.status == TASK_RUNNING ? "task running" : "task pending execution";
 }
 
+/* Nobody sees this before its first commit; only for completeness. */
+static void view_uncommitted(const struct intent *n, struct engine_view *v)
+{
+    *v = (struct engine_view){.id = intent_id(n),
+                              .revision = intent_revision(n),
+                              .who = intent_who(n),
+                              .type = (enum workload_type)n->type,
+                              .desired = (enum workload_desired)n->desired,
+                              .actual = ACTUAL_PENDING,
+                              .seen = ACTUAL_UNKNOWN,
+                              .message = "",
+                              .phase = "waiting",
+                              .waits_for = "",
+                              .failure = "",
+                              .address = "",
+                              .exit_code = -1,
+                              .generation = n->generation};
+}
+
 void view_fill(struct item *w, struct engine_view *v)
 {
     struct engine *g = w->g;
     const struct intent *n = w->now != NULL ? w->now : item_newest(w);
-    static const char *const phase_none = "waiting";
     if (w->now == NULL) {
-        *v = (struct engine_view){.id = intent_id(n),
-                                  .revision = intent_revision(n),
-                                  .who = intent_who(n),
-                                  .type = (enum workload_type)n->type,
-                                  .desired = (enum workload_desired)n->desired,
-                                  .actual = ACTUAL_PENDING,
-                                  .seen = ACTUAL_UNKNOWN,
-                                  .message = "",
-                                  .phase = phase_none,
-                                  .waits_for = "",
-                                  .failure = "",
-                                  .address = "",
-                                  .exit_code = -1,
-                                  .generation = n->generation};
+        view_uncommitted(n, v);
         return;
     }
     const struct object *o = &w->object;

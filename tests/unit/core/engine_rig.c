@@ -2,7 +2,9 @@
 
 #include "sealer_fake.h"
 
+#include <search.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../base/unit.h"
@@ -12,7 +14,6 @@
 void mem_store_init(struct mem_store *s)
 {
     *s = (struct mem_store){.fail_code = ERR_IO};
-    map_init(&s->rows);
     list_init(&s->waiting);
 }
 
@@ -32,7 +33,8 @@ void mem_store_crash(struct mem_store *s)
 void mem_store_done(struct mem_store *s)
 {
     mem_store_crash(s);
-    map_done(&s->rows, mem_free);
+    tdestroy(s->rows, free);
+    s->rows = NULL;
 }
 
 static struct slice copy_text(char **at, struct slice s)
@@ -85,17 +87,36 @@ static int store_commit(void *self, const struct store_change *changes, size_t n
     return 0;
 }
 
-/* The disk needs no memory of the program's. */
+/* The disk needs no memory of the program's, so rows are not part of what can run out. */
+static int compare_rows(const void *a, const void *b)
+{
+    struct slice x = ((const struct mem_row *)a)->w.id, y = ((const struct mem_row *)b)->w.id;
+    int c = memcmp(x.p, y.p, x.len < y.len ? x.len : y.len);
+    return c != 0 ? c : (x.len > y.len) - (x.len < y.len);
+}
+
+static struct mem_row *row_find(const struct mem_store *s, struct slice id)
+{
+    struct mem_row key = {.w.id = id}, **found = tfind(&key, &s->rows, compare_rows);
+    return found != NULL ? *found : NULL;
+}
+
 static void write_row(struct mem_store *s, const struct store_change *c)
 {
-    mem_free(map_take(&s->rows, c->w.id));
+    struct mem_row *row = row_find(s, c->w.id);
+    if (row != NULL) {
+        (void)tdelete(row, &s->rows, compare_rows);
+        free(row);
+        s->n_rows--;
+    }
     if (c->op == STORE_REMOVE)
         return;
-    struct mem_row *row = mem_alloc(sizeof(*row) + texts_size(&c->w) + 1);
+    row = malloc(sizeof(*row) + texts_size(&c->w) + 1);
     assert_non_null(row);
     row->w = c->w;
     copy_texts(&row->w, (char *)(row + 1));
-    assert_int_equal(map_put(&s->rows, row->w.id, row), 0);
+    assert_non_null(tsearch(row, &s->rows, compare_rows));
+    s->n_rows++;
 }
 
 bool mem_store_run(struct mem_store *s)
@@ -131,20 +152,31 @@ bool mem_store_run(struct mem_store *s)
 
 const struct stored_workload *mem_store_get(const struct mem_store *s, const char *id)
 {
-    struct mem_row *row = map_get(&s->rows, slice_of(id));
+    struct mem_row *row = row_find(s, slice_of(id));
     return row != NULL ? &row->w : NULL;
+}
+
+struct loading {
+    int (*fn)(void *ctx, const struct stored_workload *w);
+    void *ctx;
+    int rc;
+};
+
+static void load_row(const void *node, VISIT which, void *closure)
+{
+    struct loading *l = closure;
+    if ((which == postorder || which == leaf) && l->rc == 0)
+        l->rc = l->fn(l->ctx, &(*(struct mem_row *const *)node)->w);
 }
 
 static int store_load(void *self, int (*fn)(void *ctx, const struct stored_workload *w),
                       void (*bad)(void *ctx, struct slice id, const char *why), void *ctx,
                       struct err *e)
 {
-    struct mem_store *s = self;
-    int rc = 0;
+    struct loading l = {fn, ctx, 0};
     (void)bad, (void)e;
-    for (struct map_entry *x = map_first(&s->rows); x != NULL && rc == 0; x = map_next(x))
-        rc = fn(ctx, &((struct mem_row *)map_value(x))->w);
-    return rc;
+    twalk_r(((struct mem_store *)self)->rows, load_row, &l);
+    return l.rc;
 }
 
 static bool store_trusted(void *self)
@@ -155,7 +187,7 @@ static bool store_trusted(void *self)
 static void store_stats(void *self, struct store_stats *ret)
 {
     struct mem_store *s = self;
-    *ret = (struct store_stats){.commits = s->commits, .rows = map_count(&s->rows)};
+    *ret = (struct store_stats){.commits = s->commits, .rows = s->n_rows};
 }
 
 struct workload_store mem_store(struct mem_store *s)

@@ -26,7 +26,8 @@ struct mem_commit {
     void *ctx;
 };
 struct mem_store {
-    struct map rows; /* id -> struct mem_row */
+    void *rows; /* a tree (search.h) of struct mem_row, by id */
+    size_t n_rows;
     struct list_node waiting;
     size_t n_waiting;
     bool untrusted, held; /* held: nothing is carried out until it is let go */
