@@ -1,91 +1,15 @@
-#include "base/schema.h"
+#include "base/schema_yaml_priv.h"
 
-#include "base/map.h"
 #include "base/mem.h"
-#include "base/schema_priv.h"
 #include "base/str.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <yaml.h>
 
-enum {
-    MAX_DEPTH = 32,
-    MAX_BYTES = 1 << 20,
-    MAX_FAULTS = 100,
-    MAX_ITEMS =
-        10000, /* of a list whose row names no maximum: what a small text may make us allocate */
-    MAX_FIELDS = 128,
-    MAX_PATH_BYTES = 4096
-};
-
-enum frame_kind { IN_STRUCT, IN_MAP, IN_LIST, IN_STR_LIST, IN_STR_MAP, IN_SKIPPED };
-
-/* One open mapping or sequence. The array of a list does not move while one of its elements is
- * open, so pointers into elements stay good for as long as their frames. */
-struct frame {
-    enum frame_kind kind;
-    bool is_mapping;
-    bool value_next;                   /* mappings: the key has been read */
-    bool too_many;                     /* lists: the fault has been told */
-    bool old_element;                  /* IN_MAP: `element` is of an earlier text */
-    bool existing;                     /* IN_STRUCT: an entry that an earlier text began */
-    const struct schema_field *field;  /* the list, or the row of an embedded struct; may be NULL */
-    const struct schema *schema;       /* IN_STRUCT */
-    void *obj;                         /* IN_STRUCT: the struct; lists: their struct schema_list */
-    const struct schema_field *hidden; /* IN_STRUCT in a map: the member that has the key */
-    const char *map_key;               /* IN_STRUCT in a map: borrowed from the element */
-    size_t index; /* IN_STRUCT in a list: its place; IN_STR_LIST: of the next value */
-    uint64_t seen[MAX_FIELDS / 64];
-    const struct schema_field *target; /* where the value goes; NULL: nowhere */
-    void *element;   /* IN_MAP: the struct that the value fills; IN_STR_MAP: the pair; NULL: none */
-    struct map keys; /* IN_MAP, IN_STR_MAP: those read so far; values are unused */
-    struct map had;  /* IN_MAP: those of earlier texts, with place + 1 */
-    yaml_mark_t start;
-};
-
-struct reader {
-    yaml_parser_t parser;
-    struct schema_report *report;
-    struct frame stack[MAX_DEPTH];
-    size_t depth;
-    const struct schema *root;
-    void *obj;
-    const struct schema_field *lone; /* schema_read_member: the document is its value */
-    int stop;                        /* not 0: end with this code */
-    bool had_document;
-    bool secrets; /* a row of secrets was filled: libyaml's buffers are wiped */
-    struct schema_layer layer;
-};
-
-/* --- Faults --- */
-
-/* "containers.ai_worker.services[2]" */
-static void add_path(const struct reader *rd, struct buf *b)
-{
-    for (size_t i = 0; i < rd->depth; i++) {
-        const struct frame *f = &rd->stack[i];
-        bool element = f->kind == IN_STRUCT && i > 0 && rd->stack[i - 1].kind != IN_STRUCT;
-        const char *dot = b->len > 0 ? "." : "";
-        if (element && f->map_key != NULL) {
-            (void)buf_adds(b, dot);
-            (void)str_add_printable(b, slice_of(f->map_key));
-        } else if (element) {
-            (void)buf_addf(b, "[%zu]", f->index);
-        } else if (f->field != NULL) {
-            (void)buf_addf(b, "%s%s", dot, f->field->name);
-        }
-    }
-}
-
-/* Lines count from 1, and from where the text begins in its file. */
-static int line_of(const struct reader *rd, yaml_mark_t at)
-{
-    return (int)at.line + (rd->layer.first_line > 0 ? rd->layer.first_line : 1);
-}
+/* --- Frames --- */
 
 /* Tells whoever keeps account that the value of this name was taken. */
-static void taken(struct reader *rd, const char *name, yaml_mark_t at)
+static void taken(struct schema_reader *rd, const char *name, yaml_mark_t at)
 {
     if (rd->layer.taken == NULL || rd->stop != 0)
         return;
@@ -93,89 +17,14 @@ static void taken(struct reader *rd, const char *name, yaml_mark_t at)
         if (rd->stack[i].kind == IN_LIST)
             return; /* part of a value */
     struct buf b = BUF_INIT(MAX_PATH_BYTES);
-    add_path(rd, &b);
+    schema_add_path(rd, &b);
     (void)buf_addf(&b, "%s%s", b.len > 0 ? "." : "", name);
     if (b.err == 0)
-        rd->stop = rd->layer.taken(rd->layer.ctx, b.data, line_of(rd, at), (int)at.column + 1);
+        rd->stop =
+            rd->layer.taken(rd->layer.ctx, b.data, schema_line_of(rd, at), (int)at.column + 1);
     else if (b.err == ERR_NO_MEMORY)
         rd->stop = b.err;
     buf_done(&b);
-}
-
-static struct schema_fault *new_fault(struct reader *rd, yaml_mark_t at, bool warning)
-{
-    struct schema_report *r = rd->report;
-    /* The text below says when there are more; a hostile file is not worth more memory. */
-    if (r->count == MAX_FAULTS) {
-        rd->stop = ERR_INVALID;
-        return NULL;
-    }
-    struct schema_fault *faults = mem_realloc(r->faults, (r->count + 1) * sizeof(*faults));
-    if (faults == NULL) {
-        rd->stop = ERR_NO_MEMORY;
-        return NULL;
-    }
-    r->faults = faults;
-    struct schema_fault *f = &faults[r->count++];
-    *f = (struct schema_fault){
-        .line = line_of(rd, at), .column = (int)at.column + 1, .warning = warning};
-    r->errors += !warning;
-    if (r->count == MAX_FAULTS) {
-        (void)snprintf(f->msg, sizeof(f->msg), "too many faults, the rest of the text is not read");
-        r->errors += warning;
-        f->warning = false;
-        rd->stop = ERR_INVALID;
-        return NULL;
-    }
-    return f;
-}
-
-static void BASE_PRINTF(4, 5)
-    fault(struct reader *rd, yaml_mark_t at, bool warning, const char *fmt, ...)
-{
-    struct schema_fault *f = new_fault(rd, at, warning);
-    if (f == NULL)
-        return;
-    va_list ap;
-    va_start(ap, fmt);
-    int n = vsnprintf(f->msg, sizeof(f->msg), fmt, ap);
-    va_end(ap);
-    if (n < (int)sizeof(f->msg))
-        return;
-    /* Cut between characters. */
-    size_t end = sizeof(f->msg) - sizeof("...");
-    while (end > 0 && ((unsigned char)f->msg[end] & 0xC0) == 0x80)
-        end--;
-    memcpy(f->msg + end, "...", sizeof("..."));
-}
-
-/* "<path>.<name>: <text>"; name may be NULL. */
-static void fault_at(struct reader *rd, yaml_mark_t at, const char *name, const char *text)
-{
-    char path[160];
-    struct buf b = BUF_FIXED(path);
-    add_path(rd, &b);
-    if (name != NULL)
-        (void)buf_addf(&b, "%s%s", b.len > 0 && name[0] != '[' ? "." : "", name);
-    fault(rd, at, false, "%s%s%s", path, b.len > 0 ? ": " : "", text);
-}
-
-/* "<what> "<name>" in <path>" */
-static void fault_in(struct reader *rd, yaml_mark_t at, bool warning, const char *what,
-                     struct slice name, const char *more)
-{
-    char path[160], shown[96];
-    struct buf p = BUF_FIXED(path), s = BUF_FIXED(shown);
-    add_path(rd, &p);
-    if (str_add_printable(&s, name) != 0) {
-        s.err = 0;
-        s.len = s.len > 90 ? 90 : s.len;
-        while (s.len > 0 && !utf8_valid(shown, s.len))
-            s.len--;
-        (void)buf_addlit(&s, "...");
-    }
-    fault(rd, at, warning, "%s \"%s\" %s%s%s", what, shown, p.len > 0 ? "in " : "at the top level",
-          path, more);
 }
 
 static const char *name_of(const struct schema_field *f)
@@ -183,85 +32,27 @@ static const char *name_of(const struct schema_field *f)
     return f != NULL ? f->name : NULL;
 }
 
-struct wanted {
-    char text[160];
-};
-/* What the value of a row must look like; for lists and maps of texts with the row's example. */
-static const char *expected(struct wanted *w, const struct schema_field *f)
-{
-    struct buf b = BUF_FIXED(w->text);
-    switch (f->type) {
-    case SCHEMA_STRUCT:
-    case SCHEMA_MAP:
-    case SCHEMA_STR_MAP:
-        (void)buf_addlit(&b, "expected a mapping (key: value)");
-        break;
-    case SCHEMA_LIST:
-    case SCHEMA_STR_LIST:
-        (void)buf_addlit(&b, "expected a list");
-        break;
-    default:
-        (void)buf_addlit(&b, "expected a single value");
-        break;
-    }
-    if ((f->type == SCHEMA_STR_LIST || f->type == SCHEMA_STR_MAP) && f->example != NULL)
-        (void)buf_addf(&b, " such as %s", f->example);
-    return w->text;
-}
-
-/* "<path>.<name>: <want>, not <what is there>" */
-static void fault_shape(struct reader *rd, const yaml_event_t *ev, const char *name,
-                        const char *want)
-{
-    char text[240];
-    struct buf b = BUF_FIXED(text);
-    (void)buf_adds(&b, want);
-    if (ev->type == YAML_SCALAR_EVENT) {
-        struct slice v = {(const char *)ev->data.scalar.value, ev->data.scalar.length};
-        v.len = v.len > 24 ? 24 : v.len;
-        (void)buf_addlit(&b, ", not \"");
-        (void)str_add_printable(&b, v);
-        (void)buf_adds(&b, v.len < ev->data.scalar.length ? "...\"" : "\"");
-    } else {
-        (void)buf_adds(&b,
-                       ev->type == YAML_MAPPING_START_EVENT ? ", not a mapping" : ", not a list");
-    }
-    fault_at(rd, ev->start_mark, name, text);
-}
-
-/* The value of a row has another shape. What stands in a secret's place is not shown. */
-static void fault_value_shape(struct reader *rd, const yaml_event_t *ev,
-                              const struct schema_field *f)
-{
-    struct wanted w;
-    if ((f->flags & SCHEMA_SECRET) != 0)
-        fault_at(rd, ev->start_mark, f->name, expected(&w, f));
-    else
-        fault_shape(rd, ev, f->name, expected(&w, f));
-}
-
-static void out_of_memory(struct reader *rd)
+static void out_of_memory(struct schema_reader *rd)
 {
     rd->stop = ERR_NO_MEMORY;
 }
 
-/* --- Frames --- */
-
-static struct frame *top(struct reader *rd)
+static struct schema_frame *top(struct schema_reader *rd)
 {
     return rd->depth > 0 ? &rd->stack[rd->depth - 1] : NULL;
 }
 
-static struct frame *push(struct reader *rd, enum frame_kind kind, const yaml_event_t *ev)
+static struct schema_frame *push(struct schema_reader *rd, enum schema_frame_kind kind,
+                                 const yaml_event_t *ev)
 {
     if (rd->depth == MAX_DEPTH) {
-        fault(rd, ev->start_mark, false, "nested deeper than %d", MAX_DEPTH);
+        schema_fault(rd, ev->start_mark, false, "nested deeper than %d", MAX_DEPTH);
         if (rd->stop == 0)
             rd->stop = ERR_INVALID;
         return NULL;
     }
-    struct frame *f = &rd->stack[rd->depth++];
-    *f = (struct frame){
+    struct schema_frame *f = &rd->stack[rd->depth++];
+    *f = (struct schema_frame){
         .kind = kind, .is_mapping = ev->type == YAML_MAPPING_START_EVENT, .start = ev->start_mark};
     map_init(&f->keys);
     map_init(&f->had);
@@ -269,11 +60,11 @@ static struct frame *push(struct reader *rd, enum frame_kind kind, const yaml_ev
 }
 
 /* NULL when the text ends here. */
-static struct frame *push_struct(struct reader *rd, const struct schema *s, void *obj,
-                                 const yaml_event_t *ev)
+static struct schema_frame *push_struct(struct schema_reader *rd, const struct schema *s, void *obj,
+                                        const yaml_event_t *ev)
 {
     INVARIANT(s->n_fields <= MAX_FIELDS);
-    struct frame *f = push(rd, IN_STRUCT, ev);
+    struct schema_frame *f = push(rd, IN_STRUCT, ev);
     if (f != NULL) {
         f->schema = s;
         f->obj = obj;
@@ -281,8 +72,8 @@ static struct frame *push_struct(struct reader *rd, const struct schema *s, void
     return f;
 }
 
-static void check_member(struct reader *rd, const struct schema_field *field, const void *member,
-                         const char *name, yaml_mark_t at)
+static void check_member(struct schema_reader *rd, const struct schema_field *field,
+                         const void *member, const char *name, yaml_mark_t at)
 {
     struct err e = {0};
     if (field->check == NULL || field->check(member, &e) == 0)
@@ -290,10 +81,10 @@ static void check_member(struct reader *rd, const struct schema_field *field, co
     if (e.code == ERR_NO_MEMORY)
         out_of_memory(rd);
     else
-        fault_at(rd, at, name, e.msg);
+        schema_fault_at(rd, at, name, e.msg);
 }
 
-static void check_struct(struct reader *rd, const struct frame *f)
+static void check_struct(struct schema_reader *rd, const struct schema_frame *f)
 {
     struct err e = {0};
     if (rd->stop != 0 || f->schema->check == NULL || f->schema->check(f->obj, &e) == 0)
@@ -301,24 +92,24 @@ static void check_struct(struct reader *rd, const struct frame *f)
     if (e.code == ERR_NO_MEMORY)
         out_of_memory(rd);
     else
-        fault_at(rd, f->start, NULL, e.msg);
+        schema_fault_at(rd, f->start, NULL, e.msg);
 }
 
 /* An earlier text has given it, or was told that it did not. */
-static bool is_there(const struct reader *rd, const struct frame *f,
+static bool is_there(const struct schema_reader *rd, const struct schema_frame *f,
                      const struct schema_field *field)
 {
     return rd->layer.merge &&
            (f->existing || (field->type == SCHEMA_STR && schema_has_value(field, f->obj)));
 }
 
-static void end_struct(struct reader *rd, const struct frame *f)
+static void end_struct(struct schema_reader *rd, const struct schema_frame *f)
 {
     for (size_t i = 0; i < f->schema->n_fields && rd->stop == 0; i++) {
         const struct schema_field *field = &f->schema->fields[i];
         if ((field->flags & SCHEMA_REQUIRED) != 0 && field != f->hidden &&
             (f->seen[i / 64] >> i % 64 & 1u) == 0 && !is_there(rd, f, field))
-            fault_in(rd, f->start, false, "missing key", slice_of(field->name), "");
+            schema_fault_in(rd, f->start, false, "missing key", slice_of(field->name), "");
     }
     if (f->field != NULL && f->field->type == SCHEMA_STRUCT)
         check_member(rd, f->field, f->obj, NULL, f->start);
@@ -339,21 +130,21 @@ static void drop_unfinished(struct schema_list *l)
     l->count = kept;
 }
 
-static void end_list(struct reader *rd, const struct frame *f)
+static void end_list(struct schema_reader *rd, const struct schema_frame *f)
 {
     const struct schema_list *l = f->obj;
     if ((uint64_t)f->field->min > l->count && f->field->min > 0) {
         char text[96];
         (void)snprintf(text, sizeof(text), "%zu entries, at least %lld wanted", l->count,
                        (long long)f->field->min);
-        fault_at(rd, f->start, NULL, text);
+        schema_fault_at(rd, f->start, NULL, text);
     }
     check_member(rd, f->field, l, NULL, f->start);
 }
 
-static void pop(struct reader *rd)
+static void pop(struct schema_reader *rd)
 {
-    struct frame *f = top(rd);
+    struct schema_frame *f = top(rd);
     if (f->kind == IN_STR_MAP)
         drop_unfinished(f->obj);
     if (rd->stop == 0 && f->kind == IN_STRUCT)
@@ -366,7 +157,8 @@ static void pop(struct reader *rd)
 }
 
 /* A new element, or NULL: too many (told once), or out of memory. */
-static void *add_element(struct reader *rd, struct frame *f, size_t size, yaml_mark_t at)
+static void *add_element(struct schema_reader *rd, struct schema_frame *f, size_t size,
+                         yaml_mark_t at)
 {
     struct schema_list *l = f->obj;
     size_t max = f->field->max > 0 ? (size_t)f->field->max : MAX_ITEMS;
@@ -374,7 +166,7 @@ static void *add_element(struct reader *rd, struct frame *f, size_t size, yaml_m
         char text[64];
         (void)snprintf(text, sizeof(text), "more than %zu entries", max);
         if (!f->too_many)
-            fault_at(rd, at, NULL, text);
+            schema_fault_at(rd, at, NULL, text);
         f->too_many = true;
         return NULL;
     }
@@ -384,7 +176,7 @@ static void *add_element(struct reader *rd, struct frame *f, size_t size, yaml_m
     return item;
 }
 
-static void *add_struct(struct reader *rd, struct frame *f, yaml_mark_t at)
+static void *add_struct(struct schema_reader *rd, struct schema_frame *f, yaml_mark_t at)
 {
     void *item = add_element(rd, f, f->field->sub->size, at);
     if (item != NULL && schema_defaults(f->field->sub, item, NULL) != 0) {
@@ -396,7 +188,8 @@ static void *add_struct(struct reader *rd, struct frame *f, yaml_mark_t at)
 
 /* --- Keys --- */
 
-static void struct_key(struct reader *rd, struct frame *f, struct slice key, yaml_mark_t at)
+static void struct_key(struct schema_reader *rd, struct schema_frame *f, struct slice key,
+                       yaml_mark_t at)
 {
     f->target = NULL;
     for (size_t i = 0; i < f->schema->n_fields; i++) {
@@ -404,40 +197,40 @@ static void struct_key(struct reader *rd, struct frame *f, struct slice key, yam
         if (field == f->hidden || !slice_eqs(key, field->name))
             continue;
         if ((f->seen[i / 64] >> i % 64 & 1u) != 0) {
-            fault_in(rd, at, false, "duplicate key", key, "");
+            schema_fault_in(rd, at, false, "duplicate key", key, "");
             return;
         }
         f->seen[i / 64] |= (uint64_t)1 << i % 64;
         f->target = field;
         if ((field->flags & SCHEMA_NOT_SERVED) != 0)
-            fault_in(rd, at, true, "key", key, " is accepted, but has no effect");
+            schema_fault_in(rd, at, true, "key", key, " is accepted, but has no effect");
         return;
     }
-    fault_in(rd, at, false, "unknown key", key, "");
+    schema_fault_in(rd, at, false, "unknown key", key, "");
 }
 
 /* 0: the key is new in this mapping; else a fault was told or memory ran out. */
-static int new_key(struct reader *rd, struct frame *f, struct slice key, bool quoted,
+static int new_key(struct schema_reader *rd, struct schema_frame *f, struct slice key, bool quoted,
                    yaml_mark_t at)
 {
     if (!quoted && schema_scalar_kind(key) != SCALAR_TEXT) {
-        fault_in(rd, at, false, "key", key, " is not text: put it in quotes");
+        schema_fault_in(rd, at, false, "key", key, " is not text: put it in quotes");
         return ERR_INVALID;
     }
     if (memchr(key.p, '\0', key.len) != NULL) {
-        fault_in(rd, at, false, "key", key, " contains a NUL character");
+        schema_fault_in(rd, at, false, "key", key, " contains a NUL character");
         return ERR_INVALID;
     }
     int r = map_put(&f->keys, key, NULL);
     if (r == ERR_EXISTS)
-        fault_in(rd, at, false, "duplicate key", key, "");
+        schema_fault_in(rd, at, false, "duplicate key", key, "");
     else if (r != 0)
         out_of_memory(rd);
     return r;
 }
 
-static void str_map_key(struct reader *rd, struct frame *f, struct slice key, bool quoted,
-                        yaml_mark_t at)
+static void str_map_key(struct schema_reader *rd, struct schema_frame *f, struct slice key,
+                        bool quoted, yaml_mark_t at)
 {
     if (new_key(rd, f, key, quoted || schema_takes_plain(f->field, key), at) != 0)
         return;
@@ -448,8 +241,8 @@ static void str_map_key(struct reader *rd, struct frame *f, struct slice key, bo
         f->element = pair;
 }
 
-static void map_entry_key(struct reader *rd, struct frame *f, struct slice key, bool quoted,
-                          yaml_mark_t at)
+static void map_entry_key(struct schema_reader *rd, struct schema_frame *f, struct slice key,
+                          bool quoted, yaml_mark_t at)
 {
     f->old_element = false;
     if (new_key(rd, f, key, quoted, at) != 0)
@@ -482,13 +275,13 @@ static struct slice scalar_text(const yaml_event_t *ev)
     return (struct slice){(const char *)ev->data.scalar.value, ev->data.scalar.length};
 }
 
-static void on_key(struct reader *rd, struct frame *f, const yaml_event_t *ev)
+static void on_key(struct schema_reader *rd, struct schema_frame *f, const yaml_event_t *ev)
 {
     f->value_next = true;
     f->target = NULL;
     f->element = NULL;
     if (ev->type != YAML_SCALAR_EVENT)
-        fault_at(rd, ev->start_mark, NULL, "a key must be text");
+        schema_fault_at(rd, ev->start_mark, NULL, "a key must be text");
     else if (f->kind == IN_STRUCT)
         struct_key(rd, f, scalar_text(ev), ev->start_mark);
     else if (f->kind == IN_STR_MAP)
@@ -522,18 +315,18 @@ static bool is_null(const yaml_event_t *ev)
 }
 
 /* A mapping or sequence of which nothing is wanted. */
-static void skip_value(struct reader *rd, const yaml_event_t *ev)
+static void skip_value(struct schema_reader *rd, const yaml_event_t *ev)
 {
     if (ev->type == YAML_MAPPING_START_EVENT || ev->type == YAML_SEQUENCE_START_EVENT)
         (void)push(rd, IN_SKIPPED, ev);
 }
 
-static void scalar_value(struct reader *rd, const struct schema_field *field, void *member,
+static void scalar_value(struct schema_reader *rd, const struct schema_field *field, void *member,
                          const yaml_event_t *ev)
 {
     struct err e = {0};
     if (ev->type != YAML_SCALAR_EVENT) {
-        fault_value_shape(rd, ev, field);
+        schema_fault_value_shape(rd, ev, field);
         skip_value(rd, ev);
         return;
     }
@@ -543,7 +336,7 @@ static void scalar_value(struct reader *rd, const struct schema_field *field, vo
     } else if (r != 0) {
         if ((field->flags & SCHEMA_SECRET) != 0) /* the value must not get into a message */
             (void)snprintf(e.msg, sizeof(e.msg), "the value is not valid here (text in quotes is)");
-        fault_at(rd, ev->start_mark, field->name, e.msg);
+        schema_fault_at(rd, ev->start_mark, field->name, e.msg);
     } else {
         if (!is_null(ev))
             check_member(rd, field, member, field->name, ev->start_mark);
@@ -552,7 +345,7 @@ static void scalar_value(struct reader *rd, const struct schema_field *field, vo
 }
 
 /* The entries that earlier texts have made, by key. */
-static void note_entries(struct reader *rd, struct frame *f)
+static void note_entries(struct schema_reader *rd, struct schema_frame *f)
 {
     const struct schema_list *l = f->obj;
     const struct schema_field *key = schema_key_field(f->field->sub);
@@ -564,19 +357,19 @@ static void note_entries(struct reader *rd, struct frame *f)
     }
 }
 
-static void open_list(struct reader *rd, const struct schema_field *field, void *member,
+static void open_list(struct schema_reader *rd, const struct schema_field *field, void *member,
                       const yaml_event_t *ev)
 {
-    static const enum frame_kind kinds[] = {[SCHEMA_LIST] = IN_LIST,
-                                            [SCHEMA_MAP] = IN_MAP,
-                                            [SCHEMA_STR_LIST] = IN_STR_LIST,
-                                            [SCHEMA_STR_MAP] = IN_STR_MAP};
+    static const enum schema_frame_kind kinds[] = {[SCHEMA_LIST] = IN_LIST,
+                                                   [SCHEMA_MAP] = IN_MAP,
+                                                   [SCHEMA_STR_LIST] = IN_STR_LIST,
+                                                   [SCHEMA_STR_MAP] = IN_STR_MAP};
     bool merge = rd->layer.merge && field->type == SCHEMA_MAP;
     if (!merge)
         schema_member_done(field, member); /* a list in the text replaces the default */
     if (field->type != SCHEMA_MAP)
         taken(rd, field->name, ev->start_mark);
-    struct frame *f = push(rd, kinds[field->type], ev);
+    struct schema_frame *f = push(rd, kinds[field->type], ev);
     if (f != NULL) {
         f->field = field;
         f->obj = member;
@@ -586,7 +379,7 @@ static void open_list(struct reader *rd, const struct schema_field *field, void 
 }
 
 /* The value of a row: `member` is its place. */
-static void member_value(struct reader *rd, const struct schema_field *field, void *member,
+static void member_value(struct schema_reader *rd, const struct schema_field *field, void *member,
                          const yaml_event_t *ev)
 {
     rd->secrets = rd->secrets || (field->flags & SCHEMA_SECRET) != 0;
@@ -596,7 +389,7 @@ static void member_value(struct reader *rd, const struct schema_field *field, vo
         return;
     }
     if (!tag_is_fine(ev)) {
-        fault_at(rd, ev->start_mark, field->name, "tags are not supported");
+        schema_fault_at(rd, ev->start_mark, field->name, "tags are not supported");
         skip_value(rd, ev);
         return;
     }
@@ -613,10 +406,10 @@ static void member_value(struct reader *rd, const struct schema_field *field, vo
     bool mapping =
         field->type == SCHEMA_STRUCT || field->type == SCHEMA_MAP || field->type == SCHEMA_STR_MAP;
     if (ev->type != (mapping ? YAML_MAPPING_START_EVENT : YAML_SEQUENCE_START_EVENT)) {
-        fault_value_shape(rd, ev, field);
+        schema_fault_value_shape(rd, ev, field);
         skip_value(rd, ev);
     } else if (field->type == SCHEMA_STRUCT) {
-        struct frame *f = push_struct(rd, field->sub, member, ev);
+        struct schema_frame *f = push_struct(rd, field->sub, member, ev);
         if (f != NULL)
             f->field = field;
     } else {
@@ -625,7 +418,8 @@ static void member_value(struct reader *rd, const struct schema_field *field, vo
 }
 
 /* The struct of a list or map element. */
-static void element_value(struct reader *rd, struct frame *list, void *item, const yaml_event_t *ev)
+static void element_value(struct schema_reader *rd, struct schema_frame *list, void *item,
+                          const yaml_event_t *ev)
 {
     const char *key = NULL;
     const struct schema_field *hidden = NULL;
@@ -641,11 +435,11 @@ static void element_value(struct reader *rd, struct frame *list, void *item, con
             (void)str_add_printable(&b, slice_of(key));
         else
             (void)buf_addf(&b, "[%zu]", index);
-        fault_shape(rd, ev, name, "expected a mapping (key: value)");
+        schema_fault_shape(rd, ev, name, "expected a mapping (key: value)");
         skip_value(rd, ev);
         return;
     }
-    struct frame *f = push_struct(rd, list->field->sub, item, ev);
+    struct schema_frame *f = push_struct(rd, list->field->sub, item, ev);
     if (f != NULL) {
         f->map_key = key;
         f->hidden = hidden;
@@ -654,7 +448,7 @@ static void element_value(struct reader *rd, struct frame *list, void *item, con
     }
 }
 
-static void str_list_value(struct reader *rd, struct frame *f, const yaml_event_t *ev)
+static void str_list_value(struct schema_reader *rd, struct schema_frame *f, const yaml_event_t *ev)
 {
     struct err e = {0};
     const struct schema_field one = {
@@ -672,7 +466,7 @@ static void str_list_value(struct reader *rd, struct frame *f, const yaml_event_
     } else if (r != 0) {
         char place[32];
         (void)snprintf(place, sizeof(place), "[%zu]", f->index);
-        fault_at(rd, ev->start_mark, place, e.msg);
+        schema_fault_at(rd, ev->start_mark, place, e.msg);
         skip_value(rd, ev);
     } else {
         char **item = add_element(rd, f, sizeof(*item), ev->start_mark);
@@ -684,7 +478,7 @@ static void str_list_value(struct reader *rd, struct frame *f, const yaml_event_
     f->index++;
 }
 
-static void str_map_value(struct reader *rd, struct frame *f, const yaml_event_t *ev)
+static void str_map_value(struct schema_reader *rd, struct schema_frame *f, const yaml_event_t *ev)
 {
     struct err e = {0};
     const unsigned flags = f->field->flags & (SCHEMA_PLAIN | SCHEMA_SECRET);
@@ -711,12 +505,12 @@ static void str_map_value(struct reader *rd, struct frame *f, const yaml_event_t
         char name[96];
         struct buf b = BUF_FIXED(name);
         (void)str_add_printable(&b, slice_of(pair->key));
-        fault_at(rd, ev->start_mark, name, e.msg);
+        schema_fault_at(rd, ev->start_mark, name, e.msg);
         skip_value(rd, ev);
     }
 }
 
-static void on_root(struct reader *rd, const yaml_event_t *ev)
+static void on_root(struct schema_reader *rd, const yaml_event_t *ev)
 {
     if (rd->lone != NULL) {
         member_value(rd, rd->lone, schema_member(rd->lone, rd->obj), ev);
@@ -725,15 +519,15 @@ static void on_root(struct reader *rd, const yaml_event_t *ev)
     } else if (is_null(ev)) {
         rd->had_document = false; /* only comments, perhaps: as an empty text */
     } else {
-        fault_shape(rd, ev, NULL, "expected a mapping (key: value)");
+        schema_fault_shape(rd, ev, NULL, "expected a mapping (key: value)");
         skip_value(rd, ev);
     }
 }
 
 /* A scalar, alias, or the start of a mapping or sequence. */
-static void on_node(struct reader *rd, const yaml_event_t *ev)
+static void on_node(struct schema_reader *rd, const yaml_event_t *ev)
 {
-    struct frame *f = top(rd);
+    struct schema_frame *f = top(rd);
     if (f != NULL && f->kind == IN_SKIPPED) {
         skip_value(rd, ev);
         return;
@@ -741,8 +535,8 @@ static void on_node(struct reader *rd, const yaml_event_t *ev)
     bool wanted = f == NULL || !f->is_mapping || !f->value_next || f->target == NULL ||
                   f->target->type != SCHEMA_ANY;
     if (ev->type == YAML_ALIAS_EVENT && wanted) {
-        fault_at(rd, ev->start_mark, f != NULL && f->value_next ? name_of(f->target) : NULL,
-                 "aliases are not supported");
+        schema_fault_at(rd, ev->start_mark, f != NULL && f->value_next ? name_of(f->target) : NULL,
+                        "aliases are not supported");
         if (f != NULL && f->is_mapping) {
             f->value_next = !f->value_next;
             f->target = NULL;
@@ -777,12 +571,12 @@ static void on_node(struct reader *rd, const yaml_event_t *ev)
 
 /* --- The document --- */
 
-static void on_event(struct reader *rd, const yaml_event_t *ev)
+static void on_event(struct schema_reader *rd, const yaml_event_t *ev)
 {
     switch (ev->type) {
     case YAML_DOCUMENT_START_EVENT:
         if (rd->had_document) {
-            fault(rd, ev->start_mark, false, "only one document is allowed");
+            schema_fault(rd, ev->start_mark, false, "only one document is allowed");
             rd->stop = rd->stop != 0 ? rd->stop : ERR_INVALID;
         }
         rd->had_document = true;
@@ -802,37 +596,6 @@ static void on_event(struct reader *rd, const yaml_event_t *ev)
     }
 }
 
-/* libyaml gives the place of a byte that is no UTF-8 as an offset. */
-static yaml_mark_t mark_of_offset(struct slice text, size_t offset)
-{
-    yaml_mark_t m = {0};
-    for (size_t i = 0; i < offset && i < text.len; i++) {
-        if (text.p[i] == '\n') {
-            m.line++;
-            m.column = 0;
-        } else if (((unsigned char)text.p[i] & 0xC0) != 0x80) {
-            m.column++;
-        }
-    }
-    return m;
-}
-
-static void parser_fault(struct reader *rd, struct slice text)
-{
-    const yaml_parser_t *p = &rd->parser;
-    const char *problem = p->problem != NULL ? p->problem : "not YAML";
-    if (p->error == YAML_MEMORY_ERROR) {
-        out_of_memory(rd);
-        return;
-    }
-    bool reader = p->error == YAML_READER_ERROR;
-    yaml_mark_t at = reader ? mark_of_offset(text, p->problem_offset) : p->problem_mark;
-    fault(rd, at, false, "%s%s%s", p->context != NULL && !reader ? p->context : "",
-          p->context != NULL && !reader ? ", " : "", problem);
-    if (rd->stop == 0)
-        rd->stop = ERR_INVALID;
-}
-
 /* What libyaml has read ahead is freed by it as it is. */
 static void wipe_buffers(yaml_parser_t *p)
 {
@@ -840,7 +603,7 @@ static void wipe_buffers(yaml_parser_t *p)
     mem_wipe(p->buffer.start, (size_t)(p->buffer.end - p->buffer.start));
 }
 
-static void read_events(struct reader *rd, struct slice text)
+static void read_events(struct schema_reader *rd, struct slice text)
 {
     yaml_event_t ev;
     bool end = false;
@@ -852,7 +615,7 @@ static void read_events(struct reader *rd, struct slice text)
     yaml_parser_set_input_string(&rd->parser, (const unsigned char *)text.p, text.len);
     while (rd->stop == 0 && !end) {
         if (!yaml_parser_parse(&rd->parser, &ev)) {
-            parser_fault(rd, text);
+            schema_fault_parser(rd, text);
             break;
         }
         on_event(rd, &ev);
@@ -868,7 +631,7 @@ static void read_events(struct reader *rd, struct slice text)
         pop(rd);
 }
 
-static int conclude(struct reader *rd, struct err *e)
+static int conclude(struct schema_reader *rd, struct err *e)
 {
     const struct schema_report *r = rd->report;
     if (rd->stop == ERR_NO_MEMORY)
@@ -885,16 +648,16 @@ static int conclude(struct reader *rd, struct err *e)
                    f->msg, r->errors - 1);
 }
 
-static int read_text(struct reader *rd, struct slice text, struct err *e)
+static int read_text(struct schema_reader *rd, struct slice text, struct err *e)
 {
     if (text.len > MAX_BYTES) {
-        fault(rd, (yaml_mark_t){0}, false, "the text is larger than %d bytes", MAX_BYTES);
+        schema_fault(rd, (yaml_mark_t){0}, false, "the text is larger than %d bytes", MAX_BYTES);
     } else {
         read_events(rd, text.len > 0 ? text : SLICE_LIT(""));
         if (rd->stop == 0 && !rd->had_document && rd->root != NULL) {
             /* What an empty text leaves out must be told as well. */
             rd->stack[rd->depth++] =
-                (struct frame){.kind = IN_STRUCT, .schema = rd->root, .obj = rd->obj};
+                (struct schema_frame){.kind = IN_STRUCT, .schema = rd->root, .obj = rd->obj};
             pop(rd);
         }
     }
@@ -903,11 +666,11 @@ static int read_text(struct reader *rd, struct slice text, struct err *e)
     return result;
 }
 
-static struct reader *reader_new(void *obj, const struct schema_layer *layer,
-                                 struct schema_report *r, struct err *e)
+static struct schema_reader *reader_new(void *obj, const struct schema_layer *layer,
+                                        struct schema_report *r, struct err *e)
 {
     *r = (struct schema_report){0};
-    struct reader *rd = mem_zalloc(sizeof(*rd));
+    struct schema_reader *rd = mem_zalloc(sizeof(*rd));
     if (rd == NULL) {
         err_set(e, ERR_NO_MEMORY, "out of memory while reading YAML");
         return NULL;
@@ -922,7 +685,7 @@ static struct reader *reader_new(void *obj, const struct schema_layer *layer,
 int schema_read_layer(const struct schema *s, void *obj, struct slice text,
                       const struct schema_layer *layer, struct schema_report *r, struct err *e)
 {
-    struct reader *rd = reader_new(obj, layer, r, e);
+    struct schema_reader *rd = reader_new(obj, layer, r, e);
     if (rd == NULL)
         return ERR_NO_MEMORY;
     rd->root = s;
@@ -938,7 +701,7 @@ int schema_read_yaml(const struct schema *s, void *obj, struct slice text, struc
 int schema_read_value(const struct schema_field *f, void *obj, struct slice text,
                       const struct schema_layer *layer, struct schema_report *r, struct err *e)
 {
-    struct reader *rd = reader_new(obj, layer, r, e);
+    struct schema_reader *rd = reader_new(obj, layer, r, e);
     if (rd == NULL)
         return ERR_NO_MEMORY;
     rd->lone = f;

@@ -380,16 +380,16 @@ static void set_no_health(struct docker_run *r, const char *flag, bool on)
 
 /* --- The table --- */
 
-enum kind { VALUE, SWITCH };
+enum { VALUE, SWITCH };
 struct flag {
     const char *name;
     char letter; /* '\0': none */
-    enum kind kind;
+    unsigned char kind;
+    bool same; /* it is so with every workload: nothing is to be said */
     void (*value)(struct docker_run *r, const char *flag, struct slice v);
     void (*turn)(struct docker_run *r, const char *flag, bool on);
     const char *warning; /* the workload is the same without it */
     const char *hint;    /* what to do instead; neither this nor any above: no equivalent */
-    bool same;           /* it is so with every workload: nothing is to be said */
 };
 
 #define NOT_ATTACHED "has no effect, as nobody is attached to a workload"

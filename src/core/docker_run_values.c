@@ -96,6 +96,7 @@ static bool parse_range(struct slice v, struct range *ret)
 {
     const char *dash = v.len > 0 ? memchr(v.p, '-', v.len) : NULL;
     struct slice low = v, high = v;
+    *ret = (struct range){0};
     if (dash != NULL) {
         low = (struct slice){v.p, (size_t)(dash - v.p)};
         high = (struct slice){dash + 1, v.len - low.len - 1};
@@ -129,7 +130,7 @@ struct publish {
 /* [IP:][HOST[-LAST]:]PORT[-LAST][/PROTOCOL]; NULL, or why not. */
 static const char *parse_publish(struct slice v, struct publish *p)
 {
-    struct slice protocol, inside, host;
+    struct slice protocol, inside, host = {NULL, 0};
     *p = (struct publish){.any_host = true};
     if (cut_last(&v, '/', &protocol)) {
         p->protocol = slice_eq_nocase(protocol, SLICE_LIT("udp"));

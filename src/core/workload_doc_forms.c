@@ -190,12 +190,13 @@ static int open_one(const struct sealing *s, const char *place, char **text, str
 static int open_all(struct workload_doc *d, const struct sealer *s, struct err *e)
 {
     const struct sealing ctx = {s, d->id};
-    struct doc_pair *p = d->container.secret_env.items;
+    const struct schema_list *l = &d->container.secret_env;
+    struct doc_pair *p = l->items;
     char room[BOUND_MAX];
     int r = 0;
     if (has_secrets(d) && (s == NULL || s->open == NULL))
         return err_set(e, ERR_STATE, "there is no key, and so no secret can be opened");
-    for (size_t i = 0; r == 0 && i < d->container.secret_env.count; i++)
+    for (size_t i = 0; r == 0 && p != NULL && i < l->count; i++)
         r = open_one(&ctx, env_place(&room, p[i].key), &p[i].value, e);
     if (r == 0 && d->container.registry.password != NULL)
         r = open_one(&ctx, password_place, &d->container.registry.password, e);
@@ -293,7 +294,8 @@ int workload_doc_print(const struct workload_doc *d, const struct sealer *s,
     if (r == 0 && (r_env != 0 || r_labels != 0))
         r = no_memory(e);
     if (r == 0) {
-        sort_pairs(masked.pairs, masked.doc.container.secret_env.count);
+        if (masked.pairs != NULL)
+            sort_pairs(masked.pairs, masked.doc.container.secret_env.count);
         masked.doc.container.env = env;
         masked.doc.container.labels = labels;
         json_begin(&j, &text);
