@@ -170,8 +170,14 @@ def held(p, act):
 
 def test_a_boot_does_not_keep_svscan_from_ending(own):
     """Its rescan may be unread when the container is stopped."""
+    other = own.scandir / "other"  # what it has to end is there already
+    other.mkdir()
+    (other / "run").write_text("#!/bin/sh\nexec sleep 1000\n")
+    (other / "run").chmod(0o755)
+    os.chown(other, UID, UID)
+    subprocess.run(["s6-svscanctl", "-a", str(own.scandir)], check=True)
+    wait_for("the other one", (other / "supervise" / "status").exists)
     own.profile("runs", "running")
-    own.profile("other", "stopped")
 
     def act():
         own.run("reconcile")
