@@ -769,19 +769,50 @@ static void load_is_cheap(void **state)
     mem_free(stored);
 }
 
+/* What is referred to must be there. */
+static void check_references(const json_t *all, const json_t *one)
+{
+    const char *key;
+    json_t *p, *properties = json_object_get(one, "properties");
+    json_object_foreach(properties, key, p)
+    {
+        const json_t *of = json_object_get(p, "items");
+        const json_t *any = json_array_get(json_object_get(p, "anyOf"), 0);
+        const char *ref = json_get_str(of != NULL ? of : any != NULL ? any : p, "$ref");
+        if (ref == NULL)
+            continue;
+        assert_memory_equal(ref, "#/components/schemas/", 21);
+        assert_non_null(json_object_get(all, ref + 21));
+        assert_non_null(json_get_str(p, "description"));
+    }
+}
+
 static void openapi(void **state)
 {
     (void)state;
     struct buf b = BUF_INIT(1 << 20);
     struct json_out j;
+    const char *name;
+    json_t *one;
     json_begin(&j, &b);
-    schema_write_openapi(&workload_doc_schema, &j);
+    json_obj(&j);
+    schema_write_components(&workload_doc_schema, &j);
+    json_end_obj(&j);
     assert_int_equal(b.err, 0);
     json_t *v = json_parse((struct slice){b.data, b.len}, NULL, &e);
     assert_non_null(v);
-    json_t *p = json_object_get(v, "properties");
+    assert_int_equal(json_object_size(v), 9);
+    json_object_foreach(v, name, one)
+    {
+        assert_string_equal(json_get_str(one, "title"), name);
+        assert_non_null(json_get_str(one, "description"));
+        check_references(v, one);
+    }
+    json_t *p = json_object_get(json_object_get(v, "Workload"), "properties");
     assert_int_equal(json_array_size(json_object_get(json_object_get(p, "type"), "enum")), 3);
     assert_string_equal(json_get_str(json_object_get(p, "type"), "default"), "container");
+    p = json_object_get(json_object_get(v, "WorkloadContainer"), "properties");
+    assert_true(json_is_true(json_object_get(json_object_get(p, "secret_env"), "writeOnly")));
     json_decref(v);
     buf_done(&b);
 }
