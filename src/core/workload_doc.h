@@ -154,16 +154,19 @@ int workload_doc_check(const struct workload_doc *d, struct err *e);
 /* ---- the three forms */
 
 /* Appends the stored form: compact JSON, members that have their default left out, secrets sealed;
- * id, type, revision_id and desired_state are not part of it (columns of their own). ERR_STATE: a
- * secret and no key. */
+ * id, type, revision_id and desired_state are not part of it (columns of their own). `s` may be
+ * NULL where there are no secrets. ERR_STATE: a secret and no key; ERR_LIMIT: over 2 MiB;
+ * ERR_NO_MEMORY. */
 int workload_doc_store(const struct workload_doc *d, const struct sealer *s, struct buf *out,
                        struct err *e);
-/* The way back: `d` is initialised by it, secrets are plain in it. ERR_DENIED (another key),
- * ERR_INVALID (damaged). */
+/* The way back: `d` is initialised by it, secrets are plain in it; revision_id and desired_state
+ * have their defaults. ERR_DENIED (another key, or sealed for another place), ERR_STATE (a secret
+ * and no key), ERR_INVALID (damaged), ERR_NO_MEMORY; `d` is then empty, and may be done. */
 int workload_doc_load(struct workload_doc *d, struct slice id, enum workload_type type,
                       struct slice stored, const struct sealer *s, struct err *e);
 /* Appends what may be shown of a stored document, as the members of a JSON object without braces:
- * "container":{...},"health":{...}. Cheap: no secret is opened. ERR_INVALID, ERR_NO_MEMORY. */
+ * "container":{...},"health":{...}. What has its default is left out. Cheap: no secret is opened.
+ * ERR_INVALID, ERR_NO_MEMORY. */
 int workload_doc_show(struct slice stored, struct buf *out, struct err *e);
 /* The print of what is to run: all of the document but id, revision_id and desired_state, secrets
  * included. Equal documents have equal prints, whatever the order of maps. ERR_NO_MEMORY. */
