@@ -134,6 +134,17 @@ struct loading {
     struct err *e;
 };
 
+/* It is left where it is. Whose objects are not known is not known either from now on, so that none
+ * is removed as nobody's. */
+static void on_bad_row(void *ctx, struct slice id, const char *why)
+{
+    struct engine *g = ((struct loading *)ctx)->g;
+    struct event ev = {
+        .kind = "workload", .name = id, .type = "unreadable", .message = slice_of(why)};
+    g->spare_orphans = true;
+    event_publish(g->events, &ev);
+}
+
 static int on_row(void *ctx, const struct stored_workload *row)
 {
     struct loading *l = ctx;
@@ -141,8 +152,10 @@ static int on_row(void *ctx, const struct stored_workload *row)
     struct rules *rules = NULL;
     struct intent *n = NULL;
     struct item *w = NULL;
-    if ((unsigned)row->type >= WORKLOAD_TYPES || row->type == WORKLOAD_NONE)
+    if ((unsigned)row->type >= WORKLOAD_TYPES || row->type == WORKLOAD_NONE) {
+        on_bad_row(l, row->id, "its type is not known");
         return 0;
+    }
     int rc = (row->flags & STORED_RULES) != 0 ? load_rules(g, row, &rules) : 0;
     if (rc == 0)
         rc = intent_new(&n, row, rules);
@@ -211,7 +224,7 @@ int engine_new(struct engine **ret, const struct engine_options *o, struct err *
     map_init(&g->orphans);
     struct loading l = {g, e};
     g->in_run = true; /* nobody is woken before there is an engine */
-    int rc = g->store.ops->load(g->store.self, on_row, NULL, &l, e);
+    int rc = g->store.ops->load(g->store.self, on_row, on_bad_row, &l, e);
     g->in_run = false;
     if (rc != 0) {
         engine_free(g);
@@ -237,6 +250,7 @@ static void stop_run(struct engine *g)
     g->stop_ms = NEVER;
     LIST_FOR_SAFE (n, &g->acts)
         act_cancel(CONTAINER_OF(n, struct act, link)->w);
+    gc_cancel(g);
 }
 
 static void deadlines(struct engine *g)

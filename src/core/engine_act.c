@@ -113,18 +113,20 @@ static void task_failed(struct item *w, enum act_kind k, const struct fault *f)
     char text[sizeof(f->e.msg) + 480];
     struct slice id = intent_id(w->now);
     bool deleting = (w->now->flags & STORED_DELETING) != 0;
+    /* What is being deleted stays so and is tried again; that it was refused is to be seen. */
     (void)snprintf(text, sizeof(text), "failed to %s workload %.*s: [%s] %s (workload: %.*s): %s",
                    deleting ? "delete" : "apply", (int)id.len, id.p, codes[k][0], codes[k][1],
                    (int)id.len, id.p, f->e.msg);
-    /* What is being deleted stays so and is tried again: its task goes on with it. */
-    if (!deleting)
-        task_done(w, false, text);
+    task_done(w, false, text);
 }
 
-static void failed(struct item *w, enum act_kind k, const struct fault *f)
+/* False: nothing was tried. */
+static bool failed(struct item *w, enum act_kind k, const struct fault *f)
 {
-    if (tries_failed(w, what_failed(k), f))
-        task_failed(w, k, f);
+    if (!tries_failed(w, what_failed(k), f))
+        return false;
+    task_failed(w, k, f);
+    return true;
 }
 
 void act_begin(struct item *w, enum act_kind k, enum workload_type type, enum stop_cause cause)
@@ -135,7 +137,7 @@ void act_begin(struct item *w, enum act_kind k, enum workload_type type, enum st
     struct act *a = mem_zalloc(sizeof(*a));
     if (a == NULL) {
         (void)err_set(&f.e, ERR_NO_MEMORY, "out of memory");
-        failed(w, k, &f);
+        (void)failed(w, k, &f);
         w->wait = WAIT_RETRY;
         return;
     }
@@ -154,7 +156,7 @@ void act_begin(struct item *w, enum act_kind k, enum workload_type type, enum st
     if (rc != 0) {
         w->act = NULL;
         act_free(a);
-        failed(w, k, &f);
+        (void)failed(w, k, &f);
         w->wait = w->tries.terminal ? WAIT_TERMINAL : WAIT_RETRY;
         return;
     }
@@ -200,7 +202,7 @@ static void made(struct item *w, const struct act *a, const struct driver_object
     struct fault f;
     (void)fault_set(&f, FAULT_RUNTIME_ERROR, ERR_RUNTIME, "its object still has revision \"%.*s\"",
                     (int)(o->revision.len < 128 ? o->revision.len : 128), o->revision.p);
-    failed(w, ACT_MAKE, &f);
+    (void)failed(w, ACT_MAKE, &f);
 }
 
 static void stopped(struct item *w, const struct act *a)
@@ -271,10 +273,10 @@ static void act_done(void *ctx, const struct fault *f, const struct driver_objec
     } else if (f->e.code == ERR_UNREACHABLE) {
         runtime_down(&g->runtimes[a->type]);
     } else {
-        if (a->kind == ACT_START && w->object.started_ns == 0)
+        /* What has never run and could not be started is made anew. */
+        bool counted = !(a->cancelled && f->e.code == ERR_CANCELLED) && failed(w, a->kind, f);
+        if (counted && a->kind == ACT_START && w->object.started_ns == 0)
             w->remake = true;
-        if (!a->cancelled || f->e.code != ERR_CANCELLED)
-            failed(w, a->kind, f);
     }
     act_free(a);
     if (look)

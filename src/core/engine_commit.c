@@ -174,21 +174,19 @@ static void take_over(struct item *w, struct change *c)
     struct engine *g = w->g;
     struct intent *old = w->now;
     w->now = STEAL(c->intent);
-    if (old != NULL && old->type != w->now->type) {
-        w->strays |= (uint8_t)(1u << old->type);
+    bool moved = old != NULL && old->type != w->now->type;
+    if (moved) {
+        if (g->runtimes[old->type].driver != NULL)
+            w->strays |= (uint8_t)(1u << old->type);
         object_gone(&w->object);
         g->stats.workloads[old->type][w->actual]--;
-        g->stats.workloads[w->now->type][w->actual]++;
-        w->epoch = 0;
     }
-    if (old == NULL) {
+    if (moved || old == NULL) {
         g->stats.workloads[w->now->type][w->actual]++;
         /* Nobody looked for it, but nobody asked for it either: most likely it is not there. */
-        struct runtime *rt = &g->runtimes[w->now->type];
-        if (rt->epoch != 0 && w->epoch == 0) {
-            w->epoch = rt->epoch;
-            w->assumed = true;
-        }
+        w->strays &= (uint8_t)~(1u << w->now->type);
+        w->epoch = g->runtimes[w->now->type].epoch;
+        w->assumed = w->epoch != 0;
     }
     rules_in_force(w, old);
     health_end(w);

@@ -93,6 +93,15 @@ static void orphan_done(void *ctx, const struct fault *f, const struct driver_ob
     eng_check_stopped(g);
 }
 
+void gc_cancel(struct engine *g)
+{
+    for (struct map_entry *e = map_first(&g->orphans); e != NULL; e = map_next(e)) {
+        const struct orphan *x = map_value(e);
+        if (x->removing)
+            g->drivers[x->type].ops->cancel(g->drivers[x->type].self, slice_of(x->id));
+    }
+}
+
 static bool removable(const struct engine *g, const struct orphan *x)
 {
     return x->ours && !x->removing && x->seen >= 2 && g->runtimes[x->type].up &&
@@ -110,7 +119,7 @@ void gc_run(struct engine *g)
     g->gc_ms = now + g->lim.gc_ms;
     eng_wake(g, g->gc_ms);
     g->stats.gc_runs++;
-    if (g->lim.reconcile && g->store.ops->trusted(g->store.self)) {
+    if (g->lim.reconcile && !g->spare_orphans && g->store.ops->trusted(g->store.self)) {
         unsigned n = 0;
         for (struct map_entry *e = map_first(&g->orphans); e != NULL && n < g->lim.max_orphans;
              e = map_next(e)) {

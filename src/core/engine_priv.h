@@ -317,6 +317,7 @@ struct engine {
     struct map orphans;
     unsigned n_removing;
 
+    bool spare_orphans; /* a row could not be read */
     bool running, in_run, stopping, told;
     uint64_t stop_ms; /* acts are cancelled then; NEVER: that is done */
     void (*stopped)(void *ctx);
@@ -405,6 +406,7 @@ void runtime_down(struct runtime *rt);
 void runtime_up(struct runtime *rt);
 void pass_run(struct engine *g);
 void gc_run(struct engine *g);
+void gc_cancel(struct engine *g);
 void gc_seen(struct runtime *rt, const struct driver_object *o);
 void gc_listed(struct runtime *rt); /* forgets those that were not seen this time */
 bool gc_busy(const struct engine *g, struct slice id);

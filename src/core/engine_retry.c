@@ -76,10 +76,8 @@ bool tries_failed(struct item *w, const char *what, const struct fault *f)
 {
     struct engine *g = w->g;
     if (nothing_was_tried(f->e.code)) {
-        if (f->e.code != ERR_CANCELLED) {
-            w->tries.next_ms = eng_now(g) + SOON_MS;
-            slot_set(w, SLOT_RETRY, w->tries.next_ms);
-        }
+        w->tries.next_ms = eng_now(g) + SOON_MS;
+        slot_set(w, SLOT_RETRY, w->tries.next_ms);
         return false;
     }
     struct tries *t = &w->tries;

@@ -264,14 +264,15 @@ static bool admitted(struct item *w, struct fault *f)
 /* ---- failures that are seen, not met */
 
 /* A run that ended badly is a failure, once. Runs that ended before intent was last told, or while
- * nobody could look, are none. */
+ * nobody could look, are none; what was seen running counts, whatever the wall clock says. */
 static void count_crash(struct item *w)
 {
     struct object *o = &w->object;
     int64_t end = o->finished_ns;
     if (w->now->desired != DESIRED_RUNNING || o->actual != ACTUAL_FAILED || !object_fits(w) ||
-        end == 0 || end == w->tries.counted_ns || end <= w->tries.last_ns ||
-        end <= w->now->updated_ns || w->asked_stop)
+        end == 0 || end == w->tries.counted_ns || w->asked_stop)
+        return;
+    if (w->start_ms == 0 && (end <= w->tries.last_ns || end <= w->now->updated_ns))
         return;
     w->tries.counted_ns = end;
     if (w->first_look || w->was_up) {

@@ -143,6 +143,16 @@ static void view_uncommitted(const struct intent *n, struct engine_view *v)
                               .generation = n->generation};
 }
 
+static int64_t next_try(const struct item *w)
+{
+    uint64_t now = eng_now(w->g);
+    if (w->tries.next_ms > now && w->tries.next_ns != 0)
+        return w->tries.next_ns;
+    return w->wait == WAIT_RETRY && w->quick_ms > now
+               ? eng_wall(w->g) + (int64_t)((w->quick_ms - now) * NS_PER_MS)
+               : 0;
+}
+
 void view_fill(struct item *w, struct engine_view *v)
 {
     struct engine *g = w->g;
@@ -177,7 +187,7 @@ void view_fill(struct item *w, struct engine_view *v)
         .created_ns = n->created_ns,
         .updated_ns = n->updated_ns,
         .changed_ns = w->changed_ns,
-        .next_try_ns = w->tries.next_ms > eng_now(g) ? w->tries.next_ns : 0,
+        .next_try_ns = next_try(w),
         .last_failure_ns = w->tries.last_ns,
         .failure = w->tries.text != NULL ? w->tries.text : "",
         .object_id = object_oid(o),

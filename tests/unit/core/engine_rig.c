@@ -119,6 +119,11 @@ static void write_row(struct mem_store *s, const struct store_change *c)
     s->n_rows++;
 }
 
+void mem_store_put(struct mem_store *s, const struct stored_workload *w)
+{
+    write_row(s, &(struct store_change){STORE_PUT, *w});
+}
+
 bool mem_store_run(struct mem_store *s)
 {
     if (s->held || s->dead || list_empty(&s->waiting))

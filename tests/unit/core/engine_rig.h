@@ -43,6 +43,7 @@ void mem_store_init(struct mem_store *s);
 void mem_store_done(struct mem_store *s);
 struct workload_store mem_store(struct mem_store *s);
 const struct stored_workload *mem_store_get(const struct mem_store *s, const char *id);
+void mem_store_put(struct mem_store *s, const struct stored_workload *w); /* straight away */
 bool mem_store_run(struct mem_store *s);   /* carries out what waits; true if there was something */
 void mem_store_crash(struct mem_store *s); /* what waits is lost; the rows stay */
 

@@ -154,7 +154,9 @@ static void delete_refused_is_kept(void **state)
     assert_int_equal(fake_rule(r->fake, &no), 0);
     (void)rig_delete(r, "web", false);
     assert_true(rig_view(r, "web").deleting);
-    assert_int_equal(rig_view(r, "web").seen, ACTUAL_FAILED);
+    assert_state(r, "web", ACTUAL_FAILED); /* for all to see, and why */
+    assert_string_equal(rig_view(r, "web").message, "delete failed: device is busy");
+    assert_string_equal(rig_meta(r, "web", "last_delete_error"), "delete failed: device is busy");
     assert_int_equal(mem_store_get(&r->store, "web")->flags & STORED_DELETING, STORED_DELETING);
     struct answer a = rig_apply(r, "web", "1", NULL);
     assert_int_equal(a.e.code, ERR_STATE);

@@ -275,6 +275,86 @@ static void other_type(void **state)
     rig_done(&r);
 }
 
+/* And when the change of type is ours: the old object goes, lock file and all, before the new one
+ * is made. */
+static void type_changes(void **state)
+{
+    (void)state;
+    static struct rig r;
+    struct stored_workload row = {.id = SLICE_LIT("web"),
+                                  .type = WORKLOAD_VM,
+                                  .revision = SLICE_LIT("0"),
+                                  .desired = DESIRED_RUNNING,
+                                  .doc = SLICE_LIT("{\"lock_file\":\"/run/lock/web\"}"),
+                                  .flags = STORED_RULES,
+                                  .generation = 1};
+    rig_init(&r);
+    r.with_vm = true;
+    mem_store_put(&r.store, &row);
+    rig_open(&r);
+    assert_state(&r, "web", ACTUAL_RUNNING);
+    assert_int_equal(fake_count(r.fake_vm), 1);
+    rig_lock(&r, "/run/lock/web", true);
+    (void)rig_apply(&r, "web", "1", "container: {image: a}\nlock_file: /run/lock/web\n");
+    rig_pass(&r, 5 * S);
+    assert_int_equal(fake_count(r.fake_vm), 1);
+    assert_int_equal(fake_count(r.fake), 0);
+    rig_lock(&r, "/run/lock/web", false);
+    rig_pass(&r, 1 * S);
+    assert_state(&r, "web", ACTUAL_RUNNING);
+    assert_int_equal(fake_count(r.fake_vm), 0);
+    assert_int_equal(fake_count(r.fake), 1);
+    struct engine_stats s;
+    engine_stats(r.g, &s);
+    assert_int_equal(s.workloads[WORKLOAD_VM][ACTUAL_RUNNING], 0);
+    assert_int_equal(s.workloads[WORKLOAD_CONTAINER][ACTUAL_RUNNING], 1);
+    assert_int_equal(engine_count(r.g), 1);
+    rig_done(&r);
+}
+
+/* A row that cannot be read may own what looks like nobody's. */
+static void unreadable_row(void **state)
+{
+    (void)state;
+    static struct rig r;
+    rig_init(&r);
+    struct stored_workload row = {.id = SLICE_LIT("odd"), .type = (enum workload_type)77};
+    mem_store_put(&r.store, &row);
+    assert_int_equal(fake_put(r.fake, SLICE_LIT("odd"), "1", "node-1", ACTUAL_RUNNING, false), 0);
+    rig_open(&r);
+    assert_false(rig_has(&r, "odd"));
+    assert_true(rig_event(&r, "odd", "unreadable"));
+    rig_pass(&r, 24 * 3600 * S);
+    assert_int_equal(rig_calls(&r).calls[3], 0);
+    assert_non_null(mem_store_get(&r.store, "odd"));
+    rig_done(&r);
+}
+
+/* Sealed with a key that is not there any more: it fails, and says why; others go on. */
+static void unreadable_document(void **state)
+{
+    (void)state;
+    static struct rig r;
+    rig_init(&r);
+    struct stored_workload row = {.id = SLICE_LIT("odd"),
+                                  .type = WORKLOAD_CONTAINER,
+                                  .revision = SLICE_LIT("1"),
+                                  .desired = DESIRED_RUNNING,
+                                  .doc = SLICE_LIT("{\"container\": {\"image\": 7"),
+                                  .flags = STORED_RULES,
+                                  .generation = 1};
+    mem_store_put(&r.store, &row);
+    rig_open(&r);
+    assert_state(&r, "odd", ACTUAL_FAILED);
+    assert_int_equal(rig_view(&r, "odd").reason, FAULT_INVALID_CONFIGURATION);
+    assert_true(rig_view(&r, "odd").terminal);
+    (void)rig_apply(&r, "web", "1", NULL);
+    assert_state(&r, "web", ACTUAL_RUNNING);
+    (void)rig_delete(&r, "odd", false); /* and it can be got rid of */
+    assert_false(rig_has(&r, "odd"));
+    rig_done(&r);
+}
+
 /* A life of applies, failures and removals with the n-th allocation failing: no crash, nothing
  * accepted is lost, and all of it comes about when there is memory again. */
 static void out_of_memory(void **state)
@@ -434,6 +514,9 @@ int main(void)
         cmocka_unit_test(adopted),
         cmocka_unit_test(killed_anywhere),
         cmocka_unit_test(other_type),
+        cmocka_unit_test(type_changes),
+        cmocka_unit_test(unreadable_row),
+        cmocka_unit_test(unreadable_document),
         cmocka_unit_test(out_of_memory),
         cmocka_unit_test(out_of_memory_at_start),
         cmocka_unit_test(many),

@@ -337,6 +337,15 @@ static void clock_jumps(void **state)
     assert_int_equal(rig_view(r, "web").attempts, 1);
     rig_pass(r, 10 * S);
     assert_state(r, "web", ACTUAL_RUNNING);
+    /* Accepted by a clock that was an hour ahead: crashes count all the same. */
+    r->wall_shift_ns = 3600 * (int64_t)NS_PER_S;
+    struct fake_life dies = {.id = "far", .runs_ms = 10, .exit_code = 1};
+    assert_int_equal(fake_life(r->fake, &dies), 0);
+    (void)rig_apply(r, "far", "1", NULL);
+    r->wall_shift_ns = 0;
+    rig_pass(r, 60 * S);
+    assert_int_equal(rig_object(r, "far").starts, 4);
+    assert_true(rig_view(r, "far").terminal);
     refuse(r, FAKE_ENSURE, FAULT_RUNTIME_ERROR, ERR_RUNTIME, 1, "no");
     (void)rig_apply(r, "db", "1", NULL);
     rig_close(r);
