@@ -203,13 +203,15 @@ static void finish(struct follow *f)
     for (size_t i = 0; i < ARRAY_LEN(bufs) && f->end.e.code == 0; i++)
         if (bufs[i]->err != 0)
             fault_set(&f->end, FAULT_RUNTIME_ERROR, ERR_NO_MEMORY, "out of memory");
-    if (f->end.e.code == 0 && f->frames.broken)
+    bool cut = docker_stream_end(&f->frames) != 0;
+    if (f->end.e.code == 0 && cut)
         fault_set(&f->end, FAULT_RUNTIME_ERROR, ERR_RUNTIME, "the engine's log stream is damaged");
     if (f->end.e.code == 0 && f->refusal.len > 0) {
         docker_plain_status(&e, 500, (struct slice){f->refusal.data, f->refusal.len});
         docker_fault(&f->end, DOCKER_LOOK, &e);
     }
-    if (f->frame.len > 0)
+    struct slice rest = {f->frame.data, f->frame.len};
+    if (f->frame.len > 0 && (!cut || f->inside || docker_time_len(rest) > 0))
         frame_out(f, f->frames.head[0] == DOCKER_STREAM_STDERR);
     for (int s = 0; s < 2 && !f->dead; s++)
         if (f->parts[s].text.len > 0)

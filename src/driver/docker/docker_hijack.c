@@ -42,7 +42,7 @@ static bool head_read(struct docker_hijack *h)
         h->length = (int64_t)v;
     }
     h->status = status;
-    return status != 0;
+    return status != 0 && !(status == 200 && h->length >= 0); /* a document is no stream */
 }
 
 static enum docker_hijack_result body_feed(struct docker_hijack *h, const char *p, size_t n)

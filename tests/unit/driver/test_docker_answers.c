@@ -543,6 +543,7 @@ static void hijacks(void **state)
                                          "HTTP/1.1 20 OK\r\n\r\n",
                                          "\r\n\r\n",
                                          "HTTP/1.1 99999\r\n\r\n",
+                                         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
                                          "HTTP/1.1 500 X\r\nContent-Length: -1\r\n\r\n",
                                          "HTTP/1.1 500 X\r\nContent-Length: 9999999\r\n\r\n"};
     size_t rest;
