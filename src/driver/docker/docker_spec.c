@@ -21,12 +21,14 @@ bool docker_image_valid(struct slice image)
     if (image.len == 0 || image.len > DOCKER_IMAGE_MAX || memchr("./:@-_+", image.p[0], 7) != NULL)
         return false;
     for (size_t i = 0; i < image.len; i++)
-        if (image.p[i] == '\0' || !image_char(image.p[i]) ||
-            (i > 0 && image.p[i] == '/' && image.p[i - 1] == '/'))
+        if (image.p[i] == '\0' || !image_char(image.p[i]))
             return false;
     /* The name is part of a path: no segment of it may lead elsewhere. */
-    return memmem(image.p, image.len, "/..", 3) == NULL &&
-           memmem(image.p, image.len, "/./", 3) == NULL;
+    struct slice rest = image, part;
+    while (slice_split(&rest, '/', &part))
+        if (part.len == 0 || slice_eqs(part, ".") || slice_eqs(part, ".."))
+            return false;
+    return true;
 }
 
 void docker_image_split(struct slice image, struct slice *name, struct slice *tag)
