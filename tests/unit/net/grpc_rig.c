@@ -81,15 +81,11 @@ static int on_close(nghttp2_session *s BASE_UNUSED, int32_t id, uint32_t code, v
     return 0;
 }
 
-void gc_open(struct gc *c, struct rig *r, uint32_t window, bool hold)
+static void make_session(struct gc *c, uint32_t window, bool hold)
 {
     nghttp2_session_callbacks *cb;
     nghttp2_option *o;
     const nghttp2_settings_entry iv = {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window};
-    memset(c, 0, sizeof(*c));
-    c->r = r;
-    c->fd = rig_connect(r);
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     nghttp2_session_callbacks_new(&cb);
     nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
@@ -102,6 +98,22 @@ void gc_open(struct gc *c, struct rig *r, uint32_t window, bool hold)
     nghttp2_option_del(o);
     nghttp2_session_callbacks_del(cb);
     nghttp2_submit_settings(c->s, 0, &iv, window != 0 ? 1 : 0);
+}
+
+void gc_open(struct gc *c, struct rig *r, uint32_t window, bool hold)
+{
+    memset(c, 0, sizeof(*c));
+    c->r = r;
+    c->fd = rig_connect(r);
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    make_session(c, window, hold);
+}
+
+void gc_offline(struct gc *c)
+{
+    memset(c, 0, sizeof(*c));
+    c->fd = -1;
+    make_session(c, 0, false);
 }
 
 void gc_done(struct gc *c)

@@ -39,6 +39,8 @@ struct gc {
 
 /* window: of streams; 0: the default. Windows are given back unless `hold`. */
 void gc_open(struct gc *c, struct rig *r, uint32_t window, bool hold);
+/* Without a connection: for the bytes that it would send (nghttp2_session_mem_send). */
+void gc_offline(struct gc *c);
 void gc_done(struct gc *c);
 /* Begins a call: the usual headers, then `more` ("name: value\n" lines, replacing a usual one of
  * the same name; an empty value leaves it out). */
