@@ -32,6 +32,14 @@ struct slice grpc_reflection_own_set(void)
 
 /* ---- answers ---- */
 
+static reflection_answer begin(reflection_request *q)
+{
+    reflection_answer a = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__INIT;
+    a.valid_host = q->host;
+    a.original_request = q;
+    return a;
+}
+
 static void send_answer(struct rpc_call *c, const reflection_answer *a)
 {
     int rc = rpc_send(c, &a->base);
@@ -41,10 +49,11 @@ static void send_answer(struct rpc_call *c, const reflection_answer *a)
         rpc_finish(c, GRPC_RESOURCE_EXHAUSTED, "out of memory");
 }
 
-static void send_error(struct rpc_call *c, reflection_answer *a, int status, const char *what,
+static void send_error(struct rpc_call *c, reflection_request *q, const char *what,
                        const char *name)
 {
     Grpc__Reflection__V1__ErrorResponse error = GRPC__REFLECTION__V1__ERROR_RESPONSE__INIT;
+    reflection_answer a = begin(q);
     char room[NAME_MAX_BYTES + 64];
     struct buf text = BUF_FIXED(room);
     struct slice s = slice_of(name);
@@ -54,35 +63,43 @@ static void send_error(struct rpc_call *c, reflection_answer *a, int status, con
             s.len--;
     }
     buf_addf(&text, "%s \"%.*s\"", what, (int)s.len, s.p);
-    error.error_code = status;
+    error.error_code = GRPC_NOT_FOUND;
     error.error_message = text.data;
-    a->message_response_case = ANSWERED(ERROR_RESPONSE);
-    a->error_response = &error;
-    send_answer(c, a);
+    a.message_response_case = ANSWERED(ERROR_RESPONSE);
+    a.error_response = &error;
+    send_answer(c, &a);
 }
 
-static void send_files(const struct grpc_reflection *r, struct rpc_call *c, reflection_answer *a,
-                       int file)
+static void send_files(struct rpc_call *c, reflection_request *q, int file, const char *what,
+                       const char *name)
 {
     Grpc__Reflection__V1__FileDescriptorResponse f =
         GRPC__REFLECTION__V1__FILE_DESCRIPTOR_RESPONSE__INIT;
+    const struct grpc_reflection *r = c->app;
+    reflection_answer a = begin(q);
     ProtobufCBinaryData bytes[DESCRIPTORS_FILES];
     int files[DESCRIPTORS_FILES];
+    if (file < 0) {
+        send_error(c, q, what, name);
+        return;
+    }
     f.n_file_descriptor_proto = descriptors_closure(&r->files, file, files);
     for (size_t i = 0; i < f.n_file_descriptor_proto; i++) {
         struct slice b = r->files.files[files[i]].bytes;
         bytes[i] = (ProtobufCBinaryData){b.len, (uint8_t *)(uintptr_t)b.p};
     }
     f.file_descriptor_proto = bytes;
-    a->message_response_case = ANSWERED(FILE_DESCRIPTOR_RESPONSE);
-    a->file_descriptor_response = &f;
-    send_answer(c, a);
+    a.message_response_case = ANSWERED(FILE_DESCRIPTOR_RESPONSE);
+    a.file_descriptor_response = &f;
+    send_answer(c, &a);
 }
 
-static void send_services(const struct grpc_reflection *r, struct rpc_call *c, reflection_answer *a)
+static void send_services(struct rpc_call *c, reflection_request *q)
 {
     Grpc__Reflection__V1__ListServiceResponse l = GRPC__REFLECTION__V1__LIST_SERVICE_RESPONSE__INIT;
     Grpc__Reflection__V1__ServiceResponse items[SERVICES_MAX], *list[SERVICES_MAX];
+    const struct grpc_reflection *r = c->app;
+    reflection_answer a = begin(q);
     char names[SERVICES_MAX][128];
     struct slice s;
     while (l.n_service < SERVICES_MAX && r->api != NULL &&
@@ -95,63 +112,52 @@ static void send_services(const struct grpc_reflection *r, struct rpc_call *c, r
         list[i] = &items[i];
     }
     l.service = list;
-    a->message_response_case = ANSWERED(LIST_SERVICES_RESPONSE);
-    a->list_services_response = &l;
-    send_answer(c, a);
+    a.message_response_case = ANSWERED(LIST_SERVICES_RESPONSE);
+    a.list_services_response = &l;
+    send_answer(c, &a);
 }
 
 /* None of our messages has extensions: proto3. */
-static void send_extensions(const struct grpc_reflection *r, struct rpc_call *c,
-                            reflection_answer *a, const char *type)
+static void send_extensions(struct rpc_call *c, reflection_request *q)
 {
     Grpc__Reflection__V1__ExtensionNumberResponse n =
         GRPC__REFLECTION__V1__EXTENSION_NUMBER_RESPONSE__INIT;
-    if (!descriptors_is_message(&r->files, slice_of(type))) {
-        send_error(c, a, GRPC_NOT_FOUND, "unknown message type", type);
+    const struct grpc_reflection *r = c->app;
+    reflection_answer a = begin(q);
+    n.base_type_name = q->all_extension_numbers_of_type;
+    if (!descriptors_is_message(&r->files, slice_of(n.base_type_name))) {
+        send_error(c, q, "unknown message type", n.base_type_name);
         return;
     }
-    n.base_type_name = (char *)(uintptr_t)type;
-    a->message_response_case = ANSWERED(ALL_EXTENSION_NUMBERS_RESPONSE);
-    a->all_extension_numbers_response = &n;
-    send_answer(c, a);
+    a.message_response_case = ANSWERED(ALL_EXTENSION_NUMBERS_RESPONSE);
+    a.all_extension_numbers_response = &n;
+    send_answer(c, &a);
 }
 
 /* ---- questions ---- */
 
-static void ask_file(const struct grpc_reflection *r, struct rpc_call *c, reflection_answer *a,
-                     int file, const char *what, const char *name)
-{
-    if (file >= 0)
-        send_files(r, c, a, file);
-    else
-        send_error(c, a, GRPC_NOT_FOUND, what, name);
-}
-
 static void on_message(void *ctx BASE_UNUSED, struct rpc_call *c, const ProtobufCMessage *m)
 {
-    const struct grpc_reflection *r = c->app;
+    const struct descriptors *d = &((struct grpc_reflection *)c->app)->files;
     reflection_request *q = (reflection_request *)(uintptr_t)m;
-    reflection_answer a = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__INIT;
-    a.valid_host = q->host;
-    a.original_request = q;
     switch (q->message_request_case) {
     case ASKED(FILE_BY_FILENAME):
-        ask_file(r, c, &a, descriptors_file(&r->files, slice_of(q->file_by_filename)),
-                 "unknown file", q->file_by_filename);
+        send_files(c, q, descriptors_file(d, slice_of(q->file_by_filename)), "unknown file",
+                   q->file_by_filename);
         break;
     case ASKED(FILE_CONTAINING_SYMBOL):
-        ask_file(r, c, &a, descriptors_symbol(&r->files, slice_of(q->file_containing_symbol)),
-                 "unknown symbol", q->file_containing_symbol);
+        send_files(c, q, descriptors_symbol(d, slice_of(q->file_containing_symbol)),
+                   "unknown symbol", q->file_containing_symbol);
         break;
     case ASKED(FILE_CONTAINING_EXTENSION):
-        send_error(c, &a, GRPC_NOT_FOUND, "no extension of this number of type",
+        send_error(c, q, "no extension of this number of type",
                    q->file_containing_extension->containing_type);
         break;
     case ASKED(ALL_EXTENSION_NUMBERS_OF_TYPE):
-        send_extensions(r, c, &a, q->all_extension_numbers_of_type);
+        send_extensions(c, q);
         break;
     case ASKED(LIST_SERVICES):
-        send_services(r, c, &a);
+        send_services(c, q);
         break;
     default:
         rpc_finish(c, GRPC_INVALID_ARGUMENT, "the request asks nothing that is known here");
