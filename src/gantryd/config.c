@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "core/rights.h"
+#include "secret/seal.h"
 #include "store/audit.h"
 
 #include <arpa/inet.h>
@@ -446,6 +447,46 @@ static const struct schema_field audit_fields[] = {
           .doc = "Old files that are kept"),
 };
 static const struct schema audit_schema = SCHEMA(config_audit, audit_fields, .name = "Audit");
+static int check_sources(const void *member, struct err *e)
+{
+    const struct schema_list *l = member;
+    for (size_t i = 0; i < l->count; i++) {
+        const char *name = ((char **)l->items)[i];
+        size_t k = 0;
+        while (seal_source_names[k] != NULL && strcmp(name, seal_source_names[k]) != 0)
+            k++;
+        if (seal_source_names[k] == NULL)
+            return err_set(e, ERR_INVALID, "\"%.100s\" is none of credential, file, keyring", name);
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(name, ((char **)l->items)[j]) == 0)
+                return err_set(e, ERR_INVALID, "\"%.100s\" is there twice", name);
+    }
+    return 0;
+}
+
+static const struct schema_field state_fields[] = {
+    FIELD("path", SCHEMA_STR, config_state, path, .check = check_path,
+          .example = "/var/lib/gantry/state.db",
+          .doc = "File of the workloads' intents; its folder is made if it is missing. Default "
+                 "/var/lib/gantry/state.db, for other users than root "
+                 "$XDG_STATE_HOME/gantry/state.db"),
+};
+static const struct schema state_schema = SCHEMA(config_state, state_fields, .name = "State");
+static const struct schema_field secrets_fields[] = {
+    FIELD("key_file", SCHEMA_STR, config_secrets, key_file, .check = check_path,
+          .example = "/etc/gantry/secret.key",
+          .doc = "File of the key that seals secrets; made when a key is needed for the first time "
+                 "and none is found. Never in the folder of state.path. Default "
+                 "/etc/gantry/secret.key, for other users than root "
+                 "$XDG_CONFIG_HOME/gantry/secret.key"),
+    FIELD("sources", SCHEMA_STR_LIST, config_secrets, sources, .max = SEAL_SOURCES,
+          .check = check_sources, .def = "[credential, file, keyring]",
+          .doc = "Where the key is looked for, the first that has one: \"credential\" (systemd's "
+                 "gantry-secret-key), \"file\" (key_file), \"keyring\" (the kernel's key "
+                 "gantry:secret-key)"),
+};
+static const struct schema secrets_schema =
+    SCHEMA(config_secrets, secrets_fields, .name = "Secrets");
 static const struct schema_field shutdown_fields[] = {
     FIELD("limit", SCHEMA_DURATION, config_shutdown, limit, .min = 0, .max = DAY_MS, .def = "10s",
           .unit = "ms", .flags = SCHEMA_RELOAD,
@@ -468,6 +509,10 @@ static const struct schema_field config_fields[] = {
     FIELD("log", SCHEMA_STRUCT, config, log, .sub = &log_schema, .doc = "Log"),
     FIELD("audit", SCHEMA_STRUCT, config, audit, .sub = &audit_schema,
           .doc = "Record of changes and refusals"),
+    FIELD("state", SCHEMA_STRUCT, config, state, .sub = &state_schema,
+          .doc = "What is remembered through restarts"),
+    FIELD("secrets", SCHEMA_STRUCT, config, secrets, .sub = &secrets_schema,
+          .doc = "How secrets of workloads are kept unreadable"),
     FIELD("shutdown", SCHEMA_STRUCT, config, shutdown, .sub = &shutdown_schema, .doc = "Stopping"),
 };
 const struct schema config_schema =

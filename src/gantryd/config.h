@@ -79,6 +79,13 @@ struct config_audit {
     char *file; /* NULL: the default place; "none": only the log */
     int64_t max_size, keep;
 };
+struct config_state {
+    char *path; /* NULL: the default place */
+};
+struct config_secrets {
+    char *key_file;             /* NULL: the default place */
+    struct schema_list sources; /* char *, seal_source_names */
+};
 struct config_shutdown {
     int64_t limit; /* ms */
 };
@@ -92,6 +99,8 @@ struct config {
     struct config_docker docker;
     struct config_log log;
     struct config_audit audit;
+    struct config_state state;
+    struct config_secrets secrets;
     struct config_shutdown shutdown;
 };
 

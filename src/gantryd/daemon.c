@@ -234,6 +234,8 @@ static void free_parts(struct daemon *d)
         loop_timer_close(&d->step, NULL);
     if (d->rest != NULL)
         rest_free(d->rest, rest_gone, d);
+    state_free(d->state);
+    d->state = NULL;
 }
 
 /* Server and viewers are over: so are we. */
@@ -331,6 +333,8 @@ int daemon_new(struct daemon **ret, struct settings *s, const struct settings_so
         rc = make_runtime(d, e);
     if (rc == 0)
         rc = make_audit(d, e);
+    if (rc == 0)
+        rc = state_new(&d->state, d->loop, d->c, e);
     if (rc == 0)
         rc = guard_new(&d->guard, d->loop, &clock_system, &d->c->auth, e);
     if (rc == 0)

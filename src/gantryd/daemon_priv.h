@@ -7,6 +7,7 @@
 #include "gantryd/daemon.h"
 #include "gantryd/listeners.h"
 #include "gantryd/notify.h"
+#include "gantryd/state.h"
 #include "net/server.h"
 #include "store/audit.h"
 
@@ -26,6 +27,7 @@ struct daemon {
     struct audit *audit;
     struct audit_sink audit_sink;
     struct audit_source audit_source;
+    struct state *state;
     struct api_cors cors;
     struct rest_config config_calls;
     struct guard *guard;

@@ -10,6 +10,7 @@
 static const char help[] =
     "usage: gantryd [--config FILE] [--check-config] [--print-config WHAT]\n"
     "               [--log-level LEVEL] [--log-format FORMAT]\n"
+    "       gantryd [--config FILE] --check-store [FILE] | --new-secret-key\n"
     "\n"
     "Serves the services of all configured containers, and the containers of a Docker Engine, "
     "over\n"
@@ -22,6 +23,11 @@ static const char help[] =
     "and\n"
     "                       where they come from), reference (Markdown), man (roff), or\n"
     "                       workload (Markdown, what documents of workloads may hold)\n"
+    "  --check-store [FILE] look through the store, or a backup of it, print what is wrong, and "
+    "exit\n"
+    "                       with 0 or 1; changes nothing\n"
+    "  --new-secret-key     put a new key before those of the key file, or make the file, and "
+    "exit\n"
     "  --log-level LEVEL    error, warn, info, debug or trace\n"
     "  --log-format FORMAT  auto, logfmt or json\n"
     "  --version            print the version\n"
@@ -79,6 +85,13 @@ static void take(struct flags *f, int option, const char *value)
         if (f->print == PRINT_NOTHING)
             refuse(f, "--print-config", value);
         break;
+    case 's':
+        f->check_store = true;
+        f->store = value;
+        break;
+    case 'k':
+        f->new_secret_key = true;
+        break;
     case 'v':
         version_print(stdout);
         stop(f, EXIT_FINE);
@@ -99,6 +112,8 @@ void flags_parse(struct flags *f, int argc, char **argv)
         {"config", required_argument, NULL, 'c'},
         {"check-config", no_argument, NULL, 't'},
         {"print-config", required_argument, NULL, 'p'},
+        {"check-store", optional_argument, NULL, 's'},
+        {"new-secret-key", no_argument, NULL, 'k'},
         {"log-level", required_argument, NULL, 'l'},
         {"log-format", required_argument, NULL, 'f'},
         {"version", no_argument, NULL, 'v'},
@@ -109,6 +124,9 @@ void flags_parse(struct flags *f, int argc, char **argv)
     int option;
     while (!f->done && (option = getopt_long(argc, argv, "t", options, NULL)) != -1)
         take(f, option, optarg);
+    /* An optional value is only seen as --check-store=FILE; a word behind it is meant as well. */
+    if (f->check_store && f->store == NULL && optind < argc)
+        f->store = argv[optind++];
     if (!f->done && optind < argc) {
         fprintf(stderr, "gantryd: unexpected argument \"%s\"\n", argv[optind]);
         stop(f, EXIT_USAGE);

@@ -11,6 +11,8 @@ enum { EXIT_FINE = 0, EXIT_NEGATIVE = 1, EXIT_USAGE = 2, EXIT_CONFIG = 3 };
 struct flags {
     const char *config; /* NULL: not given */
     bool check_config;
+    bool check_store, new_secret_key;
+    const char *store; /* of check_store; NULL: the configured one */
     enum print_what print;
     const char *log_level, *log_format; /* valid ones; NULL: not given */
     bool done;                          /* --help, --version, or a fault: end now ... */

@@ -7,6 +7,7 @@
 #include "gantryd/logging.h"
 #include "gantryd/print.h"
 #include "gantryd/settings.h"
+#include "gantryd/state.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -58,6 +59,10 @@ static int with_settings(const struct flags *f, struct settings *s,
     }
     if (f->print != PRINT_NOTHING)
         return print_config(f->print, s);
+    if (f->check_store)
+        return state_check(&s->c, f->store);
+    if (f->new_secret_key)
+        return state_new_key(&s->c);
     return serve(s, from);
 }
 

@@ -285,6 +285,10 @@ auth:
   tokens: "{self.root}/state/tokens.json"
 {"".join(f"  {line}" + chr(10) for line in self.auth)}docker:
   socket: "{self.docker_socket}"
+state:
+  path: "{self.root}/state/state.db"
+secrets:
+  key_file: "{self.root}/keys/secret.key"
 audit:
   file: "{self.audit_file}"
 {self.audit_config}http:
