@@ -8,7 +8,7 @@ static const char *const verb_names[] = {
     [RIGHT_NONE] = "*",      [RIGHT_READ] = "read",     [RIGHT_CONTROL] = "control",
     [RIGHT_WRITE] = "write", [RIGHT_DELETE] = "delete", [RIGHT_ADMIN] = "admin",
 };
-static const char *const guarded[] = {"token", "audit", "config"};
+static const char *const guarded[] = {"token", "audit", "config", "store"};
 
 /* What a role stands for; one row a right. */
 static const struct {

@@ -188,6 +188,8 @@ int cmd_bashrc_put(struct cli *c);
 int cmd_docker_version(struct cli *c);
 int cmd_completion(struct cli *c);
 int cmd_audit(struct cli *c);
+int cmd_store_backup(struct cli *c);
+int cmd_store_restore(struct cli *c);
 int cmd_context_list(struct cli *c);
 int cmd_context_show(struct cli *c);
 int cmd_context_use(struct cli *c);

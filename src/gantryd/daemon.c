@@ -135,7 +135,9 @@ struct rest_options daemon_rest_options(struct daemon *d, const struct config *c
                                  .max_viewers = (size_t)c->http.limits.max_viewers,
                                  .audit = &d->audit_sink,
                                  .audit_source = &d->audit_source,
-                                 .slow_ms = (uint64_t)c->log.slow};
+                                 .slow_ms = (uint64_t)c->log.slow,
+                                 .store = state_admin(d->state),
+                                 .store_fault = state_fault(d->state)};
 }
 
 static int make_rest(struct daemon *d, struct err *e)

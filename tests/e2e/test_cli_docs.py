@@ -69,6 +69,8 @@ REACHED = {
     "GET /readyz": "health",
     "GET /metrics": "metrics",
     "GET /audit": "audit",
+    "POST /v1/store/backup": "store backup",
+    "POST /v1/store/restore": "store restore",
     "GET /whoami": "whoami",
     "GET /config": "config show",
     "GET /config/diff": "config diff",

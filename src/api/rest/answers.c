@@ -292,6 +292,11 @@ static const struct answer_field token_created[] = {
 static const struct answer_field token_list[] = {
     LIST("tokens", "TokenInfo", "In the order in which they were made"),
 };
+static const struct answer_field store_restore[] = {
+    INT("workloads", "In what was received", "12"),
+    INT("bytes", "Of what was received", "32768"),
+    BOOL("restart_needed", "It takes the store's place when gantryd starts next", true),
+};
 static const struct answer_field token_revoked[] = {
     STR("name", "Name of the token", "dashboard"),
     STR("id", "Eight hexadecimal digits, for logs", "9e4c6404"),
@@ -408,6 +413,7 @@ static const struct answer_schema schemas[] = {
     SCHEMA("ServiceRunScriptResponse", "The run script of a service", run_response),
     SCHEMA("ServiceStatusListResponse", "The status of every service", status_list),
     SCHEMA("ServiceStatusResponse", "The status of a service", status_response),
+    SCHEMA("StoreRestoreResponse", "A store that waits for the next start", store_restore),
     SCHEMA("TokenCreatedResponse", "A new token", token_created),
     SCHEMA("TokenInfo", "A token, without what it is", token_info),
     SCHEMA("TokenListResponse", "The tokens", token_list),
@@ -460,6 +466,7 @@ static const struct answer_tag tags[] = {
     {"docker", "Containers of the machine's container engine."},
     {"tokens", "Who the caller is, and the bearer tokens that others show."},
     {"audit", "The record of changes and refusals."},
+    {"store", "The file that remembers the workloads: copies of it, and the way back."},
     {"health", "For supervisors, load balancers and Prometheus."},
     {"container", "A file of a container of the machine's container engine."},
     {"version", "Versions. No update server is asked."},
@@ -555,6 +562,9 @@ static const struct answer_status statuses[] = {
      ERROR_EXAMPLE("Service 'x' not found"), NULL, NULL},
     {504, "GatewayTimeout", "A program in the container did not end, or not start, in time",
      "ErrorResponse", NULL, ERROR_EXAMPLE("the program did not end within 60 s"), NULL, NULL},
+    {507, "InsufficientStorage", "The disk of the store is full", "ErrorResponse", NULL,
+     ERROR_EXAMPLE("cannot make the copy \\\"/var/lib/gantry/state.db.backup\\\": no space left"),
+     NULL, NULL},
 };
 
 const struct answer_status *answer_statuses(size_t *n)

@@ -91,6 +91,8 @@ void rest_readyz(struct api_call *c)
     check_listeners(&k, r);
     check(&k, "draining", !r->draining, true, r->draining ? "gantryd is stopping" : "no");
     check_audit(&k, r);
+    const char *fault = r->o.store_fault != NULL ? r->o.store_fault : "";
+    check(&k, "store", fault[0] == '\0', false, fault[0] != '\0' ? fault : "in good order");
     const struct runtime *rt = r->o.runtime;
     if (rt != NULL) {
         bool up = rt->ops->reachable(rt->self);

@@ -324,8 +324,25 @@ static void put_params(struct json_out *j, const struct api_route *r)
     json_end_arr(j);
 }
 
+/* Bytes of a media type have no schema (OpenAPI 3.1, 4.8.14.3). */
+static void put_raw_body(struct json_out *j, const char *type)
+{
+    json_key(j, "requestBody");
+    json_obj(j);
+    json_kbool(j, "required", true);
+    json_key(j, "content");
+    json_obj(j);
+    json_key(j, type);
+    json_obj(j);
+    json_end_obj(j);
+    json_end_obj(j);
+    json_end_obj(j);
+}
+
 static void put_body(struct json_out *j, const struct api_route *r)
 {
+    if (r->body_type != NULL)
+        put_raw_body(j, r->body_type);
     if (r->body == NULL)
         return;
     json_key(j, "requestBody");

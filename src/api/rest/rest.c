@@ -386,6 +386,25 @@ static const struct api_route routes[] = {
           .answer_schema = "TokenRevokedResponse", .precondition = rest_tokens_ready,
           .handler = rest_token_revoke),
 
+    ROUTE(POST, "/v1/store/backup", RIGHT_ADMIN, "store", .statuses = {507}, .tag = "store",
+          .summary = "A copy of the store as of now",
+          .description = "An SQLite file, made while changes go on. It holds every workload, with "
+                         "its secrets sealed: whoever has the key too can read them. "
+                         "`gantryd --check-store FILE` looks through it.",
+          .operation_id = "backup_store", .answer_type = "application/vnd.sqlite3",
+          .precondition = rest_store_ready, .handler = rest_store_backup),
+    ROUTE(POST, "/v1/store/restore", RIGHT_ADMIN, "store", .statuses = {400, 413, 507},
+          .success = 202, .tag = "store",
+          .summary = "Put a copy in the store's place, at the next start",
+          .description =
+              "The body is the file. It is checked as a whole, and refused with 400 if it is not "
+              "in good order. It takes the store's place when gantryd starts next; the store that "
+              "it replaces, with all that changed until then, is kept beside it as "
+              "`FILE.before-TIME`.",
+          .operation_id = "restore_store", .body_type = "application/vnd.sqlite3",
+          .answer_schema = "StoreRestoreResponse", .precondition = rest_store_ready,
+          .handler = rest_store_restore),
+
     /* cyclo_manager's, in its own order: which row a container called "docker" meets depends on it.
      */
     ROUTE(GET, "/{container}/bashrc", RIGHT_READ, "docker-container", CYCLO_BASHRC,

@@ -11,6 +11,7 @@
 
 #include "api/route/route.h"
 #include "core/runtime.h"
+#include "core/store_admin.h"
 #include "core/token_admin.h"
 #include "service/agent.h"
 #include "service/log_hub.h"
@@ -50,6 +51,8 @@ struct rest_options {
     size_t max_viewers;                      /* log viewers at a time; 0: 10,000. More get 503 */
     const struct audit_source *audit_source; /* NULL: nothing can be read */
     uint64_t slow_ms;                        /* requests that take longer are logged; 0: none */
+    const struct store_admin *store;         /* NULL: there is none; 503 */
+    const char *store_fault; /* why there is none; "" or NULL: the store is in order */
 };
 
 /* ERR_NO_MEMORY. *ret is the caller's, free it with rest_free. */

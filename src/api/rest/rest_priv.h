@@ -148,6 +148,11 @@ void rest_token_create(struct api_call *c);
 void rest_token_revoke(struct api_call *c);
 void rest_whoami(struct api_call *c);
 
+/* store.c */
+bool rest_store_ready(struct api_call *c);
+void rest_store_backup(struct api_call *c);
+void rest_store_restore(struct api_call *c);
+
 /* config.c */
 void rest_config_get(struct api_call *c);
 void rest_config_diff(struct api_call *c);

@@ -107,8 +107,7 @@ static int open_file(const char *root, const char *name, const char *ending, str
     return fd;
 }
 
-/* Takes fd. */
-static void send_body(struct api_call *c, const struct http_response *r, int fd, off_t size)
+void static_send_fd(struct api_call *c, const struct http_response *r, int fd, off_t size)
 {
     struct sender *s = mem_alloc(sizeof(*s));
     if (s == NULL) {
@@ -167,6 +166,6 @@ int static_send(struct api_call *c, const char *root, const struct static_file *
     if (zipped)
         h[k++] = (struct http_header){SLICE_LIT("content-encoding"), SLICE_LIT("gzip")};
     struct http_response r = {.status = 200, .content_type = f->type, .headers = h, .n_headers = k};
-    send_body(c, &r, fd, st.st_size);
+    static_send_fd(c, &r, fd, st.st_size);
     return 0;
 }

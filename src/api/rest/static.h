@@ -19,4 +19,8 @@ int static_send(struct api_call *c, const char *root, const struct static_file *
 /* True if an Accept-Encoding allows gzip (RFC 9110, 12.5.3). */
 bool static_takes_gzip(struct slice accept_encoding);
 
+/* Answers a held or fresh call with `size` bytes of a file, as they are sent. Takes the call and
+ * fd. */
+void static_send_fd(struct api_call *c, const struct http_response *r, int fd, off_t size);
+
 #endif

@@ -276,6 +276,36 @@ int api_call_hold(struct api_call *c, void (*gone)(void *ctx, struct api_call *c
     return 0;
 }
 
+static void body_piece(void *ctx, struct exchange *x, const char *p, size_t n)
+{
+    (void)x;
+    struct call *k = ctx;
+    CHECK_MAGIC(k, CALL_MAGIC);
+    if (!k->answered)
+        k->body_user->piece(k->body_ctx, &k->c, p, n);
+}
+
+static void body_end(void *ctx, struct exchange *x, int err)
+{
+    (void)x;
+    struct call *k = ctx;
+    CHECK_MAGIC(k, CALL_MAGIC);
+    if (err == 0 && !k->answered) /* else it was answered for us, and `closed` follows */
+        k->body_user->end(k->body_ctx, &k->c);
+}
+
+void api_call_body(struct api_call *c, const struct api_body *b, void *ctx)
+{
+    static const struct exchange_user user = {
+        .body = body_piece, .end = body_end, .closed = held_closed};
+    struct call *k = call_of(c);
+    INVARIANT(k->held && !k->answered && c->x != NULL);
+    k->body_user = b;
+    k->body_ctx = ctx;
+    exchange_own_body(c->x, false);
+    exchange_set_user(c->x, &user, k);
+}
+
 void api_call_release(struct api_call *c)
 {
     struct call *k = call_of(c);

@@ -73,6 +73,7 @@ struct api_route {
     const char *answer_schema; /* name in components.schemas; NULL only with answer_type */
     const char *answer_type;   /* media type of an answer that is not JSON: "text/html" */
     const char *body_schema;   /* name that the members of `body` get there */
+    const char *body_type;     /* media type of a body that is taken as it comes (api_call_body) */
     uint16_t success;          /* status when all went well; 0: 200 */
     bool events;               /* can also answer with server-sent events */
     bool conditional;          /* has an ETag and knows If-None-Match: 304 */
@@ -159,6 +160,17 @@ int api_call_hold(struct api_call *c, void (*gone)(void *ctx, struct api_call *c
                   struct api_call **ret);
 void api_call_release(
     struct api_call *c); /* without answering: only after gone, or after taking over the exchange */
+
+/* Takes the body of a held call as it comes, with no limit but the handler's own (count it, and
+ * answer 413). `piece` borrows the bytes for the call; exchange_pause(c->x) holds them back. `end`
+ * comes once when all of it is there; not if the peer leaves before, or is too slow: then `gone`.
+ * Only for rows without `body`. Answering before the end is fine: the rest is dropped, and neither
+ * is called any more. */
+struct api_body {
+    void (*piece)(void *ctx, struct api_call *c, const char *p, size_t n);
+    void (*end)(void *ctx, struct api_call *c);
+};
+void api_call_body(struct api_call *c, const struct api_body *b, void *ctx);
 
 /* Answers. All release a held call. */
 void api_reply_json(struct api_call *c, int status,

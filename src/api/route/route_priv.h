@@ -107,6 +107,8 @@ struct call {
     bool counted;
     void (*gone)(void *ctx, struct api_call *c);
     void *gone_ctx;
+    const struct api_body *body_user; /* of a body that the handler takes as it comes */
+    void *body_ctx;
 };
 static inline struct call *call_of(struct api_call *c)
 {
