@@ -112,15 +112,13 @@ const struct verb cli_verbs[] = {
      "  Asks the installed gantryd: about FILE, else the file that it would read, with its folder\n"
      "  conf.d and the environment of this command. None needs to run.\n",
      cmd_config_check, true},
-    {"store", "backup", "FILE", 1, 1, 0, "copy gantryd's store into FILE (-: standard output)",
-     "  As of now, while changes go on. Secrets in it are sealed; the key is not in it, and "
-     "should\n"
-     "  not be kept with it. `gantryd --check-store FILE` looks through a copy.\n",
+    {"store", "backup", "FILE", 1, 1, 0, "copy gantryd's store into FILE",
+     "  As of now, while changes go on; - is standard output. Secrets in it are sealed; the key is\n"
+     "  not in it, and should not be kept with it. `gantryd --check-store FILE` looks through it.\n",
      cmd_store_backup},
-    {"store", "restore", "FILE", 1, 1, 0, "put a copy in the store's place (-: standard input)",
-     "  It is checked now and used from the next start of gantryd on. The store that it replaces "
-     "is\n"
-     "  kept beside it, as FILE.before-TIME.\n",
+    {"store", "restore", "FILE", 1, 1, 0, "put a copy in the store's place",
+     "  - is standard input. It is checked now, and used from the next start of gantryd on. The\n"
+     "  store that it replaces is kept beside it, as FILE.before-TIME.\n",
      cmd_store_restore},
     {"context", "list", "", 0, 0, 0, "the machines that have a name here", NULL, cmd_context_list,
      true},

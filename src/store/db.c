@@ -118,7 +118,7 @@ static int migrate(struct db *d, struct err *e)
     int ret = db_header_check(&h, d->path, e);
     if (ret == 0 && schema == 0 && tables != 0)
         return err_set(e, ERR_STATE,
-                       "store \"%.200s\" is another program's and was left as it is; set "
+                       "store \"%.200s\" is another program's; it was left as it is: set "
                        "state.path to another file",
                        d->path);
     d->fresh = schema == 0;

@@ -144,19 +144,19 @@ int db_header_check(const struct db_header *h, const char *path, struct err *e)
         return 0;
     if (!h->sqlite)
         return err_set(e, ERR_STATE,
-                       "store \"%.200s\" is no SQLite file and was left as it is; put a backup in "
+                       "store \"%.200s\" is no SQLite file; it was left as it is: put a backup in "
                        "its place, or move it away to begin anew",
                        path);
     /* Both 0: the program was killed between the first bytes and the first schema. */
     if (h->application_id != DB_APPLICATION_ID && (h->application_id != 0 || h->schema != 0))
         return err_set(e, ERR_STATE,
-                       "store \"%.200s\" is another program's (application id 0x%08x) and was left "
-                       "as it is; set state.path to another file",
+                       "store \"%.200s\" is another program's (application id 0x%08x); it was left "
+                       "as it is: set state.path to another file",
                        path, (unsigned)h->application_id);
     if (h->schema > DB_SCHEMA)
         return err_set(e, ERR_STATE,
-                       "store \"%.200s\" was written by a newer gantryd (schema %u; this one knows "
-                       "%d) and was left as it is; use that version, or a backup from before",
+                       "store \"%.200s\" was written by a newer gantryd (schema %u, this one knows "
+                       "%d); it was left as it is: use that version, or a backup from before",
                        path, (unsigned)h->schema, DB_SCHEMA);
     return 0;
 }

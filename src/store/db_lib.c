@@ -94,7 +94,7 @@ int db_library(struct err *e)
 int db_damaged(struct err *e, const char *path, const char *why)
 {
     return err_set(e, ERR_STATE,
-                   "store \"%.150s\" is damaged (%.120s) and was left as it is; see gantryd "
+                   "store \"%.150s\" is damaged (%.120s); it was left as it is: see gantryd "
                    "--check-store, then put a backup in its place, or move it away to begin anew",
                    path, why);
 }

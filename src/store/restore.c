@@ -150,8 +150,10 @@ static void op_drop(struct store_upload *u)
 static void first_finding(void *ctx, const char *text)
 {
     struct store_found *f = ctx;
-    if (f->fault[0] == '\0')
-        snprintf(f->fault, sizeof(f->fault), "%s", text);
+    if (f->fault[0] != '\0')
+        return;
+    /* Behind a semicolon is what to do about a store in use. */
+    snprintf(f->fault, sizeof(f->fault), "%.*s", (int)strcspn(text, ";"), text);
 }
 
 static int sync_folder_of(const char *path, struct err *e)

@@ -177,7 +177,9 @@ static void answers_have_schemas_and_examples(void **state)
     for (size_t i = 0; i < n_rows; i++) {
         json_t *op = operation_of(&rows[i]), *answer;
         const char *status;
-        assert_non_null(at(op, "responses", rows[i].success == 201 ? "201" : "200"));
+        char success[8];
+        snprintf(success, sizeof(success), "%d", rows[i].success != 0 ? rows[i].success : 200);
+        assert_non_null(at(op, "responses", success));
         json_object_foreach(json_object_get(op, "responses"), status, answer)
         {
             json_t *media = at(deref(answer), "content", "application/json");
@@ -208,7 +210,7 @@ static void statuses_follow_from_the_row(void **state)
         bool path = strchr(r->path, '{') != NULL, body = r->body != NULL;
         assert_true(status_is_told(r, "421") && status_is_told(r, "503"));
         assert_int_equal(status_is_told(r, "401"), !r->open);
-        assert_int_equal(status_is_told(r, "413"), body);
+        assert_int_equal(status_is_told(r, "413"), body || r->body_type != NULL);
         assert_int_equal(status_is_told(r, "422"), path || body || r->n_query > 0);
         assert_int_equal(status_is_told(r, "304"), r->conditional);
         if (path)
