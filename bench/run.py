@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures Gantry against references in the same run and prints one table of ratios.
 
-usage: bench/run.py [--save] [PART...]    parts: static proxy secure status docker viewers idle start profiles grpc
+usage: bench/run.py [--save] [PART...]    parts: static proxy secure status docker viewers idle start profiles store grpc
 
 Every comparison alternates A B A B ..., so that a machine whose speed drifts does not decide it. Shown: the median of the
 ratios, their lowest and highest, and the medians of both sides. --save keeps the table in docs/benchmarks.md.
@@ -13,6 +13,7 @@ import os
 import pathlib
 import platform
 import re
+import shutil
 import socket
 import statistics
 import subprocess
@@ -377,8 +378,24 @@ def listening(port):
         return False
 
 
+def part_store(_, root):
+    """Beside the benchmarks' own folder may be memory: the reference is the disk under the build."""
+    place = ROOT / "build-bench" / "store"
+
+    def run(mode, count):
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        out = subprocess.run([str(TOOLS / "store_commit"), str(place), mode, str(count)], capture_output=True, text=True, check=True)
+        return float(out.stdout)
+    try:
+        compare("a durable commit, one after the other / 4 KiB and fdatasync", lambda: run("one", 200), lambda: run("sync", 200), "us", False, 1.5)
+        compare("a durable commit, 100 waiting / 4 KiB and fdatasync", lambda: run("many", 2000), lambda: run("sync", 200), "us", False, 1.5)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
 PARTS = {"static": part_static, "proxy": part_proxy, "secure": part_secure, "status": part_status, "docker": part_docker, "viewers": part_viewers,
-         "idle": part_idle, "start": part_start, "profiles": part_profiles, "grpc": part_grpc}
+         "idle": part_idle, "start": part_start, "profiles": part_profiles, "store": part_store, "grpc": part_grpc}
 
 
 def save():

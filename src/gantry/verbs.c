@@ -113,12 +113,12 @@ const struct verb cli_verbs[] = {
      "  conf.d and the environment of this command. None needs to run.\n",
      cmd_config_check, true},
     {"store", "backup", "FILE", 1, 1, 0, "copy gantryd's store into FILE",
-     "  As of now, while changes go on; - is standard output. Secrets in it are sealed; the key is\n"
-     "  not in it, and should not be kept with it. `gantryd --check-store FILE` looks through it.\n",
+     "  As of now, while changes go on; - is standard output. Secrets in it are sealed; the key\n"
+     "  is not in it, and is better not kept with it. gantryd --check-store looks through it.\n",
      cmd_store_backup},
     {"store", "restore", "FILE", 1, 1, 0, "put a copy in the store's place",
-     "  - is standard input. It is checked now, and used from the next start of gantryd on. The\n"
-     "  store that it replaces is kept beside it, as FILE.before-TIME.\n",
+     "  - is standard input. It is checked now, and used from the next start of gantryd on.\n"
+     "  The store that it replaces is kept beside it, as FILE.before-TIME.\n",
      cmd_store_restore},
     {"context", "list", "", 0, 0, 0, "the machines that have a name here", NULL, cmd_context_list,
      true},

@@ -50,7 +50,7 @@ def test_health(stack):
     r = stack.get("/readyz")
     checks = {c["name"]: c for c in r.json()["checks"]}
     assert r.status == 200 and r.json()["ready"] is True
-    assert set(checks) == {"configuration", "listeners", "draining", "audit", "docker", "agents"}
+    assert set(checks) == {"configuration", "listeners", "draining", "audit", "store", "docker", "agents"}
     assert all(c["ok"] for c in checks.values() if c["required"])
     assert not checks["docker"]["ok"] and not checks["docker"]["required"]
 
