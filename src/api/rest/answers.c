@@ -293,8 +293,8 @@ static const struct answer_field token_list[] = {
     LIST("tokens", "TokenInfo", "In the order in which they were made"),
 };
 static const struct answer_field store_restore[] = {
-    INT("workloads", "In what was received", "12"),
-    INT("bytes", "Of what was received", "32768"),
+    INT("workloads", "In what was received", 12),
+    INT("bytes", "Of what was received", 32768),
     BOOL("restart_needed", "It takes the store's place when gantryd starts next", true),
 };
 static const struct answer_field token_revoked[] = {
