@@ -310,10 +310,21 @@ void engine_look(struct engine *g)
 
 /* ---- the end */
 
+static bool looking(const struct engine *g)
+{
+    for (int t = 0; t < WORKLOAD_TYPES; t++)
+        if (g->runtimes[t].listing != NULL)
+            return true;
+    return g->n_looks > 0;
+}
+
 void eng_check_stopped(struct engine *g)
 {
     if (!g->stopping || g->told || g->in_run || g->n_acts > 0 || g->n_removing > 0 ||
         g->commits > 0)
+        return;
+    /* Looks change nothing: they are waited for until the limit, and forgotten after it. */
+    if (g->stop_ms != NEVER && looking(g))
         return;
     g->told = true;
     if (g->stopped != NULL)

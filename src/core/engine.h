@@ -42,7 +42,7 @@ struct engine_limits {
     struct engine_retry {
         unsigned max_attempts;      /* 0: 3 */
         uint64_t first_ms, most_ms; /* 0: 5,000 and 120,000; doubles in between */
-        unsigned jitter_percent;    /* of the wait, added; default 10 */
+        unsigned jitter_percent;    /* of the wait, added at most; 0: none. Usual: 10 */
         uint64_t steady_ms;         /* running so long: attempts are forgotten; 0: 60,000 */
     } retry;
     /* Admission, percent; 0: 80, 80, 90; over 100: off. */
@@ -75,7 +75,8 @@ int engine_new(struct engine **ret, const struct engine_options *o, struct err *
 void engine_run(struct engine *g);
 /* Begins nothing more; done(ctx) comes from engine_run or a driver's callback once no act and no
  * commit is under way. Acts are cancelled after limit_ms; what they did is looked at again after
- * the next start. Workloads stay as they are. */
+ * the next start. Looks are not waited for any longer than that; the drivers may still answer them
+ * after engine_free. Workloads stay as they are. */
 void engine_stop(struct engine *g, uint64_t limit_ms, void (*done)(void *ctx), void *ctx);
 void engine_free(struct engine *g); /* after done, or if engine_run was never called */
 void engine_set_limits(struct engine *g, const struct engine_limits *l); /* reload */
@@ -107,8 +108,11 @@ struct engine_apply {
 };
 /* ACCEPTED comes after the commit. The error codes: ERR_INVALID, ERR_LIMIT, ERR_UNSUPPORTED
  * ("runtime not available: ..."), ERR_CONFLICT (a cycle of dependencies; the revision has another
- * document), ERR_PRECONDITION, ERR_STATE (is being deleted; no key for a secret), ERR_BUSY,
- * ERR_NO_SPACE, ERR_IO, ERR_NO_MEMORY. */
+ * document), ERR_PRECONDITION, ERR_STATE (is being deleted: apply it again when it has gone; no key
+ * for a secret), ERR_BUSY, ERR_NO_SPACE, ERR_IO, ERR_NO_MEMORY.
+ *
+ * Of one id one commit is under way at a time; changes that come meanwhile make one more, and each
+ * is answered by the commit that holds it. When a commit fails, so does what was built on it. */
 void engine_apply(struct engine *g, const struct engine_apply *a, engine_answer_fn fn, void *ctx);
 
 /* What engine_apply would do, without doing it. For each difference to what is there, fn. */
@@ -133,7 +137,8 @@ struct engine_delete {
 /* SKIPPED: there is none. ERR_CONFLICT: others that stay depend on it. */
 void engine_delete(struct engine *g, const struct engine_delete *d, engine_answer_fn fn, void *ctx);
 /* Stop it and start it again (cause: operator); begin afresh with what was given up. ERR_NOT_FOUND,
- * ERR_STATE. */
+ * ERR_STATE (is being deleted; is to be stopped). That it is to be stopped once more is not in the
+ * store: if gantryd ends before it has begun, it is not done. */
 void engine_restart(struct engine *g, struct slice id, const char *who, bool force,
                     engine_answer_fn fn, void *ctx);
 void engine_retry_now(struct engine *g, struct slice id, const char *who, engine_answer_fn fn,

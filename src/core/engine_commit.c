@@ -184,7 +184,7 @@ static void take_over(struct item *w, struct change *c)
     if (moved || old == NULL) {
         g->stats.workloads[w->now->type][w->actual]++;
         /* Nobody looked for it, but nobody asked for it either: most likely it is not there. */
-        w->strays &= (uint8_t)~(1u << w->now->type);
+        w->strays &= (uint8_t) ~(1u << w->now->type);
         w->epoch = g->runtimes[w->now->type].epoch;
         w->assumed = w->epoch != 0;
     }

@@ -205,12 +205,12 @@ void item_free(struct item *w)
     if (g->n_sorted > g->n_order)
         g->n_sorted = g->n_order;
     g->count--;
+    health_end(w); /* before its deadlines go: it moves one of them */
     heap_remove(w);
     list_remove(&w->link);
     list_remove(&w->look_link);
     if (w->look != NULL)
         w->look->w = NULL;
-    health_end(w);
     if (w->now != NULL && w->now->rules != NULL)
         depends_unlink(g, w->now->rules);
     intent_unref(w->now);

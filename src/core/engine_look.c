@@ -60,8 +60,10 @@ static void look_done(void *ctx, const struct fault *f, const struct driver_obje
         return;
     if (!list_empty(&g->to_look))
         eng_wake(g, 0);
-    if (w == NULL)
+    if (w == NULL) {
+        eng_check_stopped(g);
         return;
+    }
     w->look = NULL;
     struct runtime *rt = &g->runtimes[w->now->type];
     if (f != NULL && f->e.code == ERR_UNREACHABLE) {
@@ -76,6 +78,7 @@ static void look_done(void *ctx, const struct fault *f, const struct driver_obje
     }
     item_refresh(w);
     item_ready(w);
+    eng_check_stopped(g);
 }
 
 static bool look_begin(struct item *w)

@@ -126,12 +126,14 @@ static void listed(void *ctx, const struct fault *f, const struct driver_object 
     struct runtime *rt = &g->runtimes[l->type];
     rt->listing = NULL;
     if (f != NULL) {
+        rt->again_ms = 0;
         if (f->e.code == ERR_UNREACHABLE)
             runtime_down(rt);
         else
             rt->again_ms = eng_now(g) + g->lim.retry.first_ms;
         eng_wake(g, rt->again_ms);
         mem_free(l);
+        eng_check_stopped(g);
         return;
     }
     rt->wait_ms = 0;
@@ -149,6 +151,7 @@ static void listed(void *ctx, const struct fault *f, const struct driver_object 
     histogram_add(&g->stats.pass_time, g->clock->mono_ns(g->clock->ctx) - l->begun_ns);
     mem_free(l);
     eng_wake(g, 0);
+    eng_check_stopped(g);
 }
 
 static void list_begin(struct runtime *rt)
@@ -180,7 +183,7 @@ void pass_run(struct engine *g)
         struct runtime *rt = &g->runtimes[t];
         if (due || rt->wanted || (rt->again_ms != 0 && now >= rt->again_ms))
             list_begin(rt);
-        if (rt->again_ms != 0)
+        if (rt->again_ms != 0 && rt->listing == NULL) /* else its end says when */
             eng_wake(g, rt->again_ms);
     }
     eng_wake(g, g->pass_ms);

@@ -152,7 +152,7 @@ static void answer_call(struct fake *f, struct call *c, const struct fault *x)
     struct thing *t = thing_find(f, slice_of(c->id));
     struct driver_object o;
     list_remove(&c->link);
-    f->stats.acts -= c->act ? 1 : 0;
+    f->stats.acts -= c->act && !c->forgotten ? 1 : 0;
     if (t != NULL)
         thing_view(t, &o);
     if (c->op == FAKE_LIST)
@@ -265,7 +265,7 @@ static int act(void *self, enum fake_op op, const struct driver_order *o, driver
     CHECK_MAGIC(f, FAKE_MAGIC);
     LIST_FOR (n, &f->calls) {
         const struct call *other = CONTAINER_OF(n, struct call, link);
-        if (other->act && slice_eqs(o->id, other->id))
+        if (other->act && !other->forgotten && slice_eqs(o->id, other->id))
             f->stats.overlaps++;
     }
     struct call *c = call_new(f, op, o->id);
@@ -354,6 +354,15 @@ static bool pending(const struct fake *f, const struct call *c)
         if (f->heap[i]->kind == DUE_CALL && f->heap[i]->call == c)
             return true;
     return false;
+}
+
+void fake_forget(struct fake *f)
+{
+    LIST_FOR (n, &f->calls) {
+        struct call *c = CONTAINER_OF(n, struct call, link);
+        f->stats.acts -= c->act && !c->forgotten ? 1 : 0;
+        c->forgotten = true;
+    }
 }
 
 void fake_release(struct fake *f)

@@ -246,38 +246,50 @@ void rig_lock(struct rig *r, const char *path, bool held)
         assert_non_null(map_take(&r->locks, slice_of(path)));
 }
 
+struct probe {
+    struct list_node link;
+    probe_fn fn;
+    void *ctx;
+};
+
 static int probe(void *self, const struct probe_order *o, probe_fn fn, void *ctx, void **call)
 {
     struct rig *r = self;
     assert_string_equal(o->address, "127.0.0.1");
     assert_non_null(o->driver->ops);
-    assert_false(r->probe_waits);
+    struct probe *p = mem_zalloc(sizeof(*p));
+    if (p == NULL)
+        return ERR_NO_MEMORY;
+    p->fn = fn;
+    p->ctx = ctx;
+    list_push_back(&r->probing, &p->link);
     r->probes++;
-    r->probe_fn = fn;
-    r->probe_ctx = ctx;
-    r->probe_waits = true;
-    *call = r;
+    *call = p;
     return 0;
 }
 
 static void probe_cancel(void *self, void *call)
 {
-    struct rig *r = self;
-    assert_ptr_equal(call, r);
-    assert_true(r->probe_waits);
-    r->probe_waits = false;
-    r->probe_cancels++;
+    struct probe *p = call;
+    list_remove(&p->link);
+    mem_free(p);
+    ((struct rig *)self)->probe_cancels++;
 }
 
-void rig_probe_answer(struct rig *r)
+bool rig_probe_answer(struct rig *r)
 {
-    struct err e = {0};
-    if (!r->probe_waits)
-        return;
-    r->probe_waits = false;
-    if (r->probe_fault != NULL)
-        (void)err_set(&e, ERR_RUNTIME, "%s", r->probe_fault);
-    r->probe_fn(r->probe_ctx, &e);
+    bool did = false;
+    while (!list_empty(&r->probing)) {
+        struct probe *p = CONTAINER_OF(list_first(&r->probing), struct probe, link);
+        struct err e = {0};
+        list_remove(&p->link);
+        if (r->probe_fault != NULL)
+            (void)err_set(&e, ERR_RUNTIME, "%s", r->probe_fault);
+        p->fn(p->ctx, &e);
+        mem_free(p);
+        did = true;
+    }
+    return did;
 }
 
 static void on_wake(void *ctx, uint64_t mono_ms)
@@ -310,6 +322,7 @@ void rig_init(struct rig *r)
                                    .memory_total_bytes = (int64_t)8 << 30,
                                    .memory_available_bytes = (int64_t)4 << 30};
     map_init(&r->locks);
+    list_init(&r->probing);
     mem_store_init(&r->store);
     struct fake_options f = {.clock = &r->clock, .seed = 7};
     r->fake = fake_new(&f);
@@ -385,6 +398,8 @@ void rig_kill(struct rig *r)
     tasks_free(r->tasks);
     r->tasks = NULL;
     /* What the runtime had been told it still does; nobody hears of it. */
+    fake_forget(r->fake);
+    fake_forget(r->fake_vm);
     fake_release(r->fake);
     while (fake_next(r->fake) <= r->now_ms)
         fake_run(r->fake);
@@ -414,10 +429,8 @@ static bool step(struct rig *r)
         fake_run(r->fake_vm);
         did = true;
     }
-    if (r->probe_waits && !r->probe_slow) {
-        rig_probe_answer(r);
+    if (!r->probe_slow && rig_probe_answer(r))
         did = true;
-    }
     if (r->g != NULL && r->wake_ms <= r->now_ms) {
         r->wake_ms = UINT64_MAX;
         engine_run(r->g);

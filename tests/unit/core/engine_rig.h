@@ -65,10 +65,8 @@ struct rig {
     /* The prober: what the next probes say. */
     const char *probe_fault; /* NULL: it answers well */
     uint64_t probes, probe_cancels;
-    bool probe_slow; /* no answer until rig_probe_answer */
-    probe_fn probe_fn;
-    void *probe_ctx;
-    bool probe_waits;
+    bool probe_slow;          /* no answer until rig_probe_answer */
+    struct list_node probing; /* those under way */
     struct engine_options options;
     struct engine *g;
     uint64_t wake_ms;
@@ -86,7 +84,7 @@ void rig_settle(struct rig *r);
 /* The same, through so many milliseconds, in the order of time. */
 void rig_pass(struct rig *r, uint64_t ms);
 void rig_lock(struct rig *r, const char *path, bool held);
-void rig_probe_answer(struct rig *r);
+bool rig_probe_answer(struct rig *r); /* all that are under way; true if there were any */
 
 /* What an asker was told. */
 struct answer {

@@ -160,14 +160,14 @@ static void probe_under_way(void **state)
     r->probe_slow = true;
     (void)rig_apply(r, "web", "1", PROBED("restart"));
     rig_pass(r, 10);
-    assert_true(r->probe_waits);
+    assert_false(list_empty(&r->probing));
     (void)rig_apply(r, "web", "2", PROBED("stop"));
     assert_int_equal(r->probe_cancels, 1);
     rig_pass(r, 10);
-    assert_true(r->probe_waits);
+    assert_false(list_empty(&r->probing));
     (void)rig_delete(r, "web", false);
     assert_int_equal(r->probe_cancels, 2);
-    assert_false(r->probe_waits);
+    assert_true(list_empty(&r->probing));
     rig_done(r);
 }
 
