@@ -389,6 +389,8 @@ static const struct schema_field limits_fields[] = {
     TIME(body, "30s", "Between two pieces of a request body"),
     TIME(idle, "75s", "A connection without a request"),
     TIME(write, "30s", "A client that takes nothing of an answer"),
+    TIME(ping, "2h", "An HTTP/2 client that has sent nothing: it is asked whether it lives"),
+    TIME(pong, "20s", "Its answer to that; else its connection is cut"),
     COUNT(max_connections, 1000000, "10000", "Connections in all"),
     COUNT(max_viewers, 1000000, "10000", "Log viewers in all"),
     SIZE(ws_queue, 4 * KIB, GIB, "1M", "Waiting for a log viewer; one that exceeds it is cut"),

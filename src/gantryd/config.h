@@ -39,7 +39,7 @@ struct config_listener {
 enum config_listener_auth { LISTENER_AUTH_AUTO, LISTENER_AUTH_NONE, LISTENER_AUTH_REQUIRED };
 struct config_limits {
     int64_t max_head, max_headers, max_target, max_body, max_queue, max_streams, max_pipelined;
-    int64_t first_byte, head, body, idle, write; /* ms */
+    int64_t first_byte, head, body, idle, write, ping, pong; /* ms */
     int64_t max_connections, max_viewers, ws_queue, ws_message;
 };
 struct config_http {

@@ -172,7 +172,9 @@ struct http_limits daemon_limits(const struct config *c)
                                 .head_ms = (uint64_t)l->head,
                                 .body_ms = (uint64_t)l->body,
                                 .idle_ms = (uint64_t)l->idle,
-                                .write_ms = (uint64_t)l->write};
+                                .write_ms = (uint64_t)l->write,
+                                .ping_ms = (uint64_t)l->ping,
+                                .pong_ms = (uint64_t)l->pong};
 }
 
 size_t daemon_max_connections(const struct config *c)

@@ -158,7 +158,7 @@ def test_server_stream_and_a_slow_reader(echo, channel):
     next(stream)
     time.sleep(1)
     rss = int((pathlib.Path(f"/proc/{echo.p.pid}/statm").read_text().split())[1]) * 4096
-    assert rss < 60 << 20, rss
+    assert rss < 60 << 20 or harness.SANITIZED, rss  # a sanitizer keeps what was freed
     assert channel.unary_unary("/test.T/Echo")(b"others are served", timeout=10) == b"others are served"
     assert 1 + sum(1 for _ in stream) == 2000
 
