@@ -482,3 +482,51 @@ def test_engine_hangs():
             d.ok("remove", id="kk", timeout=3)
         finally:
             d.stop()
+
+
+@pytest.fixture(scope="module")
+def registry(engine):
+    """Host and port of the open one and of the one with a password, as the engine reaches it: in the engine's own network namespace."""
+    inside = ["nsenter", "--net", "-t", str(engine.process.pid)]
+    subprocess.run([*inside, "ip", "link", "set", "lo", "up"], check=True)
+    p = subprocess.Popen([*inside, "/usr/bin/python3", os.path.join(os.path.dirname(__file__), "registry.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        yield ["127.0.0.1:%d" % int(p.stdout.readline()) for _ in range(2)]
+    finally:
+        p.stdin.close()
+        p.kill()
+        p.wait()
+
+
+def test_pulls_from_a_registry(engine, registry, clean):
+    d = Drive(engine.socket, pull_ms=3000)
+    registry, closed = registry
+    try:
+        pull = lambda repo, tag="1", *lines: doc("pull", SLEEP, *lines, image=f"{closed if 'auth' in repo else registry}/{repo.replace('auth', 'open')}:{tag}", pull="always")
+        fails = lambda *a: d.fails("ensure", id="pull", revision="1", doc=pull(*a))
+        login = lambda password: f"registry: {{username: bob, password: {password}}}"
+        reasons = {
+            "unknown": fails("open/a", "2"), "nothing": fails("none/a"), "stranger": fails("auth/a"), "wrong": fails("auth/a", "1", login("falsch")),
+            "hang": fails("hang/a"),
+        }
+        assert {k: f["reason"] for k, f in reasons.items()} == {
+            "unknown": "INVALID_IMAGE", "nothing": "INVALID_IMAGE", "stranger": "IMAGE_PULL_AUTH_FAILED", "wrong": "IMAGE_PULL_AUTH_FAILED",
+            "hang": "IMAGE_PULL_TIMEOUT"}, reasons
+        assert "geheim" not in str(reasons) and "falsch" not in str(reasons)
+        tag = d.send("ensure", id="pull", revision="1", doc=pull("slow/a"))
+        assert "fault" not in d.wait(tag, "done")
+        told = [p["text"] for p in d.of(tag, "progress")]
+        assert told[0] == f"pulling {registry}/slow/a:1" and told[1].startswith(told[0] + ": ") and told[1].endswith(" of 2 layers") and len(told) <= 5, told
+        assert d.ok("start", id="pull")["actual"] == "running"
+        d.ok("remove", id="pull", timeout=2)
+        d.ok("ensure", id="pull", revision="1", doc=pull("auth/a", "1", login("geheim")))
+        assert d.ok("start", id="pull")["actual"] == "running"
+        # a pull that is ended
+        engine.docker("rm", "-f", "pull")
+        engine.docker("rmi", f"{registry}/slow/a:1", f"{closed}/open/a:1")
+        tag = d.send("ensure", id="pull", revision="1", doc=pull("slow/a"))
+        d.wait(tag, "progress")
+        d.send("cancel", id="pull")
+        assert d.wait(tag, "done", timeout=5)["fault"]["code"] == "cancelled"
+    finally:
+        d.stop()

@@ -83,8 +83,8 @@ static void feed(struct docker_news *n, struct slice text, size_t piece)
 {
     docker_news_init(n);
     for (size_t i = 0; i < text.len; i += piece)
-        (void)docker_news_feed(n, text.p + i, i + piece < text.len ? piece : text.len - i);
-    (void)docker_news_feed(n, "\n", 1);
+        docker_news_feed(n, text.p + i, i + piece < text.len ? piece : text.len - i);
+    docker_news_feed(n, "\n", 1);
 }
 
 /* POST /images/create, whole and in pieces */

@@ -78,11 +78,9 @@ static void news_line(void *ctx, const json_t *value)
         news_layer(n, slice_of(id), state);
 }
 
-bool docker_news_feed(struct docker_news *n, const char *p, size_t len)
+void docker_news_feed(struct docker_news *n, const char *p, size_t len)
 {
-    size_t layers = map_count(&n->layers), done = n->done;
     docker_lines_feed(&n->lines, p, len, news_line, n);
-    return map_count(&n->layers) != layers || n->done != done;
 }
 
 /* ---- the call */
@@ -99,6 +97,7 @@ struct docker_pull {
     int status;
     bool known;
     uint64_t limit_ms, told_ms;
+    size_t told_layers, told_done;
     char image[DOCKER_IMAGE_MAX + 1];
 };
 
@@ -118,16 +117,21 @@ void docker_pull_cancel(struct docker_pull *p)
     pull_free(p);
 }
 
+/* Tells how far it is, if that has changed and the last time is a second ago. */
 static void tell(struct docker_pull *p)
 {
     uint64_t now = loop_now_ms(p->d->loop);
-    size_t all = map_count(&p->news.layers);
+    size_t layers = map_count(&p->news.layers), done = p->news.done;
     char text[DOCKER_IMAGE_MAX + 80];
-    if (p->progress == NULL || (p->told_ms != 0 && now - p->told_ms < PROGRESS_MS))
+    if (p->progress == NULL ||
+        (p->told_ms != 0 &&
+         ((layers == p->told_layers && done == p->told_done) || now - p->told_ms < PROGRESS_MS)))
         return;
     p->told_ms = now;
-    if (all > 0)
-        snprintf(text, sizeof(text), "pulling %s: %zu of %zu layers", p->image, p->news.done, all);
+    p->told_layers = layers;
+    p->told_done = done;
+    if (layers > 0)
+        snprintf(text, sizeof(text), "pulling %s: %zu of %zu layers", p->image, done, layers);
     else
         snprintf(text, sizeof(text), "pulling %s", p->image);
     p->progress(p->progress_ctx, text);
@@ -137,6 +141,8 @@ static void pull_head(void *ctx, const struct client_response *r)
 {
     struct docker_pull *p = ctx;
     p->status = r->status;
+    if (r->status == 200)
+        tell(p);
 }
 
 static void pull_body(void *ctx, const char *s, size_t n)
@@ -145,7 +151,8 @@ static void pull_body(void *ctx, const char *s, size_t n)
     if (p->status != 200) {
         if (p->refusal.len + n <= DOCKER_REFUSAL_MAX)
             (void)buf_add(&p->refusal, s, n);
-    } else if (docker_news_feed(&p->news, s, n)) {
+    } else {
+        docker_news_feed(&p->news, s, n);
         tell(p);
     }
 }
@@ -156,7 +163,7 @@ static void pull_done(void *ctx, const struct err *e)
     struct slice image = slice_of(p->image), body = {p->refusal.data, p->refusal.len};
     struct fault f = {0};
     struct err plain = {0};
-    (void)docker_news_feed(&p->news, "\n", 1); /* a last line without an end */
+    docker_news_feed(&p->news, "\n", 1); /* a last line without an end */
     if (p->news.failed) {
         docker_fault_pull(&f, image, p->news.code, slice_of(p->news.error), p->known);
     } else if (e->code == ERR_TIMEOUT) {

@@ -22,8 +22,7 @@ struct docker_news {
 };
 void docker_news_init(struct docker_news *n);
 void docker_news_done(struct docker_news *n);
-/* True if the counts have changed. */
-bool docker_news_feed(struct docker_news *n, const char *p, size_t len);
+void docker_news_feed(struct docker_news *n, const char *p, size_t len);
 
 struct docker_work;
 struct docker_pull;

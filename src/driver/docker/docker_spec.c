@@ -18,7 +18,8 @@ static bool image_char(char c)
 
 bool docker_image_valid(struct slice image)
 {
-    if (image.len == 0 || image.len > DOCKER_IMAGE_MAX || memchr("./:@-_+", image.p[0], 7) != NULL)
+    if (image.len == 0 || image.len > DOCKER_IMAGE_MAX || image.p[0] == '\0' ||
+        strchr("./:@-_+", image.p[0]) != NULL)
         return false;
     for (size_t i = 0; i < image.len; i++)
         if (image.p[i] == '\0' || !image_char(image.p[i]))
