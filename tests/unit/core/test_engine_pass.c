@@ -401,6 +401,57 @@ static void out_of_memory(void **state)
     }
 }
 
+/* The same for what an operator asks, rules that act, and orphans. */
+static void out_of_memory_later(void **state)
+{
+    (void)state;
+    static const char doc[] = "container: {image: a}\nhealth: {kind: tcp, port: 80, interval: 1s, "
+                              "retries: 1, action: stop}\n";
+    for (uint64_t n = 1;; n++) {
+        static struct rig r;
+        struct answer a[4] = {0};
+        rig_init(&r);
+        r.options.limits.orphan_ms = 30 * S;
+        r.options.limits.gc_ms = 10 * S;
+        rig_open(&r);
+        (void)rig_apply(&r, "web", "1", doc);
+        (void)rig_apply(&r, "db", "1", NULL);
+        assert_int_equal(
+            fake_put(r.fake, SLICE_LIT("nobody"), "1", "node-1", ACTUAL_RUNNING, false), 0);
+        mem_fail_at(n, false);
+        engine_restart(r.g, SLICE_LIT("db"), "x", false, on_answer, &a[0]);
+        rig_pass(&r, 1 * S);
+        engine_force(r.g, SLICE_LIT("db"), "x", on_answer, &a[1]);
+        rig_settle(&r);
+        engine_retry_now(r.g, SLICE_LIT("db"), "x", on_answer, &a[2]);
+        rig_settle(&r);
+        r.probe_fault = "no";
+        rig_pass(&r, 5 * S);
+        rig_submit(&r, "db", "2", NULL, NULL, &a[3]);
+        fake_reach(r.fake, false, false, true);
+        rig_pass(&r, 5 * S);
+        fake_reach(r.fake, true, false, true);
+        rig_pass(&r, 80 * S);
+        bool hit = mem_fail_hit();
+        mem_fail_at(0, false);
+        rig_pass(&r, 200 * S);
+        for (size_t i = 0; i < ARRAY_LEN(a); i++) {
+            assert_int_equal(a[i].n, 1);
+            assert_true(a[i].verdict == ENGINE_ACCEPTED || a[i].e.code == ERR_NO_MEMORY);
+        }
+        assert_int_equal(rig_view(&r, "web").desired, DESIRED_STOPPED);
+        assert_state(&r, "web", ACTUAL_STOPPED);
+        assert_state(&r, "db", ACTUAL_RUNNING);
+        assert_true(
+            slice_eqs(rig_object(&r, "db").revision, a[3].verdict == ENGINE_ACCEPTED ? "2" : "1"));
+        assert_int_equal(fake_count(r.fake), 2); /* the orphan has gone */
+        assert_int_equal(rig_calls(&r).overlaps, 0);
+        rig_done(&r);
+        if (!hit)
+            break;
+    }
+}
+
 static void out_of_memory_at_start(void **state)
 {
     (void)state;
@@ -518,6 +569,7 @@ int main(void)
         cmocka_unit_test(unreadable_row),
         cmocka_unit_test(unreadable_document),
         cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(out_of_memory_later),
         cmocka_unit_test(out_of_memory_at_start),
         cmocka_unit_test(many),
         cmocka_unit_test(explained),
