@@ -67,8 +67,12 @@ static int take_keys(struct seal *s, struct slice text, const char *where, struc
 {
     struct keys *k = sodium_malloc(sizeof(*k));
     struct made_keys *m = sodium_malloc(sizeof(*m));
-    int rc = k == NULL || m == NULL ? err_set(e, ERR_NO_MEMORY, "out of memory")
-                                    : keys_parse(k, text, where, e);
+    if (k == NULL || m == NULL) {
+        sodium_free(k);
+        sodium_free(m);
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    }
+    int rc = keys_parse(k, text, where, e);
     if (rc == 0) {
         derive(m, k);
         (void)sodium_mprotect_readonly(m);
@@ -189,9 +193,8 @@ static const struct made_keys *keys_of(struct seal *s, bool make, struct err *e)
     struct err why = {0};
     pthread_mutex_lock(&s->lock);
     if (s->keys == NULL) {
-        int rc = look_for_key(s, &why);
-        if (rc == ERR_NOT_FOUND && make)
-            rc = make_key(s, &why);
+        if (look_for_key(s, &why) == ERR_NOT_FOUND && make)
+            (void)make_key(s, &why);
         s->why = why;
     }
     m = s->keys;

@@ -166,10 +166,10 @@ static int make_whole(const struct db_options *o, struct err *e)
 {
     char name[DB_PATH_MAX + 32];
     struct db_options temp = {.path = name, .vfs = o->vfs};
-    struct db *d;
+    struct db *d = NULL;
     snprintf(name, sizeof(name), "%s.new.%d", o->path, (int)getpid());
     int rc = db_file_make(name, e);
-    if (rc == 0 && (rc = open_file(&d, &temp, false, e)) == 0) {
+    if (rc == 0 && (rc = open_file(&d, &temp, false, e)) == 0 && d != NULL) {
         rc = db_checkpoint(d, true, e); /* and a sync */
         db_close(d);
     }
@@ -182,7 +182,7 @@ static int make_whole(const struct db_options *o, struct err *e)
 int db_open(struct db **ret, const struct db_options *o, struct err *e)
 {
     struct db_header header;
-    struct db *d;
+    struct db *d = NULL;
     int rc = db_library(e);
     if (rc == 0)
         rc = db_file_prepare(o->path, &header, e);
@@ -192,7 +192,7 @@ int db_open(struct db **ret, const struct db_options *o, struct err *e)
     rc = fresh ? make_whole(o, e) : db_wal_check(o->path, e);
     if (rc == 0)
         rc = open_file(&d, o, header.bytes <= QUICK_CHECK_MAX, e);
-    if (rc != 0)
+    if (rc != 0 || d == NULL)
         return rc;
     d->fresh = d->fresh || fresh;
     *ret = d;

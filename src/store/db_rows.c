@@ -332,7 +332,7 @@ static int one_row(sqlite3_stmt *st, struct db_reader *r, const char *path, stru
 /* Fewer rows than were written, or others: something is damaged that no single row shows. */
 static int compare_totals(sqlite3 *sql, const char *path, const struct db_reader *r, struct err *e)
 {
-    struct db_totals stored;
+    struct db_totals stored = {0};
     char why[100];
     int rc = db_read_totals(sql, path, &stored, e);
     if (rc != 0)

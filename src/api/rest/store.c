@@ -33,7 +33,7 @@ bool rest_store_ready(struct api_call *c)
 static void copied(void *ctx, const struct err *e, int fd)
 {
     struct api_call *c = ctx;
-    struct stat st;
+    struct stat st = {0};
     char name[80], detail[48];
     if (c->x == NULL) { /* the client left */
         if (fd >= 0)

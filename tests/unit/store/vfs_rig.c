@@ -1,6 +1,7 @@
 #include "vfs_rig.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,7 +155,7 @@ static int f_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
             (void)r->real->pMethods->xWrite(r->real, p, part, at);
         note(r->t, false, p, (size_t)part, at);
         if (fault == RIG_KILL)
-            _exit(9);
+            (void)raise(SIGKILL);
         return fault == RIG_FULL ? SQLITE_FULL : SQLITE_IOERR_WRITE;
     }
     note(r->t, false, p, (size_t)n, at);
@@ -168,7 +169,7 @@ static int f_truncate(sqlite3_file *f, sqlite3_int64 n)
         return SQLITE_IOERR_TRUNCATE;
     if (counts(false, false)) {
         if (fault == RIG_KILL)
-            _exit(9);
+            (void)raise(SIGKILL);
         return SQLITE_IOERR_TRUNCATE;
     }
     note(r->t, true, NULL, 0, n);
@@ -184,7 +185,7 @@ static int f_sync(sqlite3_file *f, int flags)
         return SQLITE_IOERR_FSYNC;
     if (counts(true, false)) {
         if (fault == RIG_KILL)
-            _exit(9);
+            (void)raise(SIGKILL);
         return SQLITE_IOERR_FSYNC;
     }
     struct tracked *t = r->t;
