@@ -352,6 +352,18 @@ static void http1_free(struct http1 *h)
     mem_free(h);
 }
 
+/* The handler paused at the last byte of a body of known length: nothing more comes that would make
+ * the parser see the end. */
+static void feed_end(struct http1 *h)
+{
+    struct http1_request *r = h->req;
+
+    if (r != NULL && r->phase == H1_BODY && !r->check.chunked && r->body_left == 0) {
+        (void)feed_body(h, "", 0);
+        settle(h);
+    }
+}
+
 static void on_task(struct loop_task *t)
 {
     struct http1 *h = CONTAINER_OF(t, struct http1, task);
@@ -362,8 +374,8 @@ static void on_task(struct loop_task *t)
     settle(h);
     stream_cork(s);
     h->feeding = true;
-    if (h->pending != NULL && can_go(h))
-        feed_pending(h);
+    if (can_go(h))
+        h->pending != NULL ? feed_pending(h) : feed_end(h);
     h->feeding = false;
     if (h->upgraded) {
         http1_free(h);

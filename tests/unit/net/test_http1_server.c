@@ -320,6 +320,26 @@ static void test_paused_body(void **state)
     buf_done(&b);
 }
 
+/* Nothing follows the byte at which the handler has paused. */
+static void test_paused_at_the_end(void **state)
+{
+    struct buf b = BUF_INIT(1 << 20);
+    (void)state;
+    for (size_t n = 1; n <= 200000; n = n * 7 + 1) {
+        buf_clear(&b);
+        buf_addf(&b,
+                 "POST /pause HTTP/1.1\r\n" HOST "Connection: close\r\nContent-Length: %zu\r\n\r\n",
+                 n);
+        for (size_t i = 0; i < n; i++)
+            buf_addc(&b, 'p');
+        rig.seen.body = 0;
+        assert_true(http1_talk(&rig, b.data, b.len, 500));
+        assert_int_equal(rig.seen.body, n);
+        expect_order((const char *const[]){"sunk", NULL});
+    }
+    buf_done(&b);
+}
+
 static void test_big_answer_waits_for_the_reader(void **state)
 {
     static const char text[] = "GET /big HTTP/1.1\r\n" HOST "\r\n";
@@ -530,6 +550,7 @@ int main(void)
         T(test_expect),
         T(test_early_answer_keeps_connection),
         T(test_paused_body),
+        T(test_paused_at_the_end),
         T(test_big_answer_waits_for_the_reader),
         T(test_peer_gone_while_held),
         T(test_half_closed_client),
