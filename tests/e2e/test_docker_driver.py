@@ -426,6 +426,13 @@ def test_bind_roots(engine, clean, tmp_path):
         for p in ("/etc", f"{tmp_path}x", f"{tmp_path}/../etc", "/"):
             r = d.call("ensure", id="bb", revision="2", doc=mount(p))
             assert r["what"] == "returned" and r["code"] == "invalid" and p in r["text"]
+        (tmp_path / "out").symlink_to("/etc")
+        (tmp_path / "round").symlink_to(tmp_path / "in")
+        for p in (tmp_path / "out", tmp_path / "out" / "ssl"):
+            f = d.fails("ensure", id="bb", revision="2", doc=mount(p))
+            assert f["reason"] == "INVALID_SPECIFICATION" and f'"{p}" leads to "/etc' in f["text"]
+        assert inspect(engine, "bb")["Config"]["Labels"]["persys.revision_id"] == "1", "nothing was removed"
+        d.ok("ensure", id="bb", revision="3", doc=mount(tmp_path / "round"))
     finally:
         d.stop()
 

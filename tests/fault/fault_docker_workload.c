@@ -207,6 +207,8 @@ static void each(bool sticky)
     w->g.logs = w->g.output = frames;
     w->g.logs_len = w->g.output_len = sizeof(frames) - 1;
     w->doc = (struct workload_doc){.id = "web", .container = {.image = "i:1"}};
+    static struct doc_mount mounts[] = {{"/srv", "/x", true}};
+    w->doc.container.volumes = (struct schema_list){mounts, 1};
     w->doc.container.image_pull = DOC_PULL_ALWAYS;
     for (enum what what = ENSURE; what < WHATS; what++)
         rounds(w, what, sticky);

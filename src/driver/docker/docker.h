@@ -55,7 +55,7 @@ struct docker_registry {
 /* Of the workload driver. Texts and lists are copied. */
 struct docker_driver_options {
     /* Folders of this machine that workloads may mount; a path in one of them is allowed too. NULL:
-     * any. Links are followed by the engine, not looked at here. */
+     * any. What links lead to must be in one of them too, when the container is made. */
     const char *const *bind_roots;
     size_t n_bind_roots;
     const char *log_driver;                  /* NULL: the engine's own choice */

@@ -26,6 +26,7 @@ struct docker_act {
     struct docker_look *look;
     struct docker_call *call;
     struct docker_pull *pull;
+    struct docker_paths *paths;
     struct loop_timer timer;
     bool cancelled;
     /* the container that was found */
@@ -54,6 +55,7 @@ static void act_free(struct docker_act *a)
     docker_look_cancel(STEAL(a->look));
     docker_call_cancel(STEAL(a->call));
     docker_pull_cancel(STEAL(a->pull));
+    docker_paths_cancel(STEAL(a->paths));
     loop_timer_close(&a->timer, act_closed);
 }
 
@@ -308,6 +310,33 @@ static void create_send(struct docker_act *a)
         act_failed(a, DOCKER_CREATE, &e);
 }
 
+/* ---- ensure: what is mounted */
+
+static void paths_checked(void *ctx, const struct err *e)
+{
+    struct docker_act *a = ctx;
+    struct err out = *e;
+    a->paths = NULL;
+    if (out.code != 0)
+        act_failed(a, DOCKER_CREATE, &out);
+    else
+        image_step(a);
+}
+
+/* Before anything is fetched or removed. */
+static void paths_step(struct docker_act *a)
+{
+    const struct schema_list *mounts = &a->o.doc->container.volumes;
+    struct err e = {0};
+    if (a->w->roots.paths == NULL || mounts->count == 0) {
+        image_step(a);
+    } else if (docker_paths_start(a->op.d->loop, mounts, &a->w->roots, paths_checked, a,
+                                  &a->paths) != 0) {
+        err_set(&e, ERR_NO_MEMORY, "out of memory");
+        act_failed(a, DOCKER_CREATE, &e);
+    }
+}
+
 /* ---- ensure: the image */
 
 static void image_checked(void *ctx, const struct err *e, int status, json_t *root BASE_UNUSED)
@@ -395,7 +424,7 @@ static void ensure_found(struct docker_act *a, struct docker_object *x)
         act_end(a, NULL, &x->o);
     } else {
         a->old = true;
-        image_step(a);
+        paths_step(a);
     }
 }
 
@@ -406,7 +435,7 @@ static void none_found(struct docker_act *a)
     struct fault f = {0};
     if (a->kind == ACT_ENSURE) {
         a->old = false;
-        image_step(a);
+        paths_step(a);
     } else if (a->kind == ACT_START) {
         fault_set(&f, FAULT_RUNTIME_RESOURCE_MISSING, ERR_NOT_FOUND, "there is no container \"%s\"",
                   a->id);
@@ -478,6 +507,7 @@ void docker_act_cancel(void *self, struct slice id)
     docker_look_cancel(STEAL(a->look));
     docker_call_cancel(STEAL(a->call));
     docker_pull_cancel(STEAL(a->pull));
+    docker_paths_cancel(STEAL(a->paths));
     loop_timer_start(&a->timer, 0, 0);
 }
 

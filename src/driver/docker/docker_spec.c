@@ -1,6 +1,7 @@
 #include "driver/docker/docker_spec.h"
 #include "base/json_out.h"
 #include "base/str.h"
+#include "driver/docker/docker_paths.h"
 #include "driver/docker/docker_text.h"
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -74,14 +75,6 @@ static bool path_plain(const char *path)
     return true;
 }
 
-static bool path_within(const char *path, const char *root)
-{
-    size_t n = strlen(root);
-    while (n > 1 && root[n - 1] == '/')
-        n--;
-    return strncmp(path, root, n) == 0 && (n == 1 || path[n] == '/' || path[n] == '\0');
-}
-
 static int check_mount(const struct doc_mount *m, const struct docker_roots *roots, struct err *e)
 {
     const char *from = m->host_path != NULL ? m->host_path : "";
@@ -93,7 +86,7 @@ static int check_mount(const struct doc_mount *m, const struct docker_roots *roo
     if (roots->paths == NULL)
         return 0;
     for (size_t i = 0; i < roots->n; i++)
-        if (path_within(from, roots->paths[i]))
+        if (docker_path_within(from, roots->paths[i]))
             return 0;
     return err_set(e, ERR_INVALID, "host path \"%s\" is not in a folder that may be mounted", from);
 }

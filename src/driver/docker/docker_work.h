@@ -5,6 +5,7 @@
  * docker_fault.c   failures as reasons                        docker_look.c    inspect, list
  * docker_act.c     ensure, start, stop, remove                docker_pull.c    fetching images
  * docker_watch.c   events of containers                       docker_usage.c   usage
+ * docker_paths.c   where mounted folders really are
  * docker_follow.c  logs, line by line                         docker_attach.c  programs in
  * containers
  */
@@ -14,6 +15,7 @@
 #include "driver/docker/docker_fault.h"
 #include "driver/docker/docker_lines.h"
 #include "driver/docker/docker_object.h"
+#include "driver/docker/docker_paths.h"
 #include "driver/docker/docker_priv.h"
 #include "driver/docker/docker_pull.h"
 #include "driver/docker/docker_spec.h"
