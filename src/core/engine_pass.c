@@ -71,7 +71,7 @@ static void seen(struct runtime *rt, const struct listing *l, const struct drive
     w->pass = rt->pass;
     if (w->act != NULL || w->look != NULL || w->seq > l->seq)
         return;
-    bool known = w->epoch == rt->epoch;
+    bool known = item_known(w);
     if (thin(o)) {
         if (!known || !same_object(w, o))
             look_want(w);
@@ -102,11 +102,11 @@ static void unseen(struct runtime *rt, const struct listing *l)
         if (w->now->type != rt->type || w->act != NULL || w->look != NULL)
             continue;
         if (w->pass == rt->pass || w->seq > l->seq) {
-            if (w->epoch != rt->epoch)
+            if (!item_known(w))
                 look_want(w); /* what the list says of it is old, and so is what was known */
             continue;
         }
-        bool news = w->object.exists || w->epoch != rt->epoch || w->assumed;
+        bool news = w->object.exists || !item_known(w) || w->assumed;
         (void)item_observe(w, NULL);
         if (news) {
             item_refresh(w);

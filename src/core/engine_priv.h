@@ -333,6 +333,13 @@ struct target {
     struct list_node edges;
 };
 
+/* Its object has been looked at since the runtime last came back (or since the start). */
+static inline bool item_known(const struct item *w)
+{
+    const struct runtime *rt = &w->g->runtimes[w->now->type];
+    return rt->epoch != 0 && w->epoch == rt->epoch;
+}
+
 /* ---- engine.c */
 uint64_t eng_now(const struct engine *g); /* monotonic, ms */
 int64_t eng_wall(const struct engine *g);

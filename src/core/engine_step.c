@@ -182,7 +182,7 @@ static struct next next_of(struct item *w)
         return waits(WAIT_NO_DRIVER);
     if (!rt->up)
         return waits(WAIT_RUNTIME);
-    if (w->epoch != rt->epoch || w->look != NULL || w->look_wanted)
+    if (!item_known(w) || w->look != NULL || w->look_wanted)
         return waits(WAIT_LOOK);
     if ((w->now->flags & STORED_DELETING) != 0)
         return next_deleting(w);
@@ -306,7 +306,7 @@ static void follow_pending(struct item *w)
 /* What the newest observation means for retry, health and deadlines. */
 static void follow(struct item *w)
 {
-    if (w->now == NULL || w->epoch != w->g->runtimes[w->now->type].epoch || w->look != NULL)
+    if (w->now == NULL || !item_known(w) || w->look != NULL)
         return;
     if ((w->now->flags & STORED_DELETING) == 0) {
         count_crash(w);
@@ -498,7 +498,7 @@ static enum workload_actual actual_of(const struct item *w)
     const struct runtime *rt = &w->g->runtimes[w->now->type];
     bool failing = w->tries.count > 0 || w->tries.terminal;
     bool deleting = (w->now->flags & STORED_DELETING) != 0;
-    if (rt->driver == NULL || !rt->up || w->epoch != rt->epoch)
+    if (rt->driver == NULL || !rt->up || !item_known(w))
         return w->act != NULL ? (enum workload_actual)w->actual : ACTUAL_UNKNOWN;
     if (deleting && failing)
         return ACTUAL_FAILED;

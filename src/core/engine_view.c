@@ -92,7 +92,7 @@ static const char *message_of(struct item *w)
         return w->act->progress;
     if (w->actual == ACTUAL_FAILED && w->tries.text != NULL)
         return w->tries.text;
-    if (w->epoch != rt->epoch)
+    if (!item_known(w))
         return w->look_fails > 0 ? "status check failed" : "not looked at yet";
     if (!o->exists)
         return (w->now->flags & STORED_DELETING) != 0 ? "being deleted"

@@ -337,7 +337,7 @@ static void fake_op_cancel(void *self, struct slice id)
     struct fake *f = self;
     LIST_FOR (n, &f->calls) {
         struct call *c = CONTAINER_OF(n, struct call, link);
-        if (!c->act || !slice_eqs(id, c->id))
+        if (!c->act || c->forgotten || !slice_eqs(id, c->id))
             continue;
         c->cancelled = true;
         for (size_t i = 1; i <= f->n_heap; i++)
@@ -376,6 +376,39 @@ void fake_release(struct fake *f)
         else
             answer_soon(f, c);
     }
+}
+
+void fake_abandon(struct fake *f, unsigned done, unsigned lost)
+{
+    fake_forget(f);
+    LIST_FOR (n, &f->calls) {
+        struct call *c = CONTAINER_OF(n, struct call, link);
+        uint64_t chance = fake_random(f) % 100;
+        c->cancelled = c->cancelled || chance >= 100 - lost;
+        c->hurried = c->cancelled || chance < done;
+        if (c->hurried && c->hung && !pending(f, c))
+            answer_soon(f, c);
+        c->hung = c->hung && !c->hurried;
+    }
+    /* Their places in the heap change, so all of it is made anew. */
+    size_t n = f->n_heap;
+    f->n_heap = 0;
+    for (size_t i = 1; i <= n; i++) {
+        struct due *later = f->heap[i];
+        if (later->kind == DUE_CALL && later->call->hurried)
+            later->at_ms = fake_now(f);
+        (void)fake_plan(f, later); /* there is room: there was */
+    }
+}
+
+bool fake_forgotten(const struct fake *f, struct slice id)
+{
+    LIST_FOR (n, &f->calls) {
+        const struct call *c = CONTAINER_OF(n, struct call, link);
+        if (c->act && c->forgotten && slice_eqs(id, c->id))
+            return true;
+    }
+    return false;
 }
 
 void fake_reach(struct fake *f, bool up, bool stops, bool tell)

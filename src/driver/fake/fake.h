@@ -71,10 +71,12 @@ int fake_life(struct fake *f, const struct fake_life *l);
 void fake_clear_rules(struct fake *f); /* those of calls */
 void fake_clear_lives(struct fake *f);
 void fake_release(struct fake *f); /* what hangs is answered */
-
 /* Who called has died: what is under way goes on, but is no overlap with what comes now. The
  * callbacks still come. */
 void fake_forget(struct fake *f);
+/* The same, but `done` percent of it is carried out at the next run, and `lost` percent never. */
+void fake_abandon(struct fake *f, unsigned done, unsigned lost);
+bool fake_forgotten(const struct fake *f, struct slice id); /* an act of this id goes on */
 
 /* The runtime stops answering, or answers again; the watcher is told if `tell`. Calls under way and
  * all later ones fail with ERR_UNREACHABLE. `stops`: what runs ends (exit code 137), as when a

@@ -39,7 +39,7 @@ struct due {
 struct call {
     struct list_node link;
     enum fake_op op;
-    bool act, hung, cancelled, forgotten, has_fault, after;
+    bool act, hung, cancelled, forgotten, has_fault, after, hurried;
     struct fault fault;
     union {
         driver_done_fn done;

@@ -1,0 +1,164 @@
+/* Clients. What they were promised is what is checked. */
+#include "sim.h"
+
+static const char *const kinds[] = {"apply", "delete", "restart", "retry", "force"};
+
+const struct sim_want *sim_newest(const struct sim *s, unsigned id)
+{
+    const struct sim_id *x = &s->ids[id];
+    const struct sim_want *w = &x->want;
+    LIST_FOR (n, &x->requests)
+        w = &CONTAINER_OF(n, struct sim_request, link)->want;
+    return w;
+}
+
+void sim_forget_requests(struct sim *s, unsigned id)
+{
+    LIST_FOR_SAFE (n, &s->ids[id].requests) {
+        s->counts.lost_requests++;
+        list_remove(n);
+        mem_free(CONTAINER_OF(n, struct sim_request, link));
+    }
+}
+
+static void accepted(struct sim *s, struct sim_id *x, struct sim_request *q,
+                     const struct engine_view *w)
+{
+    s->counts.accepted++;
+    if (q->kind != SIM_APPLY && q->kind != SIM_DELETE)
+        q->want = x->want; /* asked about what was there when it came through */
+    uint64_t generation = w != NULL ? w->generation : x->want.generation;
+    if (x->want.exists && q->kind != SIM_DELETE && generation < x->want.generation)
+        sim_fail(s, "%s: generation %llu after %llu", x->id, (unsigned long long)generation,
+                 (unsigned long long)x->want.generation);
+    x->want = q->want;
+    x->want.generation = generation;
+    if (w == NULL && q->kind != SIM_DELETE)
+        sim_fail(s, "%s: accepted, and not there", x->id);
+}
+
+static void on_answer_of(void *ctx, enum engine_verdict v, const struct err *e,
+                         const struct engine_view *w, const char *task)
+{
+    struct sim_request *q = ctx;
+    struct sim *s = q->s;
+    struct sim_id *x = &s->ids[q->id];
+    (void)task;
+    if (v == ENGINE_REFUSED) {
+        s->counts.refused++;
+        sim_note(s, "%s %s refused: %s", kinds[q->kind], x->id, e->msg);
+        if (e->code == 0)
+            sim_fail(s, "%s: refused without a reason", x->id);
+    } else if (v == ENGINE_SKIPPED) {
+        s->counts.skipped++;
+        if (q->kind == SIM_DELETE ? x->want.exists
+                                  : !x->want.exists || x->want.revision != q->want.revision ||
+                                        x->want.desired != q->want.desired)
+            sim_fail(s, "%s of %s skipped, but it is not so", kinds[q->kind], x->id);
+    } else {
+        accepted(s, x, q, w);
+    }
+    list_remove(&q->link);
+    mem_free(q);
+}
+
+static struct sim_request *request(struct sim *s, unsigned id, enum sim_kind k)
+{
+    struct sim_request *q = mem_zalloc(sizeof(*q));
+    if (q == NULL)
+        sim_fail(s, "no memory");
+    q->s = s;
+    q->id = id;
+    q->kind = k;
+    q->want = *sim_newest(s, id);
+    list_push_back(&s->ids[id].requests, &q->link);
+    s->ids[id].touched_ms = s->r.now_ms;
+    s->ids[id].starts = 0;
+    s->counts.asked++;
+    return q;
+}
+
+static void ask_apply(struct sim *s, unsigned id)
+{
+    struct workload_doc d;
+    struct schema_report report = {0};
+    struct err e = {0};
+    struct buf text = BUF_INIT(4096);
+    struct sim_request *q = request(s, id, SIM_APPLY);
+    struct engine_apply a = {.doc = &d, .who = "client", .force = sim_chance(s, 15)};
+    if (!q->want.exists || sim_chance(s, 40))
+        q->want.revision += q->want.exists || sim_chance(s, 50) ? 1 : 0;
+    q->want.exists = true;
+    q->want.deleting = false;
+    q->want.desired = sim_chance(s, 70) ? DESIRED_RUNNING : DESIRED_STOPPED;
+    a.lenient = sim_chance(s, 20);
+    a.only_new = sim_chance(s, 3);
+    if (sim_chance(s, 5))
+        a.generation = s->ids[id].want.generation;
+    sim_doc_text(s, id, q->want.revision, q->want.desired, sim_chance(s, 2), &text);
+    sim_note(s, "apply %s r%u %s%s", s->ids[id].id, q->want.revision,
+             desired_name(q->want.desired), a.force ? " force" : "");
+    if (text.err != 0 ||
+        workload_doc_read(&d, (struct slice){text.data, text.len}, &report, &e) != 0)
+        sim_fail(s, "the document is refused: %s\n%s",
+                 report.count > 0 ? report.faults[0].msg : e.msg, text.data);
+    engine_apply(s->r.g, &a, on_answer_of, q);
+    workload_doc_done(&d);
+    schema_report_done(&report);
+    buf_done(&text);
+}
+
+static void ask_delete(struct sim *s, unsigned id)
+{
+    struct sim_request *q = request(s, id, SIM_DELETE);
+    struct engine_delete d = {.id = slice_of(s->ids[id].id),
+                              .who = "client",
+                              .force = sim_chance(s, 15),
+                              .keep_going = sim_chance(s, 40)};
+    q->want.deleting = true;
+    sim_note(s, "delete %s%s%s", s->ids[id].id, d.force ? " force" : "",
+             d.keep_going ? " keep-going" : "");
+    engine_delete(s->r.g, &d, on_answer_of, q);
+}
+
+static void ask_other(struct sim *s, unsigned id, enum sim_kind k)
+{
+    struct sim_request *q = request(s, id, k);
+    struct slice name = slice_of(s->ids[id].id);
+    sim_note(s, "%s %s", kinds[k], s->ids[id].id);
+    if (k == SIM_RESTART)
+        engine_restart(s->r.g, name, "client", sim_chance(s, 20), on_answer_of, q);
+    else if (k == SIM_RETRY)
+        engine_retry_now(s->r.g, name, "client", on_answer_of, q);
+    else
+        engine_force(s->r.g, name, "client", on_answer_of, q);
+}
+
+void sim_ask(struct sim *s)
+{
+    unsigned id = (unsigned)sim_below(s, s->n_ids);
+    uint64_t n = sim_chance(s, 15) ? 1 + sim_below(s, 6) : 1; /* several clients at once */
+    while (n-- > 0) {
+        uint64_t what = sim_below(s, 100);
+        if (what < 60)
+            ask_apply(s, id);
+        else if (what < 75)
+            ask_delete(s, id);
+        else if (what < 85)
+            ask_other(s, id, SIM_RESTART);
+        else if (what < 93)
+            ask_other(s, id, SIM_RETRY);
+        else
+            ask_other(s, id, SIM_FORCE);
+        if (sim_chance(s, 30))
+            id = (unsigned)sim_below(s, s->n_ids);
+    }
+}
+
+void sim_retry_all(struct sim *s)
+{
+    struct engine_view v;
+    for (unsigned i = 0; i < s->n_ids; i++)
+        if (engine_get(s->r.g, slice_of(s->ids[i].id), &v) && v.terminal)
+            ask_other(s, i, SIM_RETRY);
+}
