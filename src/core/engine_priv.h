@@ -145,6 +145,7 @@ struct tries {
     bool terminal;
     int64_t last_ns, next_ns; /* wall time */
     uint64_t next_ms;         /* monotonic; 0: at any time */
+    uint64_t last_ms;         /* monotonic; 0: none since the start */
     int64_t counted_ns;       /* end of the run that was counted last */
     char *text;               /* owned; NULL: none */
 };

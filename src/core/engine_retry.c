@@ -84,6 +84,7 @@ bool tries_failed(struct item *w, const char *what, const struct fault *f)
     t->count++;
     w->failed_once = true;
     t->last_ns = eng_wall(g);
+    t->last_ms = eng_now(g);
     t->reason = (uint8_t)(f->reason == FAULT_NONE ? FAULT_UNKNOWN_ERROR : f->reason);
     text_set(t, what, f);
     g->stats.failed++;
@@ -136,9 +137,12 @@ void tries_start_backoff(struct item *w)
 void tries_steady(struct item *w)
 {
     struct engine *g = w->g;
-    if (w->object.actual != ACTUAL_RUNNING || !object_fits(w))
+    /* What cannot be stopped runs steadily, too. */
+    if (w->object.actual != ACTUAL_RUNNING || !object_fits(w) || w->restart ||
+        w->now->desired != DESIRED_RUNNING || (w->now->flags & STORED_DELETING) != 0)
         return;
-    uint64_t at = w->start_ms + g->lim.retry.steady_ms;
+    uint64_t since = w->start_ms > w->tries.last_ms ? w->start_ms : w->tries.last_ms;
+    uint64_t at = since + g->lim.retry.steady_ms;
     if (eng_now(g) < at) {
         slot_set(w, SLOT_STEADY, at);
         return;

@@ -102,6 +102,40 @@ static void away_at_start(void **state)
     rig_done(r);
 }
 
+/* Nothing is known before the first list has come: what is asked for meanwhile waits for it. */
+static void asked_before_first_look(void **state)
+{
+    (void)state;
+    struct rig *r = open_rig();
+    (void)rig_apply(r, "web", "1", NULL);
+    (void)rig_apply(r, "db", "1", NULL);
+    struct fake_rule no = {.ops = FAKE_REMOVE};
+    (void)fault_set(&no.fault, FAULT_RUNTIME_ERROR, ERR_RUNTIME, "busy");
+    assert_int_equal(fake_rule(r->fake, &no), 0);
+    (void)rig_delete(r, "web", false);
+    rig_kill(r);
+    fake_clear_rules(r->fake);
+    struct fake_rule slow = {.ops = FAKE_LIST, .least_ms = 5000, .most_ms = 5000};
+    assert_int_equal(fake_rule(r->fake, &slow), 0);
+    rig_open(r);
+    struct answer a = {0};
+    engine_retry_now(r->g, SLICE_LIT("web"), "tester", on_answer, &a);
+    (void)rig_apply(r, "db", "2", NULL);
+    (void)rig_apply(r, "new", "1", NULL);
+    struct fake_stats before = rig_calls(r);
+    rig_pass(r, 4 * S);
+    struct fake_stats after = rig_calls(r);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(before.calls[i], after.calls[i]);
+    assert_true(rig_has(r, "web"));
+    rig_pass(r, 2 * S);
+    assert_false(rig_has(r, "web"));
+    assert_int_equal(fake_count(r->fake), 2);
+    assert_state(r, "db", ACTUAL_RUNNING);
+    assert_state(r, "new", ACTUAL_RUNNING);
+    rig_done(r);
+}
+
 static void looks_fail(void **state)
 {
     (void)state;
@@ -557,6 +591,7 @@ int main(void)
         cmocka_unit_test(away_in_silence),
         cmocka_unit_test(runtime_restarts),
         cmocka_unit_test(away_at_start),
+        cmocka_unit_test(asked_before_first_look),
         cmocka_unit_test(looks_fail),
         cmocka_unit_test(orphans),
         cmocka_unit_test(orphans_of_an_untrusted_store),

@@ -305,6 +305,30 @@ static void admission(void **state)
     rig_done(r);
 }
 
+/* What runs for long and cannot be stopped is not steady: its tries count. */
+static void stops_that_fail(void **state)
+{
+    (void)state;
+    struct rig *r = open_rig();
+    (void)rig_apply(r, "web", "1", NULL);
+    (void)rig_apply(r, "old", "1", NULL);
+    (void)rig_apply(r, "db", "1", NULL);
+    rig_pass(r, 600 * S);
+    refuse(r, FAKE_STOP | FAKE_REMOVE, FAULT_RUNTIME_ERROR, ERR_RUNTIME, 0, "it will not end");
+    (void)rig_stop(r, "web", "1", NULL);
+    struct answer a = {0};
+    engine_restart(r->g, SLICE_LIT("db"), "tester", false, on_answer, &a);
+    rig_pass(r, 3600 * S);
+    assert_int_equal(rig_calls(r).calls[2], 8); /* four each, as for any other act */
+    assert_true(rig_view(r, "web").terminal);
+    assert_true(rig_view(r, "db").terminal);
+    (void)rig_delete(r, "old", false);
+    rig_pass(r, 600 * S);
+    assert_in_range(rig_calls(r).calls[3], 6, 10);
+    assert_true(rig_view(r, "old").attempts > 5);
+    rig_done(r);
+}
+
 static void missing_is_made_again(void **state)
 {
     (void)state;
@@ -419,6 +443,7 @@ int main(void)
         cmocka_unit_test(admission),          cmocka_unit_test(missing_is_made_again),
         cmocka_unit_test(clock_jumps),        cmocka_unit_test(tries_not_written),
         cmocka_unit_test(without_reconcile),  cmocka_unit_test(given_up_is_forgotten),
+        cmocka_unit_test(stops_that_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
