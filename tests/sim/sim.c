@@ -87,11 +87,8 @@ static int probe(void *self, const struct probe_order *o, probe_fn fn, void *ctx
     LIST_FOR (n, &s->probes)
         if (CONTAINER_OF(n, struct sim_probe, link)->id == id)
             sim_fail(s, "two probes of %s at once", s->ids[id].id);
-    *p = (struct sim_probe){.s = s,
-                            .fn = fn,
-                            .ctx = ctx,
-                            .id = id,
-                            .due_ms = s->r.now_ms + sim_below(s, 2000)};
+    *p = (struct sim_probe){
+        .s = s, .fn = fn, .ctx = ctx, .id = id, .due_ms = s->r.now_ms + sim_below(s, 2000)};
     list_push_back(&s->probes, &p->link);
     *call = p;
     return 0;

@@ -77,11 +77,11 @@ struct sim {
     unsigned n_ids;
     struct sim_id ids[SIM_IDS_MAX];
     struct list_node probes;
-    uint64_t held_until_ms;    /* the store stands still */
-    uint64_t release_ms;       /* what hangs is answered */
-    uint64_t reach_ms;         /* the runtime is back; 0: it is there */
-    bool alive, stopping;      /* an engine runs; it is to stop */
-    bool quiet;                /* nothing goes wrong any more */
+    uint64_t held_until_ms; /* the store stands still */
+    uint64_t release_ms;    /* what hangs is answered */
+    uint64_t reach_ms;      /* the runtime is back; 0: it is there */
+    bool alive, stopping;   /* an engine runs; it is to stop */
+    bool quiet;             /* nothing goes wrong any more */
     char notes[SIM_NOTES][SIM_NOTE_SIZE];
     uint64_t n_notes;
     struct sim_counts {
@@ -119,9 +119,9 @@ void sim_forget_requests(struct sim *s, unsigned id);
 struct driver sim_watch(struct sim *s);
 
 /* ---- sim_check.c */
-void sim_check(struct sim *s);          /* after each step */
-void sim_check_opened(struct sim *s);   /* what an engine that died has left */
-void sim_check_end(struct sim *s);      /* all is as it should be */
+void sim_check(struct sim *s);        /* after each step */
+void sim_check_opened(struct sim *s); /* what an engine that died has left */
+void sim_check_end(struct sim *s);    /* all is as it should be */
 bool sim_depends_met(struct sim *s, unsigned id, unsigned revision);
 
 /* ---- sim_chaos.c */

@@ -96,8 +96,8 @@ static void ask_apply(struct sim *s, unsigned id)
     if (sim_chance(s, 5))
         a.generation = s->ids[id].want.generation;
     sim_doc_text(s, id, q->want.revision, q->want.desired, sim_chance(s, 2), &text);
-    sim_note(s, "apply %s r%u %s%s", s->ids[id].id, q->want.revision,
-             desired_name(q->want.desired), a.force ? " force" : "");
+    sim_note(s, "apply %s r%u %s%s", s->ids[id].id, q->want.revision, desired_name(q->want.desired),
+             a.force ? " force" : "");
     if (text.err != 0 ||
         workload_doc_read(&d, (struct slice){text.data, text.len}, &report, &e) != 0)
         sim_fail(s, "the document is refused: %s\n%s",

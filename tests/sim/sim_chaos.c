@@ -6,7 +6,8 @@ static void fault_rule(struct sim *s)
     static const int codes[] = {ERR_RUNTIME, ERR_RUNTIME,   ERR_RUNTIME,
                                 ERR_BUSY,    ERR_CANCELLED, ERR_UNREACHABLE};
     char name[16];
-    struct fake_rule r = {.ops = 1u << sim_below(s, 6), .percent = (unsigned)(5 + sim_below(s, 60))};
+    struct fake_rule r = {.ops = 1u << sim_below(s, 6),
+                          .percent = (unsigned)(5 + sim_below(s, 60))};
     if (sim_chance(s, 30))
         r.ops = FAKE_ACTS;
     if (sim_chance(s, 60)) {
@@ -63,12 +64,15 @@ static void meddle(struct sim *s)
     } else if (what < 7) {
         did = fake_vanish(s->r.fake, id, tell);
     } else {
-        did = fake_health(s->r.fake, id,
-                          sim_chance(s, 50) ? HEALTH_UNHEALTHY : HEALTH_HEALTHY, tell);
+        did =
+            fake_health(s->r.fake, id, sim_chance(s, 50) ? HEALTH_UNHEALTHY : HEALTH_HEALTHY, tell);
     }
     if (did)
-        sim_note(s, "%s %s%s", what < 5 ? "crash of" : what < 7 ? "vanished:" : "health of", x->id,
-                 tell ? "" : " in silence");
+        sim_note(s, "%s %s%s",
+                 what < 5   ? "crash of"
+                 : what < 7 ? "vanished:"
+                            : "health of",
+                 x->id, tell ? "" : " in silence");
 }
 
 static void strangers(struct sim *s)

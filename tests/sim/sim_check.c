@@ -10,9 +10,9 @@ static unsigned number(struct slice revision)
 
 static bool same(const struct sim_want *a, const struct sim_want *b)
 {
-    return a->exists == b->exists && (!a->exists || (a->deleting == b->deleting &&
-                                                     a->desired == b->desired &&
-                                                     a->revision == b->revision));
+    return a->exists == b->exists &&
+           (!a->exists ||
+            (a->deleting == b->deleting && a->desired == b->desired && a->revision == b->revision));
 }
 
 static struct sim_want want_of(const struct stored_workload *row)
@@ -129,8 +129,7 @@ bool sim_depends_met(struct sim *s, unsigned id, unsigned revision)
     sim_doc_of(s, id, revision, &doc);
     for (size_t i = 0; i < doc.n_depends; i++)
         if (!engine_get(s->r.g, slice_of(s->ids[doc.depends[i].id].id), &v) ||
-            v.seen != ACTUAL_RUNNING ||
-            (doc.depends[i].healthy && v.health != HEALTH_HEALTHY))
+            v.seen != ACTUAL_RUNNING || (doc.depends[i].healthy && v.health != HEALTH_HEALTHY))
             return false;
     return true;
 }

@@ -34,9 +34,9 @@ void sim_doc_of(const struct sim *s, unsigned id, unsigned revision, struct sim_
 void sim_doc_text(const struct sim *s, unsigned id, unsigned revision, enum workload_desired d,
                   bool other, struct buf *to)
 {
-    static const char *const actions[] = {
-        [DOC_HEALTH_NOTHING] = "nothing", [DOC_HEALTH_RESTART] = "restart",
-        [DOC_HEALTH_STOP] = "stop"};
+    static const char *const actions[] = {[DOC_HEALTH_NOTHING] = "nothing",
+                                          [DOC_HEALTH_RESTART] = "restart",
+                                          [DOC_HEALTH_STOP] = "stop"};
     struct sim_doc doc;
     sim_doc_of(s, id, revision, &doc);
     (void)buf_addf(to,

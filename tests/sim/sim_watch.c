@@ -48,7 +48,8 @@ static const struct stored_workload *check_wanted(struct sim *s, const char *wha
     if (row == NULL || (row->flags & STORED_DELETING) != 0 || !slice_eq(row->revision, o->revision))
         sim_fail(s, "%s of %.*s revision %.*s, which nobody wants", what, (int)o->id.len, o->id.p,
                  (int)o->revision.len, o->revision.p);
-    if ((row->flags & STORED_TERMINAL) != 0)
+    struct engine_view v;
+    if (engine_get(s->r.g, o->id, &v) && v.terminal)
         sim_fail(s, "%s of %.*s, which was given up", what, (int)o->id.len, o->id.p);
     if (o->doc == NULL)
         sim_fail(s, "%s of %.*s without a document", what, (int)o->id.len, o->id.p);
