@@ -79,8 +79,13 @@ static void on_changed(void *ctx, struct slice id)
 {
     struct runtime *rt = ctx;
     struct item *w = item_find(rt->g, id);
-    if (w != NULL && w->now != NULL && w->now->type == rt->type && !rt->g->stopping)
-        look_want(w);
+    if (w == NULL || w->now == NULL || w->now->type != rt->type || rt->g->stopping)
+        return;
+    /* Much of what is told are our own acts. The look comes after what is to be done, if anything;
+     * acts look for themselves. */
+    w->look_after = true;
+    if (w->act == NULL)
+        item_ready(w);
 }
 
 static void on_reachable(void *ctx, bool up)

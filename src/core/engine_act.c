@@ -63,6 +63,7 @@ static int call(struct act *a, const struct driver *d, struct fault *f)
         if (rc != 0)
             return rc;
         o.doc = &a->doc;
+        o.print = intent_print(a->intent);
     } else if (load_doc(a, &ignored) == 0) {
         /* Only for how long to wait; a document that cannot be opened must not keep it running. */
         o.stop_timeout_s = a->doc.container.stop_timeout_s;
@@ -196,13 +197,19 @@ static void made(struct item *w, const struct act *a, const struct driver_object
         g->stats.adopted++;
     else
         g->stats.created++;
-    if (o == NULL || slice_eq(o->revision, intent_revision(a->intent)) ||
-        a->intent->revision_len == 0)
+    w->replacing = false;
+    if (o == NULL || a->intent != w->now || object_fits(w)) {
+        w->misfit = false;
         return;
+    }
+    /* It took one that was there already and is another one: that is replaced, but only once. */
+    bool again = w->misfit;
     struct fault f;
+    w->misfit = !again;
     (void)fault_set(&f, FAULT_RUNTIME_ERROR, ERR_RUNTIME, "its object still has revision \"%.*s\"",
                     (int)(o->revision.len < 128 ? o->revision.len : 128), o->revision.p);
-    (void)failed(w, ACT_MAKE, &f);
+    if (again)
+        (void)failed(w, ACT_MAKE, &f);
 }
 
 static void stopped(struct item *w, const struct act *a)

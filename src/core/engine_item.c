@@ -33,6 +33,7 @@ int intent_new(struct intent **ret, const struct stored_workload *row, struct ru
                          .generation = row->generation,
                          .created_ns = row->created_ns,
                          .updated_ns = row->updated_ns,
+                         .print_hash = print_hash(row->print),
                          .rules = rules};
     char *at = text_put(n->text, row->id, &n->id_len);
     at = text_put(at, row->revision, &n->revision_len);

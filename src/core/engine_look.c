@@ -115,6 +115,8 @@ void looks_begin(struct engine *g)
             /* The end of what is under way says how it is, or asks again. */
             if (w->look != NULL)
                 w->look->seq = 0;
+            else
+                w->look_after = true;
             continue;
         }
         if (!look_begin(w)) {

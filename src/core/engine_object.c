@@ -69,6 +69,12 @@ static int texts_set(struct object *t, const struct driver_object *o)
     return 0;
 }
 
+uint64_t print_hash(struct slice print)
+{
+    uint64_t h = print.len > 0 ? hash_bytes(print.p, print.len) : 0;
+    return h == 0 && print.len > 0 ? 1 : h;
+}
+
 int object_set(struct object *t, const struct driver_object *o)
 {
     if (texts_set(t, o) != 0)
@@ -82,6 +88,7 @@ int object_set(struct object *t, const struct driver_object *o)
     t->started_ns = o->started_ns;
     t->finished_ns = o->finished_ns;
     t->exit_code = o->exit_code;
+    t->print_hash = print_hash(o->print);
     return 0;
 }
 

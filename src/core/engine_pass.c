@@ -42,14 +42,15 @@ static bool same_object(const struct item *w, const struct driver_object *o)
 {
     return w->object.exists && w->object.actual == o->actual &&
            slice_eq(object_oid(&w->object), o->object_id) &&
-           slice_eq(object_revision(&w->object), o->revision);
+           slice_eq(object_revision(&w->object), o->revision) &&
+           w->object.print_hash == print_hash(o->print);
 }
 
 /* Lists may tell less than looks do. What they leave out is kept while the rest is the same, and
  * looked at when it is not. */
 static bool thin(const struct driver_object *o)
 {
-    return o->n_meta == 0 && o->actual != ACTUAL_RUNNING;
+    return o->n_meta == 0;
 }
 
 static void seen(struct runtime *rt, const struct listing *l, const struct driver_object *o)

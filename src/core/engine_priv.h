@@ -54,6 +54,7 @@ struct intent {
     uint8_t flags; /* enum stored_flags but for STORED_TERMINAL, which is the item's */
     uint64_t generation;
     int64_t created_ns, updated_ns;
+    uint64_t print_hash; /* of `print`; 0: there is none */
     struct rules *rules; /* NULL: the document has none */
     uint32_t id_len, revision_len, who_len, print_len, doc_len;
     char text[]; /* id, revision, who, print, doc, each with a NUL */
@@ -88,8 +89,10 @@ struct object {
     uint8_t actual, cause, health;
     uint32_t restarts;
     int64_t created_ns, started_ns, finished_ns, exit_code;
+    uint64_t print_hash;      /* as of an intent */
     struct object_text *text; /* NULL: nothing was ever seen; kept for reuse */
 };
+uint64_t print_hash(struct slice print); /* 0 only for an empty one */
 /* ERR_NO_MEMORY: nothing has changed. Allocates only when there is more text than ever. */
 int object_set(struct object *t, const struct driver_object *o);
 void object_gone(struct object *t);
@@ -240,6 +243,9 @@ struct item {
     bool restart : 1;     /* stop it, then start it */
     bool ordered : 1;     /* something was asked for and is not done (without reconcile) */
     bool remake : 1;      /* what is there could not be started: make it anew */
+    bool replacing : 1;   /* what was there made room for what is to come */
+    bool misfit : 1;      /* what was made last did not fit */
+    bool look_after : 1;  /* something happened; look when there is nothing to do */
     bool was_up : 1;      /* ran when its runtime went away */
     bool recovered : 1;   /* was restarted because it was pending for long */
     bool was_pending : 1; /* pending_since was told to somebody */

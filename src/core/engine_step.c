@@ -16,10 +16,18 @@ static struct next waits(enum wait_kind k)
     return (struct next){.wait = k};
 }
 
+/* Of the revision that is wanted, and made from its document, as far as labels tell. What the
+ * original agent made without a revision is taken as it is (contract 5.1). */
 bool object_fits(const struct item *w)
 {
-    struct slice want = intent_revision(w->now);
-    return w->object.exists && (want.len == 0 || slice_eq(want, object_revision(&w->object)));
+    const struct object *o = &w->object;
+    struct slice want = slice_trim(intent_revision(w->now)), has = slice_trim(object_revision(o));
+    if (!o->exists)
+        return false;
+    if (has.len == 0 && o->print_hash == 0)
+        return true;
+    return slice_eq(want, has) &&
+           (o->print_hash == 0 || w->now->print_hash == 0 || o->print_hash == w->now->print_hash);
 }
 
 static bool runs(const struct item *w)
@@ -103,9 +111,7 @@ static struct next next_missing(struct item *w)
     struct fault f = {0};
     if (held_back(w, &n))
         return n;
-    if (gc_busy(w->g, intent_id(w->now)))
-        return waits(WAIT_ORPHAN);
-    if (!admitted(w, &f)) {
+    if (!w->replacing && !admitted(w, &f)) {
         if (w->assumed) { /* it may run already: look before refusing it */
             w->assumed = false;
             look_want(w);
@@ -180,6 +186,8 @@ static struct next next_of(struct item *w)
         return waits(WAIT_COMMIT);
     if (rt->driver == NULL)
         return waits(WAIT_NO_DRIVER);
+    if (gc_busy(g, intent_id(w->now)))
+        return waits(WAIT_ORPHAN);
     if (!rt->up)
         return waits(WAIT_RUNTIME);
     if (!item_known(w) || w->look != NULL || w->look_wanted)
@@ -195,8 +203,9 @@ static struct next next_of(struct item *w)
     if (!object_fits(w)) {
         if (held_back(w, &n))
             return n;
-        return runs(w) ? ends(w, ACT_STOP, STOP_UPDATE)
-                       : (struct next){.act = ACT_MAKE, .type = w->now->type};
+        n = ends(w, ACT_REMOVE, STOP_UPDATE);
+        w->replacing = n.act == ACT_REMOVE;
+        return n;
     }
     if (w->restart && runs(w))
         return held_back(w, &n) ? n : ends(w, ACT_STOP, STOP_OPERATOR);
@@ -432,6 +441,10 @@ void item_step(struct item *w)
         begin(w, &n);
     else if (item_settled(w))
         settle(w);
+    if (n.act == ACT_NONE && w->look_after) {
+        w->look_after = false;
+        look_want(w);
+    }
     tell_waiting(w, before);
     item_refresh(w);
 }

@@ -88,6 +88,7 @@ static int do_ensure(struct fake *f, struct call *c, struct fault *x)
     }
     if (thing_make(f, id, revision, c->node_id, &t) != 0)
         return fault_set(x, FAULT_RUNTIME_ERROR, ERR_NO_MEMORY, "out of memory");
+    memcpy(t->print, c->print, sizeof(t->print));
     return 0;
 }
 
@@ -274,9 +275,11 @@ static int act(void *self, enum fake_op op, const struct driver_order *o, driver
     c->fn.done = fn;
     c->ctx = ctx;
     c->progress = o->progress;
-    struct buf revision = BUF_FIXED(c->revision), node = BUF_FIXED(c->node_id);
+    struct buf revision = BUF_FIXED(c->revision), node = BUF_FIXED(c->node_id),
+               print = BUF_FIXED(c->print);
     (void)buf_add(&revision, o->revision.p, o->revision.len);
     (void)buf_add(&node, o->node_id.p, o->node_id.len);
+    (void)buf_add(&print, o->print.p, o->print.len);
     return begin(f, c);
 }
 

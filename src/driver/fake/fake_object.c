@@ -75,6 +75,7 @@ void thing_view(const struct thing *t, struct driver_object *ret)
         .address = t->actual == ACTUAL_RUNNING ? "127.0.0.1" : "",
         .meta = meta,
         .n_meta = ARRAY_LEN(meta),
+        .print = slice_of(t->print),
     };
 }
 

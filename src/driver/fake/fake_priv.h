@@ -23,7 +23,7 @@ struct thing { /* an object */
     int64_t created_ns, started_ns, finished_ns, exit_code;
     uint16_t id_len, revision_len;
     char message[48], object_id[24];
-    char node_id[64];
+    char node_id[64], print[72];
     char text[]; /* id, revision */
 };
 
@@ -48,7 +48,7 @@ struct call {
     } fn;
     void *ctx;
     void (*progress)(void *ctx, const char *text);
-    char node_id[64];
+    char node_id[64], print[72];
     char id[WORKLOAD_ID_MAX + 1], revision[WORKLOAD_REVISION_MAX + 1];
 };
 

@@ -107,6 +107,8 @@ static void new_revision_replaces(void **state)
     assert_true(slice_eqs(rig_object(r, "web").revision, "2"));
     assert_true(rig_object(r, "web").serial > serial);
     assert_int_equal(fake_count(r->fake), 1);
+    assert_int_equal(rig_calls(r).calls[3], 1); /* the old one is removed, then the new one made */
+    assert_int_equal(rig_calls(r).calls[0], 2);
     assert_int_equal(rig_calls(r).overlaps, 0);
     rig_done(r);
 }

@@ -254,6 +254,36 @@ static void adopted(void **state)
     rig_done(r);
 }
 
+/* One of the same revision, but made from another document, in a life that nobody remembers; and
+ * one that the original agent made without a revision, which is taken until there is another. */
+static void other_document(void **state)
+{
+    (void)state;
+    struct rig *r = open_rig();
+    (void)rig_apply(r, "web", "1", NULL);
+    uint64_t serial = rig_object(r, "web").serial;
+    rig_close(r);
+    mem_store_done(&r->store);
+    mem_store_init(&r->store);
+    rig_open(r);
+    (void)rig_apply(r, "web", "1", NULL);
+    assert_int_equal(rig_object(r, "web").serial, serial); /* the same document: the same object */
+    rig_close(r);
+    mem_store_done(&r->store);
+    mem_store_init(&r->store);
+    rig_open(r);
+    (void)rig_apply(r, "web", "1", "container: {image: other}");
+    assert_state(r, "web", ACTUAL_RUNNING);
+    assert_true(rig_object(r, "web").serial > serial);
+    assert_int_equal(rig_view(r, "web").attempts, 0);
+    assert_int_equal(fake_put(r->fake, SLICE_LIT("old"), "", NULL, ACTUAL_RUNNING, false), 0);
+    rig_pass(r, 31 * S);
+    (void)rig_apply(r, "old", "", NULL);
+    assert_int_equal(rig_object(r, "old").starts, 0);
+    assert_state(r, "old", ACTUAL_RUNNING);
+    rig_done(r);
+}
+
 /* kill -9 between acceptance and start, and between making and starting. */
 static void killed_anywhere(void **state)
 {
@@ -598,6 +628,7 @@ int main(void)
         cmocka_unit_test(orphans_a_few_at_once),
         cmocka_unit_test(foreign_is_not_touched),
         cmocka_unit_test(adopted),
+        cmocka_unit_test(other_document),
         cmocka_unit_test(killed_anywhere),
         cmocka_unit_test(other_type),
         cmocka_unit_test(type_changes),
