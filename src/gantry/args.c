@@ -41,6 +41,20 @@ const struct option_row option_rows[OPTION_COUNT] = {
                      .choices = "viewer operator admin"},
     [OPTION_RIGHT] = {0, "right", "RIGHT", false, "'VERB KIND PATTERN', as often as wanted"},
     [OPTION_EXPIRES] = {0, "expires", "TIME", false, "12h, 30d; without it, never"},
+    [OPTION_FILE] = {'f', "file", "FILE", false, "file, folder, or - (standard input); repeatable"},
+    [OPTION_DRY_RUN] = {0, "dry-run", NULL, false, "change nothing, tell what would be done"},
+    [OPTION_FORCE] = {0, "force", NULL, false, "do not wait for lock files"},
+    [OPTION_FOR] = {0, "for", "STATE", false, "running, stopped, healthy or deleted",
+                    .choices = "running stopped healthy deleted"},
+    [OPTION_INTERACTIVE] = {'i', "interactive", NULL, false, "give it our standard input"},
+    [OPTION_TTY] = {'t', "tty", NULL, false, "run it on a terminal of its own"},
+    [OPTION_KIND] = {0, "kind", "KIND", false, "only these: workload, service, task, node",
+                     .choices = "workload service container task node"},
+    [OPTION_NAME] = {0, "name", "PATTERN", false, "only these names; * stands for anything"},
+    [OPTION_TYPE] = {0, "type", "TYPE", false, "only this type: state, created, failed..."},
+    [OPTION_APPLY] = {0, "apply", NULL, false, "apply it instead of printing it"},
+    [OPTION_KEEP_GOING] = {0, "keep-going", NULL, false,
+                           "go on without the flags that have no equivalent"},
 };
 
 static bool same(const char *a, const char *b)
@@ -175,12 +189,24 @@ static int short_options(struct walk *w, const char *word)
     return 0;
 }
 
+/* True when what comes now belongs to another program's command line. */
+static bool words_are_own(const struct walk *w)
+{
+    const struct verb *v = verb_so_far(w);
+    return v != NULL && v->own > 0 && w->a->n_words >= v->own + (v->group != NULL ? 2 : 1);
+}
+
 static int collect(struct walk *w)
 {
     bool options = true;
     while (w->at < w->argc) {
         const char *word = w->argv[w->at++];
         int rc = 0;
+        if (options && words_are_own(w)) { /* "exec web -- ls -l" and "exec web ls -l" */
+            options = false;
+            if (same(word, "--"))
+                continue;
+        }
         if (!options || word[0] != '-' || word[1] == '\0')
             w->a->all[w->a->n_words++] = word;
         else if (same(word, "--"))
@@ -365,7 +391,7 @@ int args_help(struct buf *out, const struct verb *verbs, size_t n_verbs, const c
         return out->err;
     }
     buf_addf(out,
-             "gantry: services in containers, and Docker containers, on this machine\n\n"
+             "gantry: workloads, services in containers, Docker containers, on this machine\n\n"
              "  gantry [OPTIONS] %s%sCOMMAND [ARGUMENTS]\n\nCommands:\n",
              group == NULL ? "" : group, group == NULL ? "" : " ");
     for (size_t i = 0; i < n_verbs; i++)

@@ -44,6 +44,17 @@ enum option_id {
     OPTION_WHO,
     OPTION_SINCE,
     OPTION_ENV,
+    OPTION_FILE,
+    OPTION_DRY_RUN,
+    OPTION_FORCE,
+    OPTION_FOR,
+    OPTION_INTERACTIVE,
+    OPTION_TTY,
+    OPTION_KIND,
+    OPTION_NAME,
+    OPTION_TYPE,
+    OPTION_APPLY,
+    OPTION_KEEP_GOING,
     OPTION_COUNT
 };
 _Static_assert(OPTION_COUNT <= 64, "the options of a verb are bits of a uint64_t");
@@ -70,6 +81,8 @@ struct verb {
     const char *more;          /* further lines for `help VERB`, or NULL */
     int (*run)(struct cli *c); /* returns the exit code, having said what went wrong */
     bool local;                /* needs no gantryd: contexts are not read before it */
+    size_t own; /* after so many arguments no word is an option of ours: the command line of another
+                   program begins (exec). 0: never */
 };
 
 /* One option as it was given. */

@@ -214,7 +214,7 @@ int cli_exchange(struct cli *c, const struct cli_call *call, struct buf *body,
     if (loop_timer_init(c->loop, &x.deadline, on_deadline, &x) != 0)
         return cli_fail(c, EXIT_NO, NULL, "out of memory");
     send_call(&x, authorization);
-    while (!x.done && !x.unwanted && loop_run_once(c->loop, true))
+    while (!x.done && !x.unwanted && !c->ended && loop_run_once(c->loop, true))
         ;
     if (x.sent != NULL) {
         client_cancel(x.sent);

@@ -141,7 +141,7 @@ static int run_verb(struct cli *c)
         rc = cli_target(c);
     if (rc != EXIT_DONE)
         return rc;
-    return args_has(a, OPTION_WATCH) ? cli_watch(c) : a->verb->run(c);
+    return args_has(a, OPTION_WATCH) ? cli_watch(c, a->verb->run, false) : a->verb->run(c);
 }
 
 static void disconnect(struct cli *c)

@@ -54,6 +54,7 @@ struct cli {
     struct tls_context *tls;
     struct client_pool *pool;
     int signal; /* end by this signal after cleaning up; 0: none */
+    bool ended; /* the user wants no more: calls and pauses end */
 };
 
 extern const struct verb cli_verbs[];
@@ -124,6 +125,10 @@ int cli_call_parsed(struct cli *c, const struct cli_call *call, json_t **ret);
 int cli_get(struct cli *c, const char *pattern, const char *const *words, json_t **ret);
 /* Prints an answer: as it came in a line of its own, or as YAML (documents parted by "---"). */
 void cli_json(struct cli *c, struct slice body);
+/* The same for what has been parsed. */
+void cli_json_value(struct cli *c, const json_t *v);
+/* Prints a document as YAML, each line after so many blanks (at most 8). Exit code. */
+int cli_yaml(struct cli *c, const json_t *doc, size_t indent);
 /* One line on standard error with --trace: what was called, and how it went. */
 void cli_trace(struct cli *c, const char *method, struct slice path, const char *text);
 /* "200, 3.1 ms, 512 bytes, request abc" into a buffer. */
@@ -142,8 +147,8 @@ int cli_number(struct cli *c, enum option_id id, int64_t fallback, bool all_allo
 
 /* Waits with the loop running, so that connections notice what happens to them. Exit code. */
 int cli_pause(struct cli *c, uint64_t ms);
-/* Runs the verb again and again (--watch). Exit code. */
-int cli_watch(struct cli *c);
+/* Runs the verb again and again (--watch). Exit code. With `keys`, q ends it on a terminal. */
+int cli_watch(struct cli *c, int (*run)(struct cli *c), bool keys);
 
 /* The hidden verb of the completion scripts: prints what may stand for the last word. */
 int cli_complete(struct cli *c, int argc, char **argv);
@@ -165,7 +170,6 @@ int cmd_profiles_create(struct cli *c);
 int cmd_profiles_delete(struct cli *c);
 int cmd_profiles_act(struct cli *c);
 int cmd_logs(struct cli *c);
-int cmd_logs_follow(struct cli *c, const char *path, int64_t lines);
 int cmd_docker_ps(struct cli *c);
 int cmd_docker_control(struct cli *c);
 int cmd_docker_logs(struct cli *c);
@@ -195,5 +199,20 @@ int cmd_context_show(struct cli *c);
 int cmd_context_use(struct cli *c);
 int cmd_context_add(struct cli *c);
 int cmd_context_remove(struct cli *c);
+int cmd_apply(struct cli *c);
+int cmd_diff(struct cli *c);
+int cmd_get(struct cli *c);
+int cmd_describe(struct cli *c);
+int cmd_explain(struct cli *c);
+int cmd_delete(struct cli *c);
+int cmd_restart(struct cli *c);
+int cmd_workload_act(struct cli *c);
+int cmd_stats(struct cli *c);
+int cmd_top(struct cli *c);
+int cmd_events(struct cli *c);
+int cmd_tasks(struct cli *c);
+int cmd_wait(struct cli *c);
+int cmd_import(struct cli *c);
+int cmd_node(struct cli *c);
 
 #endif

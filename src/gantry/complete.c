@@ -123,9 +123,9 @@ static void offer_options(struct completion *k, const struct verb *v)
 }
 
 /* "CONTAINER SERVICE..." and 3 give "SERVICE": the word of the help that stands for argument n. */
-static struct slice argument_kind(const struct verb *v, size_t n)
+static struct slice argument_kind(struct slice rest, size_t n)
 {
-    struct slice rest = slice_of(v->args), part = {NULL, 0};
+    struct slice part = {NULL, 0};
     size_t i = 0;
     while (slice_split(&rest, ' ', &part)) {
         while (part.len > 0 && strchr("[]", part.p[part.len - 1]) != NULL)
@@ -140,13 +140,14 @@ static struct slice argument_kind(const struct verb *v, size_t n)
     return (struct slice){NULL, 0};
 }
 
-static void offer_argument(struct completion *k, const struct verb *v)
+static void offer_argument_kind(struct completion *k, const struct verb *v, struct slice kind)
 {
     const struct args *a = &k->c->args;
-    struct slice kind = argument_kind(v, a->n_words);
     bool docker = v->group != NULL && strcmp(v->group, "docker") == 0;
     if ((docker && slice_eqs(kind, "NAME")) || slice_eqs(kind, "DOCKER-CONTAINER"))
         offer_rows(k, ask(k, "/docker/containers?all=true", NULL), "containers", "name", "status");
+    else if (slice_eqs(kind, "ID"))
+        offer_rows(k, ask(k, "/v1/workloads?limit=1000", NULL), "workloads", "id", "actual_state");
     else if (slice_eqs(kind, "CONTAINER"))
         offer_rows(k, ask(k, "/containers", NULL), "containers", "name", "socket_path");
     else if (slice_eqs(kind, "SERVICE") && a->n_words > 0)
@@ -167,6 +168,14 @@ static void offer_argument(struct completion *k, const struct verb *v)
         buf_addlit(&k->c->out, ":files\n");
 }
 
+/* "ID | CONTAINER SERVICE": each form of the arguments has a say. */
+static void offer_argument(struct completion *k, const struct verb *v)
+{
+    struct slice rest = slice_of(v->args), form;
+    while (slice_split(&rest, '|', &form))
+        offer_argument_kind(k, v, argument_kind(slice_trim(form), k->c->args.n_words));
+}
+
 static void offer_value(struct completion *k)
 {
     const struct option_row *o = &option_rows[k->value_of];
@@ -176,6 +185,17 @@ static void offer_value(struct completion *k)
         offer_contexts(k);
     else if (o->value != NULL && strcmp(o->value, "FILE") == 0)
         buf_addlit(&k->c->out, ":files\n");
+}
+
+/* The verb that the words so far make, or NULL. */
+static const struct verb *verb_of(const struct args *a)
+{
+    const struct verb *v = NULL;
+    if (a->n_words > 1)
+        v = args_find(cli_verbs, cli_n_verbs, a->all[0], a->all[1]);
+    if (v == NULL && a->n_words > 0)
+        v = args_find(cli_verbs, cli_n_verbs, a->all[0], NULL);
+    return v;
 }
 
 /* One word before the last. Returns the option that waits for its value, or -1. */
@@ -201,7 +221,9 @@ static int take_word(struct completion *k, const char *word, int waiting)
         size_t len = eq != NULL ? (size_t)(eq - word) : strlen(word);
         id = args_option_named((struct slice){word + 2, len - 2});
     } else {
-        id = args_option_lettered(NULL, word[strlen(word) - 1]); /* -fn: the last may take one */
+        /* -fn: the last may take one. Letters may mean something else for this verb. */
+        const struct verb *v = verb_of(a);
+        id = args_option_lettered(v, word[strlen(word) - 1]);
         eq = NULL;
     }
     if (id >= 0 && eq != NULL) {

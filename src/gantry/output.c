@@ -88,12 +88,25 @@ static const char *agents_words(const char *text)
     return words == NULL || words[1] == '\0' ? text : words + 1;
 }
 
+/* Whether the command is about workloads only. */
+static bool workload_verb(const struct verb *v)
+{
+    static int (*const runs[])(struct cli *) = {
+        cmd_apply, cmd_diff,         cmd_get,  cmd_describe, cmd_delete, cmd_stats, cmd_top,
+        cmd_tasks, cmd_workload_act, cmd_wait, cmd_import,   cmd_node,   cmd_events};
+    for (size_t i = 0; i < ARRAY_LEN(runs); i++)
+        if (v->run == runs[i])
+            return true;
+    return false;
+}
+
 static const char *hint_for(const struct cli *c, int status, const char *text)
 {
     static const char see_services[] = "see: gantry containers, gantry services CONTAINER";
     const struct verb *v = c->args.verb;
     bool docker = v != NULL && v->group != NULL &&
                   (strcmp(v->group, "docker") == 0 || strcmp(v->group, "bashrc") == 0);
+    bool workload = v != NULL && workload_verb(v);
     bool token = v != NULL && v->group != NULL && strcmp(v->group, "token") == 0;
     switch (status) {
     case 401:
@@ -101,10 +114,14 @@ static const char *hint_for(const struct cli *c, int status, const char *text)
     case 403:
         return "see: gantry whoami; an administrator gives rights with gantry token create";
     case 412:
+        if (workload)
+            return "it has been changed meanwhile";
         return "see: gantry run-script get CONTAINER SERVICE --etag";
     case 404:
         if (token)
             return "see: gantry token list";
+        if (workload || strncmp(text, "Workload '", 10) == 0)
+            return "see: gantry get";
         if (strstr(text, "o backup") != NULL) /* the service is there */
             return "see: gantry run-script backups CONTAINER SERVICE";
         if (v != NULL && v->group != NULL && strcmp(v->group, "profiles") == 0)
@@ -113,6 +130,8 @@ static const char *hint_for(const struct cli *c, int status, const char *text)
     case 503:
         if (docker)
             return "is the Docker engine running?";
+        if (workload)
+            return NULL;
         if (strstr(text, ": Client error '404") != NULL)
             return see_services;
         return strstr(text, ": Client error") == NULL ? "is gantry-agent running in the container?"
@@ -185,6 +204,39 @@ void cli_json(struct cli *c, struct slice body)
     if (c->n_documents++ > 0)
         cli_text(c, SLICE_LIT("---\n"), true);
     cli_text(c, (struct slice){yaml.data, yaml.len}, true);
+}
+
+void cli_json_value(struct cli *c, const json_t *v)
+{
+    char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+    if (text == NULL) {
+        c->out.err = c->out.err != 0 ? c->out.err : ERR_NO_MEMORY;
+        return;
+    }
+    cli_json(c, slice_of(text));
+    json_free_t release;
+    json_get_alloc_funcs(NULL, &release);
+    release(text);
+}
+
+int cli_yaml(struct cli *c, const json_t *doc, size_t indent)
+{
+    static const char blanks[] = "        ";
+    _cleanup_(buf_done) struct buf yaml = BUF_INIT(YAML_MAX), text = BUF_INIT(YAML_MAX);
+    struct slice rest, line;
+    if (yaml_write(&yaml, doc) != 0)
+        return cli_fail(c, EXIT_NO, NULL, "%s", err_row(yaml.err)->text);
+    rest = (struct slice){yaml.data, yaml.len > 0 ? yaml.len - 1 : 0};
+    while (slice_split(&rest, '\n', &line)) {
+        if (line.len > 0)
+            buf_add(&text, blanks, indent < sizeof blanks ? indent : sizeof blanks - 1);
+        buf_add(&text, line.p, line.len);
+        buf_addc(&text, '\n');
+    }
+    if (text.err != 0)
+        return cli_fail(c, EXIT_NO, NULL, "out of memory");
+    cli_text(c, (struct slice){text.data, text.len}, true);
+    return EXIT_DONE;
 }
 
 int cli_table(struct cli *c, const struct table *t)

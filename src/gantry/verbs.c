@@ -4,9 +4,61 @@
 #define GATEWAYS "CONTAINER PROFILE..."
 #define WATCH OPTION_BIT(OPTION_WATCH)
 #define WAIT OPTION_BIT(OPTION_WAIT)
+#define FILES OPTION_BIT(OPTION_FILE)
+#define FORCE OPTION_BIT(OPTION_FORCE)
+#define DRY_RUN OPTION_BIT(OPTION_DRY_RUN)
 #define IF_MATCH OPTION_BIT(OPTION_IF_MATCH)
 
 const struct verb cli_verbs[] = {
+    {NULL, "apply", "", 0, 0, FILES | DRY_RUN | FORCE | WAIT, "make workloads what documents say",
+     "  Every document of all files is checked before the first one is sent. A folder stands for\n"
+     "  its *.yaml, *.yml and *.json. The same document twice changes nothing. --wait: until each\n"
+     "  is running, and healthy if it has a check.\n"
+     "  gantry apply -f web.yaml --wait --timeout 2m\n",
+     cmd_apply},
+    {NULL, "diff", "", 0, 0, FILES | FORCE, "what apply would change",
+     "  Exit status 0: nothing, 1: something.\n", cmd_diff},
+    {NULL, "get", "[ID...]", 0, -1, WATCH, "workloads and how they are",
+     "  `gantry get workloads` is the same as `gantry get`; * in an ID stands for anything.\n",
+     cmd_get},
+    {NULL, "describe", "ID...", 1, -1, WATCH, "all about workloads, with their documents", NULL,
+     cmd_describe},
+    {NULL, "explain", "ID | CONTAINER SERVICE", 1, 2, WATCH,
+     "why a workload or a service is as it is",
+     "  What it is, what it should be, why it is not, since when, what comes next, who asked.\n",
+     cmd_explain},
+    {NULL, "delete", "[ID...]", 0, -1, FILES | FORCE | WAIT, "stop workloads and forget them",
+     "  With -f the workloads of the documents, the last one first. --force waits neither for\n"
+     "  lock files nor for workloads that depend on it.\n",
+     cmd_delete},
+    {NULL, "retry", "ID...", 1, -1, WAIT, "try again now, also what was given up", NULL,
+     cmd_workload_act},
+    {NULL, "force", "ID...", 1, -1, WAIT, "do not wait for the lock file any more", NULL,
+     cmd_workload_act},
+    {NULL, "stats", "[ID...]", 0, -1, WATCH, "what workloads use",
+     "  Without ID: the last samples of all that run.\n", cmd_stats},
+    {NULL, "top", "[ID...]", 0, -1, WATCH, "what workloads use, again and again",
+     "  The busiest first; q ends it on a terminal.\n", cmd_top},
+    {NULL, "events", "", 0, 0,
+     OPTION_BIT(OPTION_FOLLOW) | OPTION_BIT(OPTION_KIND) | OPTION_BIT(OPTION_NAME) |
+         OPTION_BIT(OPTION_TYPE),
+     "how everything is, and with -f what happens",
+     "  With -f it goes on after gantryd was restarted, where it stopped if that is still kept.\n",
+     cmd_events},
+    {NULL, "tasks", "[ID]", 0, 1, OPTION_BIT(OPTION_LINES) | WATCH,
+     "what was asked for, and what became of it", NULL, cmd_tasks},
+    {NULL, "wait", "ID...", 1, -1, OPTION_BIT(OPTION_FOR), "until workloads are as they should be",
+     "  --for running (for a second at least), stopped, healthy or deleted; --timeout is for all\n"
+     "  of them together (30s). What was given up ends it at once.\n",
+     cmd_wait},
+    {"import", "docker-run", "[COMMAND...]", 0, -1,
+     OPTION_BIT(OPTION_FILE) | OPTION_BIT(OPTION_APPLY) | OPTION_BIT(OPTION_KEEP_GOING) | WAIT,
+     "a docker run command line as a workload",
+     "  Prints the document, or applies it. -f FILE holds the command line, else its words "
+     "follow.\n"
+     "  gantry import docker-run -- docker run -d --name web -p 8080:80 nginx\n",
+     cmd_import, true, 1},
+    {NULL, "node", "", 0, 0, WATCH, "the machine, how full it is, what it can run", NULL, cmd_node},
     {NULL, "containers", "", 0, 0, WATCH, "the configured containers", NULL, cmd_containers},
     {NULL, "services", "CONTAINER", 1, 1, WATCH, "the services in a container", NULL, cmd_services},
     {NULL, "status", "CONTAINER [SERVICE]", 1, 2, WATCH, "state of all services, or of one",
@@ -14,10 +66,14 @@ const struct verb cli_verbs[] = {
      cmd_status},
     {NULL, "up", ACT, 2, -1, WAIT, "start services", NULL, cmd_control},
     {NULL, "down", ACT, 2, -1, WAIT, "stop services", NULL, cmd_control},
-    {NULL, "restart", ACT, 2, -1, WAIT, "stop and start services", NULL, cmd_control},
-    {NULL, "logs", "CONTAINER SERVICE", 2, 2,
-     OPTION_BIT(OPTION_FOLLOW) | OPTION_BIT(OPTION_LINES) | OPTION_BIT(OPTION_CLEAR),
-     "what a service has logged",
+    {NULL, "restart", "ID | " ACT, 1, -1, WAIT | FORCE, "stop and start a workload, or services",
+     "  One word is a workload. --force: do not wait for its lock file.\n", cmd_restart},
+    {NULL, "logs", "ID | CONTAINER SERVICE", 1, 2,
+     OPTION_BIT(OPTION_FOLLOW) | OPTION_BIT(OPTION_LINES) | OPTION_BIT(OPTION_CLEAR) |
+         OPTION_BIT(OPTION_SINCE),
+     "what a workload or a service has logged",
+     "  One word is a workload; -o wide shows time and stream (O, E) of each line. -n all and\n"
+     "  --since are for workloads, --clear is for services.\n"
      "  With -f it goes on after gantryd or the container was restarted, at the place where it\n"
      "  stopped. On a terminal, control characters other than colours are made visible.\n",
      cmd_logs},

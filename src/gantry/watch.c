@@ -4,11 +4,13 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "gantry/cli.h"
+#include "gantry/terminal.h"
 #include "gantry/text.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
+#include <unistd.h>
 
 #define DEFAULT_MS 2000
 #define LEAST_MS 100
@@ -16,6 +18,7 @@
 
 struct watch {
     struct cli *c;
+    int (*run)(struct cli *c);
     uint64_t every_ms;
     bool worked;             /* at least one round did */
     bool away;               /* the loss was told; so is the return */
@@ -37,7 +40,7 @@ int cli_pause(struct cli *c, uint64_t ms)
     if (loop_timer_init(c->loop, &t, on_pause, &over) != 0)
         return cli_fail(c, EXIT_NO, NULL, "out of memory");
     loop_timer_start(&t, ms, 0);
-    while (!over && loop_run_once(c->loop, true))
+    while (!over && !c->ended && loop_run_once(c->loop, true))
         ;
     t.ctx = &closed;
     loop_timer_close(&t, on_pause);
@@ -179,8 +182,10 @@ static int one_round(struct watch *w)
     struct cli *c = w->c;
     c->holding = true;
     buf_clear(&c->failures);
-    int rc = c->args.verb->run(c);
+    int rc = w->run(c);
     c->holding = false;
+    if (c->ended)
+        return EXIT_DONE;
     if (c->out.err != 0) /* told at the end */
         return EXIT_NO;
     /* What does not work at first will not by itself: wrong names, no right. */
@@ -195,15 +200,85 @@ static int one_round(struct watch *w)
     return c->out_error != 0 || c->out.err != 0 ? EXIT_NO : EXIT_DONE;
 }
 
-int cli_watch(struct cli *c)
+/* --- keys ----------------------------------------------------------------------------------- */
+
+/* The terminal while the picture is on it: q ends it, and so do signals, since its mode has to be
+ * put back. */
+struct keys {
+    struct cli *c;
+    struct terminal terminal;
+    struct signals signals;
+    uv_poll_t poll;
+    bool polling;
+};
+
+static void on_signal(void *ctx, int signum)
 {
-    struct watch w = {.c = c, .last_failure = BUF_INIT(c->failures.max)};
+    struct keys *k = ctx;
+    k->c->signal = signum;
+    k->c->ended = true;
+}
+
+static void on_key(uv_poll_t *h, int status, int events)
+{
+    struct keys *k = h->data;
+    char p[64];
+    (void)events;
+    ssize_t n = status < 0 ? 0 : read(k->c->io.in, p, sizeof p);
+    if (n <= 0) /* the terminal is gone; its signal follows */
+        uv_poll_stop(h);
+    for (ssize_t i = 0; i < n; i++)
+        k->c->ended = k->c->ended || p[i] == 'q' || p[i] == 'Q' || p[i] == '\004';
+}
+
+static void on_poll_closed(uv_handle_t *h)
+{
+    ((struct keys *)h->data)->polling = false;
+}
+
+static int keys_open(struct keys *k)
+{
+    struct err e = {0};
+    struct cli *c = k->c;
+    if (c->loop == NULL && loop_new(&c->loop, &clock_system, &e) != 0)
+        return cli_fail(c, EXIT_NO, NULL, "%s", e.msg);
+    if (!terminal_take(&k->terminal, c->io.in, TERMINAL_KEYS))
+        return EXIT_DONE;
+    k->poll.data = k;
+    k->polling = uv_poll_init(loop_uv(c->loop), &k->poll, c->io.in) == 0;
+    if (signals_open(&k->signals, c->loop, on_signal, k) != 0 || !k->polling ||
+        uv_poll_start(&k->poll, UV_READABLE, on_key) != 0)
+        return cli_fail(c, EXIT_NO, NULL, "out of memory");
+    return EXIT_DONE;
+}
+
+static void keys_close(struct keys *k)
+{
+    if (k->terminal.fd < 0)
+        return;
+    signals_close(&k->signals);
+    if (k->polling)
+        uv_close((uv_handle_t *)&k->poll, on_poll_closed);
+    while (k->polling && loop_run_once(k->c->loop, true))
+        ;
+    terminal_give_back(&k->terminal);
+}
+
+int cli_watch(struct cli *c, int (*run)(struct cli *c), bool keys)
+{
+    struct watch w = {.c = c, .run = run, .last_failure = BUF_INIT(c->failures.max)};
+    struct keys k = {.c = c, .terminal = {.fd = -1}};
     int rc = read_interval(c, &w.every_ms);
-    while (rc == EXIT_DONE) {
+    if (rc == EXIT_DONE && keys && c->terminal)
+        rc = keys_open(&k);
+    while (rc == EXIT_DONE && !c->ended) {
         rc = one_round(&w);
-        if (rc == EXIT_DONE)
+        if (rc == EXIT_DONE && !c->ended)
             rc = cli_pause(c, w.every_ms);
     }
+    keys_close(&k);
+    if (c->ended && c->terminal && w.worked)
+        buf_addc(&c->out, '\n'); /* the prompt comes below the picture */
     buf_done(&w.last_failure);
     return rc;
 }

@@ -651,8 +651,9 @@ static void completions(void **state)
 {
     (void)state;
     struct outcome o;
-    COMPLETED(&o, "sta");
-    assert_string_equal(o.out, "status\tstate of all services, or of one\n");
+    COMPLETED(&o, "stat");
+    assert_string_equal(o.out, "stats\twhat workloads use\n"
+                               "status\tstate of all services, or of one\n");
     COMPLETED(&o, "docker", "sta");
     assert_string_equal(o.out,
                         "status\tstate of a Docker container\nstart\tstart Docker containers\n");

@@ -592,7 +592,7 @@ static void wrong_words_are_met(void **state)
         char *words[4];
         const char *want;
     } cases[] = {
-        {{"gantry", "statsu"}, "did you mean \"status\"?"},
+        {{"gantry", "satus"}, "did you mean \"status\"?"},
         {{"gantry", "docker", "strat", "x"}, "did you mean \"docker start\"?"},
         {{"gantry", "contxt", "list"}, "did you mean \"context\"?"},
         {{"gantry", "--contxt=a"}, "did you mean \"--context\"?"},

@@ -1,0 +1,479 @@
+/* workloads.c: get, describe, explain, delete, restart, retry, force, tasks, node. */
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "gantry/text.h"
+#include "gantry/workload.h"
+#include <string.h>
+
+#define MAX_PATH_TEXT 8192
+
+static struct slice shown(const struct buf *b)
+{
+    return (struct slice){b->data, b->len};
+}
+
+/* --- get ------------------------------------------------------------------------------------ */
+
+struct listing {
+    struct cli *c;
+    struct table t;
+    size_t n;
+};
+
+static void number_cell(struct table *t, const json_t *row, const char *key)
+{
+    char text[32];
+    struct buf b = BUF_FIXED(text);
+    int64_t n;
+    if (json_get_int(row, key, &n))
+        buf_addi(&b, n);
+    table_cell(t, shown(&b), TABLE_PLAIN);
+}
+
+/* What holds it up, what went wrong, or how it is. */
+static const char *message_of(const json_t *row)
+{
+    const char *waits = workload_text(row, "waits_for"), *failure = workload_text(row, "failure");
+    bool running = strcmp(workload_text(row, "actual_state"), "running") == 0;
+    if (*waits != '\0')
+        return waits;
+    return *failure != '\0' && !running ? failure : workload_text(row, "message");
+}
+
+static int list_row(void *ctx, const json_t *row)
+{
+    struct listing *l = ctx;
+    struct table *t = &l->t;
+    const char *state = workload_text(row, "actual_state"), *health = json_get_str(row, "health");
+    l->n++;
+    table_cells(t, json_get_str(row, "id"));
+    table_cells(t, json_get_str(row, "type"));
+    table_cells(t, json_get_str(row, "desired_state"));
+    table_cell(t, slice_of(state), workload_colour(state));
+    table_cell(t, slice_of(health != NULL ? health : ""), workload_colour(health ? health : ""));
+    workload_age_cell(t, row, "created_at");
+    if (l->c->wide) {
+        table_cells(t, json_get_str(row, "phase"));
+        number_cell(t, row, "restarts");
+        number_cell(t, row, "attempts");
+        table_cells(t, json_get_str(row, "next_try_at"));
+        table_cells(t, json_get_str(row, "revision_id"));
+        table_cells(t, json_get_str(row, "address"));
+        table_cells(t, json_get_str(row, "object_id"));
+        table_cells(t, json_get_str(row, "applied_by"));
+    }
+    table_cells(t, message_of(row));
+    return EXIT_DONE;
+}
+
+static int get_one(struct cli *c, struct listing *l, const char *id)
+{
+    _cleanup_(json_decrefp) json_t *doc = NULL;
+    int rc = cli_get(c, "/v1/workloads/%s", &id, &doc);
+    return doc != NULL ? list_row(l, doc) : rc;
+}
+
+/* Patterns are the server's to match: "id=web%2A". */
+static int get_matching(struct cli *c, struct listing *l, const char *pattern)
+{
+    _cleanup_(buf_done) struct buf query = BUF_INIT(MAX_PATH_TEXT);
+    buf_addlit(&query, "id=");
+    if (pct_encode(&query, slice_of(pattern)) != 0)
+        return cli_fail(c, EXIT_NO, NULL, "\"%.64s\" is too long for a pattern", pattern);
+    return workload_each(c, query.data, true, list_row, l);
+}
+
+static int get_words(struct cli *c, struct listing *l)
+{
+    size_t n = c->args.n_words;
+    int code = EXIT_DONE;
+    if (n == 0 || (n == 1 && strcmp(c->args.words[0], "workloads") == 0))
+        return workload_each(c, NULL, true, list_row, l);
+    for (size_t i = 0; i < n; i++) {
+        const char *word = c->args.words[i];
+        int rc = strchr(word, '*') != NULL ? get_matching(c, l, word) : get_one(c, l, word);
+        if (rc == EXIT_UNREACHABLE)
+            return rc;
+        code = rc > code ? rc : code;
+    }
+    return code;
+}
+
+int cmd_get(struct cli *c)
+{
+    static const char *const brief[] = {"ID",     "TYPE", "DESIRED", "STATE",
+                                        "HEALTH", "AGE",  "MESSAGE"};
+    static const char *const wide[] = {"ID",       "TYPE",    "DESIRED",  "STATE",      "HEALTH",
+                                       "AGE",      "PHASE",   "RESTARTS", "FAILURES",   "NEXT TRY",
+                                       "REVISION", "ADDRESS", "OBJECT",   "APPLIED BY", "MESSAGE"};
+    struct listing l = {.c = c};
+    table_init(&l.t, c->wide ? wide : brief, c->wide ? ARRAY_LEN(wide) : ARRAY_LEN(brief));
+    int code = get_words(c, &l);
+    bool some = l.n > 0 || (code == EXIT_DONE && !c->json);
+    int rc = some && !c->json ? cli_table(c, &l.t) : EXIT_DONE;
+    table_done(&l.t);
+    return rc != EXIT_DONE ? rc : code;
+}
+
+/* --- describe, explain ---------------------------------------------------------------------- */
+
+/* "Label:      text", the text in the form for one line. */
+static void add_line(struct cli *c, const char *label, const char *text)
+{
+    enum { COLUMN = 14 };
+    size_t n = strlen(label) + 1;
+    if (text == NULL || *text == '\0')
+        return;
+    buf_addf(&c->out, "%s:", label);
+    for (; n < COLUMN; n++)
+        buf_addc(&c->out, ' ');
+    text_clean(&c->out, slice_of(text));
+    buf_addc(&c->out, '\n');
+}
+
+/* "2026-11-21 03:52:00 UTC (2m10s ago)", or "(in 20s)". */
+static void add_time(struct cli *c, const char *label, const char *time)
+{
+    _cleanup_(buf_done) struct buf b = BUF_INIT(512);
+    int64_t ns;
+    if (time == NULL || *time == '\0')
+        return;
+    if (!workload_time(time, &ns)) {
+        add_line(c, label, time);
+        return;
+    }
+    int64_t ago = (clock_real_ns(&clock_system) - ns) / (int64_t)NS_PER_S;
+    buf_addf(&b, "%.10s %.8s UTC (%s", time, time + 11, ago < 0 ? "in " : "");
+    text_duration(&b, ago < 0 ? -ago : ago);
+    buf_adds(&b, ago < 0 ? ")" : " ago)");
+    if (b.err == 0)
+        add_line(c, label, b.data);
+}
+
+static void add_explanation(struct cli *c, const json_t *x)
+{
+    add_line(c, "Is", json_get_str(x, "is"));
+    add_line(c, "Should be", json_get_str(x, "should_be"));
+    add_line(c, "Why", json_get_str(x, "why"));
+    add_time(c, "Since", json_get_str(x, "since"));
+    add_line(c, "Next", json_get_str(x, "next"));
+    add_time(c, "Next at", json_get_str(x, "next_at"));
+    add_line(c, "Asked by", json_get_str(x, "asked_by"));
+    const json_t *list = json_object_get(x, "waits_for");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        add_line(c, i == 0 ? "Waits for" : "", json_string_value(json_array_get(list, i)));
+}
+
+int cmd_explain(struct cli *c)
+{
+    _cleanup_(json_decrefp) json_t *doc = NULL;
+    bool service = c->args.n_words == 2;
+    int rc = cli_get(c, service ? "/v1/explain/service/%s/%s" : "/v1/explain/workload/%s",
+                     c->args.words, &doc);
+    if (doc == NULL)
+        return rc;
+    add_line(c, service ? "Service" : "Workload", json_get_str(doc, "id"));
+    add_explanation(c, doc);
+    return EXIT_DONE;
+}
+
+static void add_number(struct cli *c, const char *label, const json_t *w, const char *key)
+{
+    char text[32];
+    struct buf b = BUF_FIXED(text);
+    int64_t n;
+    if (json_get_int(w, key, &n) && buf_addi(&b, n) == 0)
+        add_line(c, label, text);
+}
+
+static void add_state(struct cli *c, const json_t *w)
+{
+    static const struct {
+        const char *label, *key;
+        char kind; /* t text, d date, n number */
+    } rows[] = {
+        {"Workload", "id", 't'},           {"Type", "type", 't'},
+        {"Revision", "revision_id", 't'},  {"Desired", "desired_state", 't'},
+        {"State", "actual_state", 't'},    {"Health", "health", 't'},
+        {"Message", "message", 't'},       {"Phase", "phase", 't'},
+        {"Waits for", "waits_for", 't'},   {"Failure", "failure", 't'},
+        {"Reason", "reason", 't'},         {"Failed at", "last_failure_at", 'd'},
+        {"Failures", "attempts", 'n'},     {"Next try", "next_try_at", 'd'},
+        {"Object", "object_id", 't'},      {"Address", "address", 't'},
+        {"Started", "started_at", 'd'},    {"Finished", "finished_at", 'd'},
+        {"Exit code", "exit_code", 'n'},   {"Restarts", "restarts", 'n'},
+        {"Stop cause", "stop_cause", 't'}, {"Created", "created_at", 'd'},
+        {"Updated", "updated_at", 'd'},    {"Applied by", "applied_by", 't'},
+        {"Generation", "generation", 'n'},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (rows[i].kind == 'n')
+            add_number(c, rows[i].label, w, rows[i].key);
+        else if (rows[i].kind == 'd')
+            add_time(c, rows[i].label, json_get_str(w, rows[i].key));
+        else
+            add_line(c, rows[i].label, json_get_str(w, rows[i].key));
+    }
+}
+
+/* A member as YAML under a heading, if it is there and not empty. */
+static int add_part(struct cli *c, const char *heading, const json_t *w, const char *const *keys,
+                    size_t n)
+{
+    _cleanup_(json_decrefp) json_t *part = json_object();
+    for (size_t i = 0; i < n && part != NULL; i++) {
+        json_t *v = json_object_get(w, keys[i]);
+        bool there = json_is_object(v)  ? json_object_size(v) > 0
+                     : json_is_array(v) ? json_array_size(v) > 0
+                                        : json_is_string(v) && strcmp(keys[i], "health") != 0;
+        if (there && json_object_set(part, keys[i], v) != 0)
+            return cli_fail(c, EXIT_NO, NULL, "out of memory");
+    }
+    if (part == NULL)
+        return cli_fail(c, EXIT_NO, NULL, "out of memory");
+    if (json_object_size(part) == 0)
+        return EXIT_DONE;
+    buf_addf(&c->out, "\n%s:\n", heading);
+    return cli_yaml(c, part, 2);
+}
+
+static int tasks_table(struct cli *c, const json_t *doc, bool of_one);
+
+static int describe_tasks(struct cli *c, const char *id)
+{
+    _cleanup_(json_decrefp) json_t *doc = NULL;
+    int rc = cli_get(c, "/v1/tasks?limit=5&workload=%s", &id, &doc);
+    if (doc == NULL || json_array_size(json_object_get(doc, "tasks")) == 0)
+        return rc;
+    buf_addlit(&c->out, "\nLast tasks:\n");
+    return tasks_table(c, doc, true);
+}
+
+static int describe_one(struct cli *c, const char *id)
+{
+    static const char *const meta[] = {"metadata"}, *const use[] = {"usage"};
+    static const char *const document[] = {"container",    "compose", "vm",       "depends_on",
+                                           "health_check", "health",  "lock_file"};
+    _cleanup_(json_decrefp) json_t *w = NULL, *x = NULL;
+    int rc = cli_get(c, "/v1/workloads/%s", &id, &w);
+    if (rc == EXIT_DONE)
+        rc = cli_get(c, "/v1/explain/workload/%s", &id, &x);
+    if (rc == EXIT_DONE && !c->json) {
+        add_state(c, w);
+        buf_addlit(&c->out, "\nExplanation:\n");
+        add_explanation(c, x);
+        rc = add_part(c, "Usage", w, use, ARRAY_LEN(use));
+        if (rc == EXIT_DONE)
+            rc = add_part(c, "Document", w, document, ARRAY_LEN(document));
+        if (rc == EXIT_DONE)
+            rc = add_part(c, "Metadata", w, meta, ARRAY_LEN(meta));
+    }
+    return rc == EXIT_DONE ? describe_tasks(c, id) : rc;
+}
+
+int cmd_describe(struct cli *c)
+{
+    int code = EXIT_DONE;
+    for (size_t i = 0; i < c->args.n_words; i++) {
+        if (i > 0 && !c->json)
+            buf_addc(&c->out, '\n');
+        int rc = describe_one(c, c->args.words[i]);
+        if (rc == EXIT_UNREACHABLE)
+            return rc;
+        code = rc > code ? rc : code;
+    }
+    return code;
+}
+
+/* --- delete, restart, retry, force ---------------------------------------------------------- */
+
+/* Sends a change; *ret is the answer, or NULL if it has been printed. */
+static int change(struct cli *c, enum http_method method, const char *pattern, const char *id,
+                  const char *body, json_t **ret)
+{
+    _cleanup_(buf_done) struct buf path = BUF_INIT(MAX_PATH_TEXT);
+    *ret = NULL;
+    int rc = cli_path(c, &path, pattern, &id);
+    if (rc != EXIT_DONE)
+        return rc;
+    struct cli_call call = {.method = method, .path = path.data, .body = slice_of(body)};
+    return cli_call_json(c, &call, ret);
+}
+
+static int delete_one(struct cli *c, const char *id)
+{
+    bool force = args_has(&c->args, OPTION_FORCE);
+    _cleanup_(json_decrefp) json_t *doc = NULL;
+    int rc = change(c, HTTP_METHOD_DELETE,
+                    force ? "/v1/workloads/%s?force=true" : "/v1/workloads/%s", id, NULL, &doc);
+    if (doc != NULL)
+        workload_told(c, id, doc);
+    return rc;
+}
+
+static int wait_deleted(struct cli *c, struct workload_wait *w, const char *const *ids, size_t n)
+{
+    int code = EXIT_DONE;
+    for (size_t i = 0; i < n && args_has(&c->args, OPTION_WAIT); i++) {
+        if (ids[i] == NULL)
+            continue;
+        int rc = workload_wait(w, ids[i], GOAL_DELETED);
+        code = rc > code ? rc : code;
+    }
+    return code;
+}
+
+/* Those that are not there are no reason to wait. */
+static int delete_all(struct cli *c, const char **ids, size_t n)
+{
+    struct workload_wait w;
+    int code = EXIT_DONE;
+    workload_wait_begin(&w, c);
+    for (size_t i = 0; i < n; i++) {
+        int rc = delete_one(c, ids[i]);
+        if (rc == EXIT_UNREACHABLE)
+            return rc;
+        if (rc != EXIT_DONE)
+            ids[i] = NULL;
+        code = rc > code ? rc : code;
+    }
+    int rc = wait_deleted(c, &w, ids, n);
+    return rc > code ? rc : code;
+}
+
+/* What depends on others stands behind them in a file, as a rule: the last one goes first. */
+static int delete_files(struct cli *c)
+{
+    struct workload_items items;
+    int rc = workload_items_read(&items, c);
+    const char **ids = rc == EXIT_DONE ? mem_calloc(items.n_items + 1, sizeof *ids) : NULL;
+    if (rc == EXIT_DONE && ids == NULL)
+        rc = cli_fail(c, EXIT_NO, NULL, "out of memory");
+    for (size_t i = 0; i < items.n_items && ids != NULL; i++)
+        ids[i] = items.items[items.n_items - 1 - i].id;
+    if (rc == EXIT_DONE)
+        rc = delete_all(c, ids, items.n_items);
+    mem_free(ids);
+    workload_items_done(&items);
+    return rc;
+}
+
+int cmd_delete(struct cli *c)
+{
+    bool files = args_has(&c->args, OPTION_FILE);
+    if (files == (c->args.n_words > 0))
+        return cli_fail(c, EXIT_USAGE, "see: gantry help delete",
+                        files ? "either ids or -f, not both" : "\"delete\" needs ID... or -f FILE");
+    return files ? delete_files(c) : delete_all(c, c->args.words, c->args.n_words);
+}
+
+static int act_one(struct cli *c, const char *id)
+{
+    const char *action = c->args.verb->name;
+    char body[64];
+    struct buf b = BUF_FIXED(body);
+    struct workload_wait w;
+    _cleanup_(json_decrefp) json_t *doc = NULL;
+    workload_wait_begin(&w, c);
+    buf_addf(&b, "{\"action\":\"%s\"%s}", action,
+             args_has(&c->args, OPTION_FORCE) ? ",\"force\":true" : "");
+    int rc = change(c, HTTP_METHOD_POST, "/v1/workloads/%s/action", id, body, &doc);
+    if (doc != NULL)
+        workload_told(c, id, doc);
+    if (rc == EXIT_DONE && args_has(&c->args, OPTION_WAIT))
+        rc = workload_wait(&w, id, GOAL_RUNNING);
+    return rc;
+}
+
+int cmd_workload_act(struct cli *c)
+{
+    int code = EXIT_DONE;
+    for (size_t i = 0; i < c->args.n_words; i++) {
+        int rc = act_one(c, c->args.words[i]);
+        if (rc == EXIT_UNREACHABLE)
+            return rc;
+        code = rc > code ? rc : code;
+    }
+    return code;
+}
+
+/* One word is a workload, more are a container and its services. */
+int cmd_restart(struct cli *c)
+{
+    if (c->args.n_words == 1)
+        return act_one(c, c->args.words[0]);
+    if (args_has(&c->args, OPTION_FORCE))
+        return cli_fail(c, EXIT_USAGE, NULL, "--force is for a workload, not for services");
+    return cmd_control(c);
+}
+
+/* --- tasks, node ---------------------------------------------------------------------------- */
+
+static int tasks_table(struct cli *c, const json_t *doc, bool of_one)
+{
+    static const char *const heads[] = {"TASK", "WORKLOAD", "KIND", "STATUS", "AGE", "WHO", "TEXT"};
+    _cleanup_(table_done) struct table t;
+    table_init(&t, heads, ARRAY_LEN(heads));
+    const json_t *list = json_object_get(doc, "tasks");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *row = json_array_get(list, i);
+        const char *status = workload_text(row, "status");
+        table_cells(&t, json_get_str(row, "task_id"));
+        table_cells(&t, json_get_str(row, "workload_id"));
+        table_cells(&t, json_get_str(row, "kind"));
+        table_cell(&t, slice_of(status), workload_colour(status));
+        workload_age_cell(&t, row, "created_at");
+        table_cells(&t, json_get_str(row, "who"));
+        table_cells(&t, json_get_str(row, "text"));
+    }
+    bool more = false;
+    (void)json_get_bool(doc, "more", &more);
+    int rc = cli_table(c, &t);
+    if (rc == EXIT_DONE && more && !of_one)
+        return cli_fail(c, EXIT_DONE, "-n shows more", "older tasks are left out");
+    return rc;
+}
+
+int cmd_tasks(struct cli *c)
+{
+    _cleanup_(buf_done) struct buf pattern = BUF_INIT(256);
+    _cleanup_(json_decrefp) json_t *doc = NULL;
+    int64_t n;
+    int rc = cli_number(c, OPTION_LINES, 100, false, &n);
+    if (rc != EXIT_DONE)
+        return rc;
+    buf_addf(&pattern, "/v1/tasks?limit=%lld%s", (long long)n,
+             c->args.n_words > 0 ? "&workload=%s" : "");
+    if (pattern.err != 0)
+        return cli_fail(c, EXIT_NO, NULL, "out of memory");
+    rc = cli_get(c, pattern.data, c->args.words, &doc);
+    return doc != NULL ? tasks_table(c, doc, false) : rc;
+}
+
+int cmd_node(struct cli *c)
+{
+    static const char *const parts[] = {"labels", "usage", "workloads"};
+    static const char *const heads[] = {"RUNTIME", "TYPE", "CONDITION"};
+    _cleanup_(json_decrefp) json_t *doc = NULL;
+    int rc = cli_get(c, "/v1/node", NULL, &doc);
+    if (doc == NULL)
+        return rc;
+    add_line(c, "Node", json_get_str(doc, "id"));
+    add_line(c, "Version", json_get_str(doc, "version"));
+    rc = add_part(c, "Details", doc, parts, ARRAY_LEN(parts));
+    const json_t *list = json_object_get(doc, "runtimes");
+    if (rc != EXIT_DONE || json_array_size(list) == 0)
+        return rc;
+    _cleanup_(table_done) struct table t;
+    table_init(&t, heads, ARRAY_LEN(heads));
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *row = json_array_get(list, i);
+        const char *condition = workload_text(row, "condition");
+        table_cells(&t, json_get_str(row, "name"));
+        table_cells(&t, json_get_str(row, "type"));
+        table_cell(&t, slice_of(condition), workload_colour(condition));
+    }
+    buf_addc(&c->out, '\n');
+    return cli_table(c, &t);
+}
