@@ -192,6 +192,7 @@ static void read_file(struct reading *r, size_t at)
                            e.code != 0 ? e.msg : err_row(rc)->text);
     else if (rc != 0)
         r->code = EXIT_USAGE;
+    r->docs = NULL;
     workload_docs_done(&docs);
     schema_report_done(&report);
 }
@@ -245,7 +246,8 @@ int workload_items_read(struct workload_items *ret, struct cli *c)
     if (code == EXIT_DONE)
         code = check_twice(c, ret);
     if (code == EXIT_DONE && ret->n_items == 0)
-        code = cli_fail(c, EXIT_USAGE, NULL, "%s: there is no document in it", ret->files[0].name);
+        code = cli_fail(c, EXIT_USAGE, NULL, "%s: there is no document in it",
+                        c->args.value[OPTION_FILE]);
     return code;
 }
 

@@ -352,7 +352,7 @@ static int delete_files(struct cli *c)
         rc = cli_fail(c, EXIT_NO, NULL, "out of memory");
     for (size_t i = 0; i < items.n_items && ids != NULL; i++)
         ids[i] = items.items[items.n_items - 1 - i].id;
-    if (rc == EXIT_DONE)
+    if (ids != NULL)
         rc = delete_all(c, ids, items.n_items);
     mem_free(ids);
     workload_items_done(&items);
