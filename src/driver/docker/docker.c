@@ -12,6 +12,7 @@ enum {
     DEFAULT_ANSWER_MS = 60000,
     DEFAULT_EXEC_MS = 60000,
     DEFAULT_PROBE_MS = 5000,
+    STREAMS_EACH = 10, /* streams for each connection of the questions */
 };
 
 struct docker *docker_ref(struct docker *d)
@@ -65,6 +66,8 @@ static int pools_new(struct docker *d, struct err *e)
      */
     o.idle_ms = 1;
     rc = client_pool_new(&d->actions, d->loop, &o, e);
+    /* Many may follow a log: a pull must not wait for one of them to leave. */
+    o.max_connections = d->o.max_connections * STREAMS_EACH;
     return rc != 0 ? rc : client_pool_new(&d->streams, d->loop, &o, e);
 }
 
