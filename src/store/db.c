@@ -46,15 +46,20 @@ static int check_mode(struct db *d, struct err *e)
     return ret;
 }
 
-static int set_up(struct db *d, struct err *e)
+/* `whole`: a file that nobody knows of yet is synced once, when all is in it. */
+static int set_up(struct db *d, bool whole, struct err *e)
 {
-    static const char *const pragmas[] = {
-        /* Set before the log is touched: its index then lives in memory, not in a file, and the
-         * file is locked from the first use on. */
-        "PRAGMA locking_mode = EXCLUSIVE", "PRAGMA cell_size_check = ON",
-        "PRAGMA journal_mode = WAL",       "PRAGMA synchronous = FULL",
-        "PRAGMA wal_autocheckpoint = 0",   "PRAGMA temp_store = MEMORY",
-        "PRAGMA cache_size = -512",        "PRAGMA trusted_schema = OFF",
+    const char *const pragmas[] = {
+        /* First, before anything is read: the log's index then lives in memory, not in a file, and
+         * the file is locked from the first use on. */
+        "PRAGMA locking_mode = EXCLUSIVE",
+        whole ? "PRAGMA synchronous = OFF" : "PRAGMA synchronous = FULL",
+        "PRAGMA cell_size_check = ON",
+        "PRAGMA journal_mode = WAL",
+        "PRAGMA wal_autocheckpoint = 0",
+        "PRAGMA temp_store = MEMORY",
+        "PRAGMA cache_size = -512",
+        "PRAGMA trusted_schema = OFF",
     };
     (void)sqlite3_limit(d->sql, SQLITE_LIMIT_LENGTH, DB_ROW_MAX);
     (void)sqlite3_db_config(d->sql, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
@@ -127,26 +132,27 @@ static int migrate(struct db *d, struct err *e)
     return ret;
 }
 
-static int open_sql(struct db *d, const struct db_options *o, struct err *e)
+static int open_sql(struct db *d, const struct db_options *o, bool whole, struct err *e)
 {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     int rc = sqlite3_open_v2(o->path, &d->sql, flags, o->vfs);
     if (rc != SQLITE_OK)
         return db_fail(e, d->sql, rc, o->path, "cannot open store");
-    return set_up(d, e);
+    return set_up(d, whole, e);
 }
 
-static int open_file(struct db **ret, const struct db_options *o, bool check, struct err *e)
+enum { CHECK = 1, WHOLE = 2 };
+static int open_file(struct db **ret, const struct db_options *o, unsigned how, struct err *e)
 {
     struct db *d = mem_zalloc(sizeof(*d));
     if (d == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     d->magic = DB_MAGIC;
     memcpy(d->path, o->path, strlen(o->path) + 1);
-    int rc = open_sql(d, o, e);
+    int rc = open_sql(d, o, (how & WHOLE) != 0, e);
     if (rc == 0)
         rc = migrate(d, e);
-    if (rc == 0 && check)
+    if (rc == 0 && (how & CHECK) != 0)
         rc = quick_check(d, e);
     if (rc == 0)
         rc = db_prepare(d, e);
@@ -169,8 +175,8 @@ static int make_whole(const struct db_options *o, struct err *e)
     struct db *d = NULL;
     snprintf(name, sizeof(name), "%s.new.%d", o->path, (int)getpid());
     int rc = db_file_make(name, e);
-    if (rc == 0 && (rc = open_file(&d, &temp, false, e)) == 0 && d != NULL) {
-        rc = db_checkpoint(d, true, e); /* and a sync */
+    if (rc == 0 && (rc = open_file(&d, &temp, WHOLE, e)) == 0 && d != NULL) {
+        rc = db_checkpoint(d, true, e);
         db_close(d);
     }
     if (rc == 0)
@@ -191,7 +197,7 @@ int db_open(struct db **ret, const struct db_options *o, struct err *e)
     bool fresh = header.empty;
     rc = fresh ? make_whole(o, e) : db_wal_check(o->path, e);
     if (rc == 0)
-        rc = open_file(&d, o, header.bytes <= QUICK_CHECK_MAX, e);
+        rc = open_file(&d, o, header.bytes <= QUICK_CHECK_MAX ? CHECK : 0, e);
     if (rc != 0 || d == NULL)
         return rc;
     d->fresh = d->fresh || fresh;

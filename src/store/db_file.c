@@ -92,6 +92,13 @@ int db_file_make(const char *name, struct err *e)
 int db_file_place(const char *name, const char *path, struct err *e)
 {
     struct stat st;
+    int fd = open(name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    int rc =
+        fd < 0 || fsync(fd) != 0 ? err_sys(e, errno, "cannot write store \"%.200s\"", name) : 0;
+    if (fd >= 0)
+        close(fd);
+    if (rc != 0)
+        return rc;
     bool empty = stat(path, &st) == 0 && st.st_size == 0;
     if ((empty ? rename(name, path) : link(name, path)) != 0 && errno != EEXIST)
         return err_sys(e, errno, "cannot make store \"%.200s\"", path);

@@ -51,7 +51,7 @@ struct db_header {
 int db_file_prepare(const char *path, struct db_header *ret, struct err *e);
 /* Makes a new file, mode 0600; what has the name goes. */
 int db_file_make(const char *name, struct err *e);
-/* Gives a whole file its name, unless another one has it that is not empty. */
+/* Syncs a whole file and gives it its name, unless another one has it that is not empty. */
 int db_file_place(const char *name, const char *path, struct err *e);
 void db_file_drop(const char *name); /* with its logs */
 int db_file_header(int fd, const char *path, struct db_header *ret, struct err *e);
