@@ -216,6 +216,8 @@ int engine_new(struct engine **ret, const struct engine_options *o, struct err *
                          .tasks = o->tasks,
                          .lim = o->limits,
                          .node_id = slice_of(o->node_id),
+                         .lock_roots = o->lock_roots,
+                         .n_lock_roots = o->n_lock_roots,
                          .wake = o->wake,
                          .ctx = o->ctx,
                          .woken_ms = NEVER,

@@ -62,6 +62,9 @@ struct engine_options {
     struct tasks *tasks;
     struct engine_limits limits;
     const char *node_id; /* for labels; borrowed */
+    /* Folders in which lock files may be; n 0: anywhere. */
+    const char *const *lock_roots;
+    size_t n_lock_roots;
     /* engine_run is due at this monotonic time (ms), or at once when it has passed. Called again
      * for an earlier time; a later one needs no call. */
     void (*wake)(void *ctx, uint64_t mono_ms);
@@ -120,7 +123,8 @@ struct engine_plan {
     enum engine_verdict verdict;
     bool exists, recreate, start, stop; /* of the object */
     struct err e;                       /* when refused, or what it would wait for */
-    struct engine_view *view;           /* NULL: it is new */
+    /* Where to put how it is now; NULL: not wanted. Left alone if it is new. Set by the caller. */
+    struct engine_view *view;
 };
 void engine_plan(struct engine *g, const struct engine_apply *a, struct engine_plan *ret);
 /* The stored document of a workload, secrets sealed; p NULL: there is none. Borrowed until the next
@@ -185,6 +189,9 @@ bool engine_get(struct engine *g, struct slice id, struct engine_view *ret);
 /* In order of ids (bytewise); type WORKLOAD_NONE: all; fn's result other than 0 ends it. */
 int engine_each(struct engine *g, enum workload_type type,
                 int (*fn)(void *ctx, const struct engine_view *w), void *ctx);
+/* The same for the ids behind `after`. */
+int engine_each_after(struct engine *g, enum workload_type type, struct slice after,
+                      int (*fn)(void *ctx, const struct engine_view *w), void *ctx);
 /* metadata of a status (contract 4.6), what was cleared with an explicit empty value. */
 void engine_metadata(struct engine *g, struct slice id,
                      void (*fn)(void *ctx, const char *key, const char *value), void *ctx);

@@ -23,6 +23,21 @@ static struct slice who_of(const char *who)
     return s;
 }
 
+/* A lock file is looked at with our rights: only where the owner of the machine said. */
+static int check_lock(const struct engine *g, const char *path, struct err *e)
+{
+    if (path == NULL || g->n_lock_roots == 0)
+        return 0;
+    for (size_t i = 0; i < g->n_lock_roots; i++) {
+        size_t n = strlen(g->lock_roots[i]);
+        if (strncmp(path, g->lock_roots[i], n) == 0 && (n == 1 || path[n] == '/'))
+            return 0;
+    }
+    return err_set(e, ERR_INVALID,
+                   "lock_file \"%.200s\" is in none of the folders that workloads.lock_roots names",
+                   path);
+}
+
 static int check_driver(struct engine *g, const struct workload_doc *d, bool whole, struct err *e)
 {
     enum workload_type t = (enum workload_type)d->type;
@@ -32,6 +47,8 @@ static int check_driver(struct engine *g, const struct workload_doc *d, bool who
                        (unsigned)t < WORKLOAD_TYPES ? workload_type_name(t) : "unknown");
     if (!whole)
         return 0;
+    if (check_lock(g, d->lock_file, e) != 0)
+        return e->code;
     int kind = d->health.kind;
     if (kind != DOC_HEALTH_NONE && kind != DOC_HEALTH_RUNTIME && g->prober.ops == NULL)
         return err_set(e, ERR_UNSUPPORTED, "health checks by tcp, http or command are not served");

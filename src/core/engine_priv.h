@@ -301,6 +301,8 @@ struct engine {
     struct tasks *tasks;
     struct engine_limits lim;
     struct slice node_id;
+    const char *const *lock_roots;
+    size_t n_lock_roots;
     void (*wake)(void *ctx, uint64_t mono_ms);
     void *ctx;
     uint64_t woken_ms; /* the wake-up that is arranged; NEVER: none */

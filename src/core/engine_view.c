@@ -214,14 +214,37 @@ bool engine_get(struct engine *g, struct slice id, struct engine_view *ret)
     return true;
 }
 
+/* The first place whose id comes behind `after`. */
+static uint32_t place_after(const struct engine *g, struct slice after)
+{
+    uint32_t low = 0, high = g->n_order;
+    while (after.len > 0 && low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        struct slice id = item_id(g->order[mid]);
+        size_t n = id.len < after.len ? id.len : after.len;
+        int order = memcmp(id.p, after.p, n);
+        if (order < 0 || (order == 0 && id.len <= after.len))
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
 int engine_each(struct engine *g, enum workload_type type,
                 int (*fn)(void *ctx, const struct engine_view *w), void *ctx)
+{
+    return engine_each_after(g, type, (struct slice){NULL, 0}, fn, ctx);
+}
+
+int engine_each_after(struct engine *g, enum workload_type type, struct slice after,
+                      int (*fn)(void *ctx, const struct engine_view *w), void *ctx)
 {
     CHECK_MAGIC(g, ENGINE_MAGIC);
     struct engine_view v;
     int rc = 0;
     order_tidy(g);
-    for (uint32_t i = 0; i < g->n_order && rc == 0; i++) {
+    for (uint32_t i = place_after(g, after); i < g->n_order && rc == 0; i++) {
         struct item *w = g->order[i];
         if (w->now == NULL || (type != WORKLOAD_NONE && w->now->type != type))
             continue;

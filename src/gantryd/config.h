@@ -10,6 +10,7 @@
 #include "base/base.h"
 #include "base/err.h"
 #include "base/schema.h"
+#include "gantryd/config_workloads.h"
 
 struct config_label {
     char *id, *label;
@@ -97,6 +98,8 @@ struct config {
     struct config_cors cors;
     struct config_http http;
     struct config_docker docker;
+    struct config_workloads workloads;
+    struct config_node node;
     struct config_log log;
     struct config_audit audit;
     struct config_state state;

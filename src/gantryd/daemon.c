@@ -118,26 +118,28 @@ struct rest_options daemon_rest_options(struct daemon *d, const struct config *c
 {
     d->cors = (struct api_cors){.allow_origins = c->cors.allow_origins.items,
                                 .n = c->cors.allow_origins.count};
-    return (struct rest_options){.loop = d->loop,
-                                 .agents = d->agents,
-                                 .hub = d->hub,
-                                 .runtime = &d->runtime,
-                                 .cors = &d->cors,
-                                 .guard = guard_api(d->guard),
-                                 .tokens = guard_tokens(d->guard),
-                                 .config = &d->config_calls,
-                                 .hosts = c->http.hosts.items,
-                                 .n_hosts = c->http.hosts.count,
-                                 .docs_root = share_docs(d->docs_root, c->http.docs_root),
-                                 .max_body = (size_t)c->http.limits.max_body,
-                                 .ws_queue = (size_t)c->http.limits.ws_queue,
-                                 .ws_message = (size_t)c->http.limits.ws_message,
-                                 .max_viewers = (size_t)c->http.limits.max_viewers,
-                                 .audit = &d->audit_sink,
-                                 .audit_source = &d->audit_source,
-                                 .slow_ms = (uint64_t)c->log.slow,
-                                 .store = state_admin(d->state),
-                                 .store_fault = state_fault(d->state)};
+    struct rest_options o = {.loop = d->loop,
+                             .agents = d->agents,
+                             .hub = d->hub,
+                             .runtime = &d->runtime,
+                             .cors = &d->cors,
+                             .guard = guard_api(d->guard),
+                             .tokens = guard_tokens(d->guard),
+                             .config = &d->config_calls,
+                             .hosts = c->http.hosts.items,
+                             .n_hosts = c->http.hosts.count,
+                             .docs_root = share_docs(d->docs_root, c->http.docs_root),
+                             .max_body = (size_t)c->http.limits.max_body,
+                             .ws_queue = (size_t)c->http.limits.ws_queue,
+                             .ws_message = (size_t)c->http.limits.ws_message,
+                             .max_viewers = (size_t)c->http.limits.max_viewers,
+                             .audit = &d->audit_sink,
+                             .audit_source = &d->audit_source,
+                             .slow_ms = (uint64_t)c->log.slow,
+                             .store = state_admin(d->state),
+                             .store_fault = state_fault(d->state)};
+    keeper_rest(d->keeper, &o);
+    return o;
 }
 
 static int make_rest(struct daemon *d, struct err *e)
@@ -238,6 +240,7 @@ static void free_parts(struct daemon *d)
         loop_timer_close(&d->step, NULL);
     if (d->rest != NULL)
         rest_free(d->rest, rest_gone, d);
+    keeper_free(STEAL(d->keeper));
     state_free(d->state);
     d->state = NULL;
 }
@@ -246,7 +249,7 @@ static void free_parts(struct daemon *d)
 static void on_step(void *ctx)
 {
     struct daemon *d = ctx;
-    if (!d->parts_gone && d->drained && rest_viewers(d->rest) == 0)
+    if (!d->parts_gone && d->drained && d->kept && rest_viewers(d->rest) == 0)
         free_parts(d);
 }
 
@@ -255,6 +258,13 @@ static void on_drained(void *ctx)
     struct daemon *d = ctx;
     d->drained = true;
     /* Not from here: the server is still in its own code. Without memory the timer does it. */
+    (void)loop_defer(d->loop, on_step, d);
+}
+
+static void on_kept(void *ctx)
+{
+    struct daemon *d = ctx;
+    d->kept = true;
     (void)loop_defer(d->loop, on_step, d);
 }
 
@@ -279,6 +289,7 @@ static void stop(struct daemon *d, int signum)
         LF_INT("signal", signum), LF_INT("limit_ms", d->c->shutdown.limit));
     notify_stopping(d->notify, "Stopping: answers under way are finished first");
     rest_drain(d->rest);
+    keeper_stop(d->keeper, (uint64_t)d->c->shutdown.limit, on_kept, d);
     server_drain(d->server, (uint64_t)d->c->shutdown.limit, on_drained, d);
     loop_timer_start(&d->step, STOP_STEP_MS, STOP_STEP_MS);
 }
@@ -339,6 +350,8 @@ int daemon_new(struct daemon **ret, struct settings *s, const struct settings_so
         rc = make_audit(d, e);
     if (rc == 0)
         rc = state_new(&d->state, d->loop, d->c, e);
+    if (rc == 0)
+        rc = keeper_new(&d->keeper, d->loop, d->c, d->state, e);
     if (rc == 0)
         rc = guard_new(&d->guard, d->loop, &clock_system, &d->c->auth, e);
     if (rc == 0)

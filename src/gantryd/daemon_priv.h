@@ -5,6 +5,7 @@
 #include "api/rest/rest.h"
 #include "driver/docker/docker.h"
 #include "gantryd/daemon.h"
+#include "gantryd/keeper.h"
 #include "gantryd/listeners.h"
 #include "gantryd/notify.h"
 #include "gantryd/state.h"
@@ -28,6 +29,7 @@ struct daemon {
     struct audit_sink audit_sink;
     struct audit_source audit_source;
     struct state *state;
+    struct keeper *keeper;
     struct api_cors cors;
     struct rest_config config_calls;
     struct guard *guard;
@@ -39,7 +41,7 @@ struct daemon {
     uv_signal_t signals[DAEMON_SIGNALS];
     size_t n_signals;
     struct loop_timer step; /* while stopping */
-    bool has_step, drained, parts_gone;
+    bool has_step, drained, kept, parts_gone; /* kept: the workloads have been left */
     int asked; /* how often we were told to stop */
 };
 

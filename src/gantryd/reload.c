@@ -201,6 +201,7 @@ static void commit(struct daemon *d, struct reload *r, struct parts *p)
     server_set_limits(d->server, p->limits, daemon_max_connections(d->c));
     listeners_commit(&d->listeners, p->listeners, (uint64_t)d->c->shutdown.limit);
     const struct rest_options o = daemon_rest_options(d, d->c);
+    keeper_reload(d->keeper, d->c);
     rest_change(d->rest, &o);
     rest_note_config(d->rest, true, "loaded");
     logging_setup(d->c, &r->fresh.c);

@@ -2,6 +2,7 @@
  */
 #include "api/rest/answers.h"
 #include "api/rest/rest_priv.h"
+#include "api/rest/workloads.h"
 
 #include <string.h>
 
@@ -375,6 +376,154 @@ static const struct answer_field readiness[] = {
     LIST("checks", "ReadinessCheck", "What was looked at"),
 };
 
+#define WORKLOAD_ID STR("id", "The workload", "web")
+#define OPT ANSWER_OPTIONAL
+#define STR_OPT(n, d, ex) FIELD(n, ANSWER_STR, d, .flags = OPT, .example = "\"" ex "\"")
+#define INT_OPT(n, d, ex) FIELD(n, ANSWER_INT, d, .flags = OPT, .example = #ex)
+#define BOOL_OPT(n, d, ex) FIELD(n, ANSWER_BOOL, d, .flags = OPT, .example = #ex)
+#define TIME_OPT(n, d, ex)                                                                         \
+    FIELD(n, ANSWER_STR, d, .flags = OPT, .format = "date-time", .example = "\"" ex "\"")
+#define TIME_OR_NULL(n, d)                                                                         \
+    FIELD(n, ANSWER_STR, d, .flags = ANSWER_NULLABLE, .format = "date-time", .example = "null")
+
+static const struct answer_field workload_usage[] = {
+    FIELD("cpu_percent", ANSWER_NUM, "Of one core, times 100", .flags = OPT, .example = "12.5"),
+    INT_OPT("memory_bytes", "Memory in use", 8388608),
+    INT_OPT("disk_read_bytes", "Read since its start", 4096),
+    INT_OPT("disk_write_bytes", "Written since its start", 4096),
+    INT_OPT("net_rx_bytes", "Received since its start", 1500),
+    INT_OPT("net_tx_bytes", "Sent since its start", 1500),
+    TIME_OPT("collected_at", "When it was measured", "2026-11-21T03:52:00Z"),
+    STR_OPT("source", "Who measured it", "docker"),
+};
+#define WORKLOAD_STATE                                                                             \
+    WORKLOAD_ID, ENUM("type", rest_workload_types, "What runs it", "container"),                   \
+        STR("revision_id", "Which version of its document", "7"),                                  \
+        ENUM("desired_state", rest_workload_desired, "What it should be", "running"),              \
+        ENUM("actual_state", rest_workload_actual,                                                 \
+             "What it is; pending also while a change of it is under way", "running"),             \
+        STR("message", "How it is, for people", "Up 3 seconds"),                                   \
+        STR_OPT("health", "starting, healthy or unhealthy, if it has a check", "healthy"),         \
+        STR("phase", "What is being done: idle, making, starting, stopping, removing, waiting",    \
+            "idle"),                                                                               \
+        STR_OPT("waits_for", "What holds it up", "db to be healthy"),                              \
+        BOOL_OPT("deleting", "It is being removed", true),                                         \
+        STR_OPT("reason", "A stable word for the last failure", "IMAGE_PULL_TIMEOUT"),             \
+        STR_OPT("failure", "The last failure since the last success", "pull failed"),              \
+        TIME_OPT("last_failure_at", "When that was", "2026-11-21T03:52:00Z"),                      \
+        INT_OPT("attempts", "Failures since the last success", 2),                                 \
+        TIME_OPT("next_try_at", "When it is tried again", "2026-11-21T03:52:20Z"),                 \
+        BOOL_OPT("given_up", "It is not tried again by itself", true),                             \
+        STR_OPT("object_id", "The runtime's own id of it", "4f1a7c0d9b2e"),                        \
+        STR_OPT("address", "Where it can be reached", "172.17.0.2"),                               \
+        TIME_OPT("started_at", "Last start", "2026-11-21T03:52:00Z"),                              \
+        TIME_OPT("finished_at", "Last end", "2026-11-21T03:51:00Z"),                               \
+        INT_OPT("exit_code", "Exit status of the last run", 0),                                    \
+        INT_OPT("restarts", "Restarts by the runtime itself", 1),                                  \
+        STR_OPT("stop_cause", "Why it last stopped", "operator"),                                  \
+        INT("generation", "Grows with each change of what is wanted", 3),                          \
+        STR_OPT("applied_by", "Who asked last", "uid:0"),                                          \
+        TIME_OPT("created_at", "First asked for", "2026-11-21T03:50:00Z"),                         \
+        TIME_OPT("updated_at", "Last asked for", "2026-11-21T03:51:00Z"),                          \
+        TIME_OPT("changed_at", "The actual state changed", "2026-11-21T03:52:00Z"),                \
+        FIELD("usage", ANSWER_OBJ, "The last sample", .flags = OPT, .ref = "WorkloadUsage")
+static const struct answer_field workload_state[] = {WORKLOAD_STATE};
+static const struct answer_field workload_whole[] = {
+    WORKLOAD_STATE,
+    FIELD("metadata", ANSWER_STR_MAP, "What runtime and engine know besides",
+          .example = "{\"container.state\":\"running\"}"),
+    FIELD("spec", ANSWER_ANY, "Its document; secrets are \"(set)\"",
+          .example = "{\"container\":{\"image\":\"busybox:local\"}}"),
+};
+static const struct answer_field workload_list[] = {
+    LIST("workloads", "WorkloadState", "In the order of their ids"),
+    BOOL("more", "There are further ones: ask again with `after`", false),
+};
+static const char *const workload_verdicts[] = {"accepted", "unchanged", "create",
+                                                "update",   "refused",   NULL};
+static const struct answer_field workload_change[] = {
+    ENUM("verdict", workload_verdicts,
+         "accepted: it is kept and will be done; unchanged: it was so already. Of a dry run: "
+         "create, update, unchanged or refused",
+         "accepted"),
+    STR_OPT("task", "Under which it is told of in /v1/tasks", "apply-web-1763697120123456789"),
+    FIELD("workload", ANSWER_OBJ, "How it is now", .flags = OPT, .ref = "WorkloadState"),
+    STR_OPT("revision_id", "Of a dry run: the revision", "7"),
+    BOOL_OPT("recreate", "Of a dry run: its object is made anew", true),
+    BOOL_OPT("start", "Of a dry run: it is started", true),
+    BOOL_OPT("stop", "Of a dry run: it is stopped", false),
+    STR_OPT("waits_for", "Of a dry run: what would hold it up", "lock file /run/web.lock"),
+    STR_OPT("error", "Of a dry run: why it would be refused", "a depends on itself"),
+    FIELD("changes", ANSWER_LIST, "Of a dry run: what differs", .flags = OPT,
+          .ref = "WorkloadDifference"),
+};
+static const struct answer_field workload_difference[] = {
+    STR("path", "Where", "container.image"),
+    FIELD("old", ANSWER_ANY, "What is there; absent: nothing", .flags = OPT,
+          .example = "\"web:1\""),
+    FIELD("new", ANSWER_ANY, "What will be there; absent: nothing", .flags = OPT,
+          .example = "\"web:2\""),
+};
+static const struct answer_field task_info[] = {
+    STR("task_id", "The task", "apply-web-1763697120123456789"),
+    STR("workload_id", "Its workload", "web"),
+    ENUM("kind", rest_task_kinds, "What was asked for", "apply_workload"),
+    ENUM("status", rest_task_statuses, "How far it is", "completed"),
+    STR_OPT("text", "Why it failed, or what took its place", "superseded by apply-web-2"),
+    STR_OPT("who", "Who asked", "uid:0"),
+    TIME_OPT("created_at", "Accepted", "2026-11-21T03:52:00Z"),
+    TIME_OPT("started_at", "Begun", "2026-11-21T03:52:00Z"),
+    TIME_OPT("ended_at", "Ended", "2026-11-21T03:52:01Z"),
+};
+static const struct answer_field task_list[] = {
+    LIST("tasks", "TaskInfo", "The newest first"),
+    BOOL("more", "Older ones were left out", false),
+};
+static const struct answer_field explanation[] = {
+    STR("kind", "workload or service", "workload"),
+    STR("id", "Which one", "web"),
+    STR("is", "What it is now", "stopped: exited with code 1"),
+    STR("should_be", "What it should be", "running"),
+    STR("why", "Why it is not so", "its program ended with code 1, twice in a row"),
+    TIME_OR_NULL("since", "Since when it is as it is"),
+    STR("next", "What is tried next", "it is started again"),
+    TIME_OR_NULL("next_at", "When that is"),
+    STR("asked_by", "Who wanted it so", "uid:0, 3 minutes ago"),
+    FIELD("waits_for", ANSWER_STRS, "Workloads that it waits for", .example = "[\"db\"]"),
+};
+static const struct answer_field node_runtime[] = {
+    ENUM("type", rest_workload_types, "What it runs", "container"),
+    STR("name", "The driver", "docker"),
+    STR("condition", "healthy, or why not", "healthy"),
+};
+static const struct answer_field node_usage[] = {
+    FIELD("memory_percent", ANSWER_NUM, "In use", .flags = ANSWER_NULLABLE, .example = "41.5"),
+    FIELD("cpu_percent", ANSWER_NUM, "Busy, of all cores", .flags = ANSWER_NULLABLE,
+          .example = "3.5"),
+    FIELD("disk_percent", ANSWER_NUM, "In use, of the root file system", .flags = ANSWER_NULLABLE,
+          .example = "20"),
+    INT("memory_total_bytes", "All memory", 25769803776),
+    INT("memory_available_bytes", "What programs could still have", 20769803776),
+    INT("disk_total_bytes", "Size of the root file system", 270582939648),
+    INT("disk_free_bytes", "What is free of it", 170582939648),
+    INT("cpu_millicores", "Cores times 1,000", 2000),
+};
+static const struct answer_field node_workloads[] = {
+    INT("pending", "So many are pending", 0),
+    INT("running", "running", 3),
+    INT("stopped", "stopped", 1),
+    INT("failed", "failed", 0),
+    INT("unknown", "not known, for now", 0),
+};
+static const struct answer_field node_info[] = {
+    STR("id", "Name of the node", "edge-1-0123456789ab"),
+    STR("version", "Version of gantryd", GANTRY_VERSION),
+    FIELD("labels", ANSWER_STR_MAP, "Labels of the node", .example = "{\"region\":\"eu\"}"),
+    FIELD("usage", ANSWER_OBJ, "How full it is", .ref = "NodeUsage"),
+    LIST("runtimes", "NodeRuntime", "What it can run"),
+    FIELD("workloads", ANSWER_OBJ, "How many are in which state", .ref = "NodeWorkloads"),
+};
+
 #define SCHEMA(name_, doc_, fields_)                                                               \
     {                                                                                              \
         (name_), (doc_), (fields_), ARRAY_LEN(fields_)                                             \
@@ -432,6 +581,19 @@ static const struct answer_schema schemas[] = {
     SCHEMA("ROS2TopicInfoResponse", "About a topic", topic_info),
     SCHEMA("ROS2TopicSubscribeResponse", "A subscription", topic_subscribe),
     SCHEMA("VersionResponse", "Version of gantryd", version_response),
+    SCHEMA("WorkloadInfo", "A workload, all of it", workload_whole),
+    SCHEMA("WorkloadChange", "What was, or would be, done", workload_change),
+    SCHEMA("WorkloadDifference", "A value that differs", workload_difference),
+    SCHEMA("WorkloadList", "Workloads", workload_list),
+    SCHEMA("WorkloadState", "How a workload is", workload_state),
+    SCHEMA("WorkloadUsage", "What a workload uses", workload_usage),
+    SCHEMA("TaskInfo", "A task", task_info),
+    SCHEMA("TaskList", "Tasks", task_list),
+    SCHEMA("Explanation", "Why something is as it is", explanation),
+    SCHEMA("Node", "The machine", node_info),
+    SCHEMA("NodeRuntime", "A runtime of the machine", node_runtime),
+    SCHEMA("NodeUsage", "How full the machine is", node_usage),
+    SCHEMA("NodeWorkloads", "Workloads by state", node_workloads),
     SCHEMA("RootResponse", "Name, version and documentation", root),
 };
 
@@ -463,6 +625,7 @@ static const struct answer_tag tags[] = {
                  "`gateway-NAME`: its status and log are among the services."},
     {"config",
      "The configuration of gantryd: what is in force, what a reload would change, the reload."},
+    {"workloads", "What should run on this machine, kept so through crashes and restarts."},
     {"docker", "Containers of the machine's container engine."},
     {"tokens", "Who the caller is, and the bearer tokens that others show."},
     {"audit", "The record of changes and refusals."},
@@ -485,6 +648,7 @@ static const struct answer_path_param path_params[] = {
     {"service", NULL, "A service of the container", "talker", REST_SERVICE_NAME_MAX},
     {"profile", NULL, "A profile of the container", "coder", 243},
     {"name", "docker-container", "Name or id of a container of the engine", "web", 0},
+    {"id", "workload", "A workload", "web", 128},
     {"name", "token", "A token", "dashboard", 64},
     {"topic", NULL, "Name of a topic; its slashes may be percent-encoded", "joint_states", 0},
     {"file", "api", "A file of the documentation pages", "swagger-ui.css", 0},
@@ -560,6 +724,8 @@ static const struct answer_status statuses[] = {
      NULL},
     {0, "OtherError", "Any other error status of the agent, handed on", "ErrorResponse", NULL,
      ERROR_EXAMPLE("Service 'x' not found"), NULL, NULL},
+    {507, "InsufficientStorage", "There is no room to keep it; nothing has changed",
+     "ErrorResponse", NULL, ERROR_EXAMPLE("no space left on the disk of the store"), NULL, NULL},
     {504, "GatewayTimeout", "A program in the container did not end, or not start, in time",
      "ErrorResponse", NULL, ERROR_EXAMPLE("the program did not end within 60 s"), NULL, NULL},
     {507, "InsufficientStorage", "The disk of the store is full", "ErrorResponse", NULL,

@@ -25,7 +25,7 @@ static bool has_path_param(const struct api_route *r)
 }
 static bool has_body(const struct api_route *r)
 {
-    return r->body != NULL;
+    return r->body != NULL || r->body_raw != NULL;
 }
 static bool has_params(const struct api_route *r)
 {
@@ -252,6 +252,10 @@ static void put_param_example(struct json_out *j, const struct api_param *p)
 /* The schema of a body, from the members that the row has. */
 static void put_body_schema(struct json_out *j, const struct api_route *r)
 {
+    if (r->body_raw != NULL) {
+        schema_write_components(r->body_raw, j);
+        return;
+    }
     json_key(j, r->body_schema);
     json_obj(j);
     json_kstr(j, "title", r->body_schema);
@@ -325,7 +329,7 @@ static void put_params(struct json_out *j, const struct api_route *r)
 }
 
 /* Bytes of a media type have no schema (OpenAPI 3.1, 4.8.14.3). */
-static void put_raw_body(struct json_out *j, const char *type)
+static void put_bytes_body(struct json_out *j, const char *type)
 {
     json_key(j, "requestBody");
     json_obj(j);
@@ -339,10 +343,34 @@ static void put_raw_body(struct json_out *j, const char *type)
     json_end_obj(j);
 }
 
+/* A document: JSON is a form of YAML, and both are read. */
+static void put_document_body(struct json_out *j, const struct api_route *r)
+{
+    static const char *const types[] = {"application/json", "application/yaml"};
+    json_key(j, "requestBody");
+    json_obj(j);
+    json_kbool(j, "required", true);
+    json_key(j, "content");
+    json_obj(j);
+    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+        json_key(j, types[i]);
+        json_obj(j);
+        json_key(j, "schema");
+        put_ref(j, "schemas", r->body_schema);
+        json_key(j, "example");
+        json_raw(j, slice_of(r->body_example));
+        json_end_obj(j);
+    }
+    json_end_obj(j);
+    json_end_obj(j);
+}
+
 static void put_body(struct json_out *j, const struct api_route *r)
 {
     if (r->body_type != NULL)
-        put_raw_body(j, r->body_type);
+        put_bytes_body(j, r->body_type);
+    if (r->body_raw != NULL)
+        put_document_body(j, r);
     if (r->body == NULL)
         return;
     json_key(j, "requestBody");
@@ -384,10 +412,10 @@ static void put_headers(struct json_out *j, const struct api_route *r)
     json_end_obj(j);
 }
 
-static void put_success(struct json_out *j, const struct api_route *r)
+static void put_success(struct json_out *j, const struct api_route *r, int status)
 {
     char key[12];
-    snprintf(key, sizeof(key), "%d", r->success != 0 ? r->success : 200);
+    snprintf(key, sizeof(key), "%d", status);
     json_key(j, key);
     json_obj(j);
     json_kstr(j, "description", "Successful Response");
@@ -470,7 +498,10 @@ static void put_responses(struct json_out *j, const struct api_route *r)
     const struct answer_status *all = answer_statuses(&n);
     json_key(j, "responses");
     json_obj(j);
-    put_success(j, r);
+    put_success(j, r, r->success != 0 ? r->success : 200);
+    for (size_t i = 0; i < ARRAY_LEN(r->statuses); i++)
+        if (r->statuses[i] >= 200 && r->statuses[i] < 300)
+            put_success(j, r, r->statuses[i]);
     for (size_t i = 0; i < n; i++) {
         char key[12];
         if (all[i].status == 0 || !row_has_status(r, all[i].status))

@@ -1,5 +1,6 @@
 /* The table of calls, and what belongs to all of them. */
 #include "api/rest/rest_priv.h"
+#include "api/rest/workloads.h"
 #include "net/server.h"
 
 #include <arpa/inet.h>
@@ -166,6 +167,107 @@ static const struct api_param token_body[TOKEN_BODY_COUNT] = {
                             .example = "2592000"},
 };
 
+static const struct api_param workload_query[WORKLOAD_QUERY_COUNT] = {
+    [WORKLOAD_QUERY_TYPE] = {.name = "type",
+                             .type = API_ENUM,
+                             .names = rest_workload_types,
+                             .doc = "Only of this type"},
+    [WORKLOAD_QUERY_ACTUAL] = {.name = "state",
+                               .type = API_ENUM,
+                               .names = rest_workload_actual,
+                               .doc = "Only in this state"},
+    [WORKLOAD_QUERY_DESIRED] = {.name = "desired_state",
+                                .type = API_ENUM,
+                                .names = rest_workload_desired,
+                                .doc = "Only what should be so"},
+    [WORKLOAD_QUERY_ID] = {.name = "id",
+                           .type = API_STR,
+                           .doc = "Only these ids; '*' stands for anything",
+                           .example = "\"web*\""},
+    [WORKLOAD_QUERY_AFTER] = {.name = "after",
+                              .type = API_STR,
+                              .doc = "Only ids that come after this one in the order of bytes: the "
+                                     "last one of the page before",
+                              .example = "\"web-1\""},
+    [WORKLOAD_QUERY_LIMIT] = {.name = "limit",
+                              .type = API_INT,
+                              .def = WORKLOADS_LISTED,
+                              .doc = "How many, from 1 to 10000"},
+};
+static const struct api_param workload_put_query[WORKLOAD_PUT_COUNT] = {
+    [WORKLOAD_PUT_DRY_RUN] = {.name = "dry_run",
+                              .type = API_BOOL,
+                              .doc = "Change nothing; answer what would be done, and what differs"},
+    [WORKLOAD_PUT_FORCE] = {.name = "force",
+                            .type = API_BOOL,
+                            .doc = "Do not wait for the workload's lock file"},
+};
+static const struct api_param workload_delete_query[WORKLOAD_DELETE_COUNT] = {
+    [WORKLOAD_DELETE_FORCE] = {.name = "force",
+                               .type = API_BOOL,
+                               .doc = "Wait neither for the lock file nor for those that depend on "
+                                      "it"},
+};
+static const struct api_param workload_act_body[WORKLOAD_ACT_COUNT] = {
+    [WORKLOAD_ACT_ACTION] = {.name = "action",
+                             .type = API_ENUM,
+                             .required = true,
+                             .names = rest_workload_actions,
+                             .doc =
+                                 "restart: stop it and start it again; retry: try again now, also "
+                                 "what was given up; force: do not wait for the lock file any "
+                                 "more",
+                             .example = "\"restart\""},
+    [WORKLOAD_ACT_FORCE] = {.name = "force",
+                            .type = API_BOOL,
+                            .nullable = true,
+                            .doc = "With restart: do not wait for the lock file",
+                            .example = "false"},
+};
+static const struct api_param task_query[TASK_QUERY_COUNT] = {
+    [TASK_QUERY_WORKLOAD] = {.name = "workload",
+                             .type = API_STR,
+                             .doc = "Only of this workload",
+                             .example = "\"web\""},
+    [TASK_QUERY_STATUS] = {.name = "status",
+                           .type = API_ENUM,
+                           .names = rest_task_statuses,
+                           .doc = "Only with this status"},
+    [TASK_QUERY_KIND] = {.name = "kind",
+                         .type = API_ENUM,
+                         .names = rest_task_kinds,
+                         .doc = "Only of this kind"},
+    [TASK_QUERY_LIMIT] = {.name = "limit",
+                          .type = API_INT,
+                          .def = TASKS_LISTED,
+                          .doc = "How many, from 1 to 1000; the newest come first"},
+};
+
+static const struct api_param event_query[EVENT_QUERY_COUNT] = {
+    [EVENT_QUERY_KIND] = {.name = "kind",
+                          .type = API_STR,
+                          .doc = "Only of this kind: workload, service, task, node",
+                          .example = "\"workload\""},
+    [EVENT_QUERY_NAME] = {.name = "name",
+                          .type = API_STR,
+                          .doc = "Only of these names; '*' stands for anything",
+                          .example = "\"web*\""},
+    [EVENT_QUERY_TYPE] = {.name = "type",
+                          .type = API_STR,
+                          .doc = "Only of this type",
+                          .example = "\"state\""},
+    [EVENT_QUERY_REASON] = {.name = "reason",
+                            .type = API_STR,
+                            .doc = "Only with this reason",
+                            .example = "\"crash\""},
+    [EVENT_QUERY_AFTER] = {.name = "after",
+                           .type = API_STR,
+                           .doc =
+                               "Go on after this cursor; also as Last-Event-ID. If it is not kept "
+                               "any more, there is a snapshot first",
+                           .example = "\"3f2a9c0d11223344-17\""},
+};
+
 static void get_root(struct api_call *c)
 {
     api_reply_json(c, 200, &((struct rest *)c->app)->root);
@@ -192,6 +294,56 @@ static const struct api_route routes[] = {
     ROUTE(GET, "/redoc", RIGHT_READ, "api", .also_head = true, .conditional = true,
           .tag = "documents", .summary = "The calls in ReDoc, to read",
           .operation_id = "redoc_redoc_get", .answer_type = "text/html", .handler = rest_docs),
+    ROUTE(GET, "/v1/workloads", RIGHT_READ, "workload", .query = workload_query,
+          .n_query = ARRAY_LEN(workload_query), .list = true, .tag = "workloads",
+          .summary = "All workloads and how they are", .operation_id = "workload_list",
+          .statuses = {400}, .answer_schema = "WorkloadList", .precondition = rest_engine_ready,
+          .handler = rest_workload_list),
+    ROUTE(GET, "/v1/workloads/{id}", RIGHT_READ, "workload", .conditional = true,
+          .tag = "workloads", .summary = "One workload: its state, its metadata, its document",
+          .operation_id = "workload_get", .answer_schema = "WorkloadInfo",
+          .precondition = rest_engine_ready, .handler = rest_workload_get),
+    ROUTE(PUT, "/v1/workloads/{id}", RIGHT_WRITE, "workload", .query = workload_put_query,
+          .n_query = ARRAY_LEN(workload_put_query), .body_raw = &workload_doc_schema,
+          .body_example = "{\"id\":\"web\",\"type\":\"container\",\"container\":{\"image\":"
+                          "\"busybox:local\",\"command\":[\"httpd\",\"-f\"]}}",
+          .body_schema = "Workload", .success = 202, .statuses = {200, 409, 412, 501, 507},
+          .tag = "workloads",
+          .summary = "Say what should run. The same document twice changes nothing",
+          .operation_id = "workload_put", .answer_schema = "WorkloadChange",
+          .precondition = rest_engine_ready, .handler = rest_workload_put),
+    ROUTE(DELETE, "/v1/workloads/{id}", RIGHT_DELETE, "workload", .query = workload_delete_query,
+          .n_query = ARRAY_LEN(workload_delete_query), .success = 202, .statuses = {409, 412, 507},
+          .tag = "workloads", .summary = "Stop a workload, remove it and forget it",
+          .operation_id = "workload_delete", .answer_schema = "WorkloadChange",
+          .precondition = rest_engine_ready, .handler = rest_workload_delete),
+    ROUTE(POST, "/v1/workloads/{id}/action", RIGHT_CONTROL, "workload", .body = workload_act_body,
+          .n_body = ARRAY_LEN(workload_act_body), .body_schema = "WorkloadAction", .success = 202,
+          .statuses = {200, 409}, .tag = "workloads",
+          .summary = "Restart a workload, try again, or let it go on",
+          .operation_id = "workload_act", .answer_schema = "WorkloadChange",
+          .precondition = rest_engine_ready, .handler = rest_workload_act),
+    ROUTE(GET, "/v1/tasks", RIGHT_READ, "workload", .query = task_query,
+          .n_query = ARRAY_LEN(task_query), .list = true, .tag = "workloads",
+          .summary = "What was asked for, and what became of it", .operation_id = "task_list",
+          .statuses = {400}, .answer_schema = "TaskList", .precondition = rest_engine_ready,
+          .handler = rest_task_list),
+    ROUTE(GET, "/v1/events", RIGHT_READ, "event", .query = event_query,
+          .n_query = ARRAY_LEN(event_query), .list = true, .tag = "workloads",
+          .summary = "What happens, live: a snapshot, then one event a change",
+          .operation_id = "events", .statuses = {400}, .answer_type = "text/event-stream",
+          .precondition = rest_events_ready, .handler = rest_events),
+    ROUTE(GET, "/v1/explain/workload/{id}", RIGHT_READ, "workload", .tag = "workloads",
+          .summary = "Why a workload is as it is, and what comes next",
+          .operation_id = "explain_workload", .answer_schema = "Explanation",
+          .precondition = rest_engine_ready, .handler = rest_explain_workload),
+    ROUTE(GET, "/v1/explain/service/{container}/{service}", RIGHT_READ, "service",
+          .tag = "services", .summary = "Why a service is as it is, and what comes next",
+          .operation_id = "explain_service", .answer_schema = "Explanation",
+          .handler = rest_explain_service),
+    ROUTE(GET, "/v1/node", RIGHT_READ, "node", .tag = "workloads",
+          .summary = "The machine: its name, how full it is, what it can run",
+          .operation_id = "node_get", .answer_schema = "Node", .handler = rest_node_get),
     ROUTE(GET, "/healthz", RIGHT_READ, "health", .open = true, .also_head = true, .tag = "health",
           .summary = "200 as long as the program answers at all", .operation_id = "healthz",
           .answer_type = "text/plain", .handler = rest_healthz),
@@ -662,9 +814,12 @@ int rest_new(struct rest **ret, const struct rest_options *o, struct err *e)
         err_set(e, rc, "cannot build the list of containers: %s", err_row(rc)->text);
     else
         rc = api_new(&r->api, &ao, e);
+    if (rc == 0)
+        rc = rest_events_open(r, e);
     if (rc == 0 && (rc = loop_timer_init(o->loop, &r->ping, rest_ping, r)) != 0)
         err_set(e, rc, "cannot make a timer");
     if (rc != 0) {
+        rest_events_close(r);
         rest_destroy(r);
         return rc;
     }
@@ -713,6 +868,7 @@ void rest_drain(struct rest *r)
     CHECK_MAGIC(r, REST_MAGIC);
     r->draining = true;
     rest_viewers_drain(r);
+    rest_events_drain(r);
 }
 
 void rest_free(struct rest *r, void (*closed)(void *ctx), void *ctx)
@@ -723,6 +879,7 @@ void rest_free(struct rest *r, void (*closed)(void *ctx), void *ctx)
     INVARIANT(r->n_viewers == 0);
     r->closed = closed;
     r->closed_ctx = ctx;
+    rest_events_close(r);
     loop_timer_close(&r->ping, rest_destroy);
 }
 

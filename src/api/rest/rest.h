@@ -10,6 +10,7 @@
 #define GANTRY_API_REST_H
 
 #include "api/route/route.h"
+#include "core/engine.h"
 #include "core/runtime.h"
 #include "core/store_admin.h"
 #include "core/token_admin.h"
@@ -52,7 +53,17 @@ struct rest_options {
     const struct audit_source *audit_source; /* NULL: nothing can be read */
     uint64_t slow_ms;                        /* requests that take longer are logged; 0: none */
     const struct store_admin *store;         /* NULL: there is none; 503 */
-    const char *store_fault; /* why there is none; "" or NULL: the store is in order */
+    const char *store_fault;       /* why there is none; "" or NULL: the store is in order */
+    struct engine *engine;         /* NULL: no workloads; these calls get 503 */
+    struct event_hub *events;      /* NULL: none; 503 */
+    const struct tasks *tasks;     /* with an engine */
+    const struct sealer *sealer;   /* with an engine */
+    const char *const *secret_env; /* patterns: variables that are secrets whoever sends them */
+    size_t n_secret_env;
+    const struct host *host; /* NULL: not told */
+    const char *node_id;
+    const struct doc_pair *node_labels;
+    size_t n_node_labels;
 };
 
 /* ERR_NO_MEMORY. *ret is the caller's, free it with rest_free. */

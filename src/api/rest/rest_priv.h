@@ -35,6 +35,7 @@ struct rest {
     size_t n_viewers, n_sse;
     struct loop_timer ping; /* for the event streams; runs only while there are any */
     bool draining;
+    struct event_front *events; /* NULL: none */
     const struct server *server;
     bool config_ok, config_loaded; /* the last one; any one */
     char config_detail[201];
@@ -52,6 +53,13 @@ void rest_reply_named(struct api_call *c, int status, const char *before, struct
 /* The agent of path parameter 0; NULL: 404 has been answered. */
 struct agent *rest_agent(struct api_call *c);
 bool rest_host_allowed(void *app, struct exchange *x);
+
+/* events.c: all streams of events. Open: 0, ERR_NO_MEMORY. Close: they are over by then; the loop
+ * runs on. */
+int rest_events_open(struct rest *r, struct err *e);
+void rest_events_drain(struct rest *r);
+void rest_events_close(struct rest *r);
+size_t rest_events_count(const struct rest *r);
 
 /* services.c */
 void rest_containers(struct api_call *c);

@@ -278,6 +278,8 @@ static void call_run(struct call *k, struct slice body)
     const struct api_route *row = k->c.route;
     k->running = true;
     k->began_ns = clock_mono_ns(k->api->o.clock);
+    if (row->body_raw != NULL)
+        k->c.raw = body;
     if ((row->body != NULL || row->body_any_object) && !parse_body(k, body))
         return;
     if (row->precondition != NULL && !row->precondition(&k->c))
@@ -377,7 +379,8 @@ static void route_and_run(struct call *k, struct slice path)
         call_leave(k);
         return;
     }
-    bool wants_body = k->c.route->body != NULL || k->c.route->body_any_object;
+    bool wants_body =
+        k->c.route->body != NULL || k->c.route->body_any_object || k->c.route->body_raw != NULL;
     if (wants_body && r->has_body) {
         collect_body(k);
         return;

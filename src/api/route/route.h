@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/json_in.h"
 #include "base/json_out.h"
+#include "base/schema.h"
 #include "core/audit.h"
 #include "core/identity.h"
 #include "net/exchange.h"
@@ -56,6 +57,9 @@ struct api_route {
     size_t n_body;
     bool body_any_object; /* agent PUT run: any JSON object, given as call->body, members unchecked
                            */
+    /* A body of any type and form, as call->raw; what is in it, for OpenAPI. */
+    const struct schema *body_raw;
+    const char *body_example; /* of it: a JSON value */
     /* Gives way to any row of this path above it that has not this mark, whatever that one's
      * method: so rows of a newer generation change nothing for clients of an older one. */
     bool yields;
@@ -146,6 +150,7 @@ struct api_call {
     struct api_value query[API_MAX_QUERY_PARAMS];
     struct api_value body_values[API_MAX_QUERY_PARAMS];
     json_t *body;               /* the parsed object, or NULL */
+    struct slice raw;           /* of a row with body_raw; borrowed for the handler alone */
     const struct identity *who; /* never NULL; as long as the call */
     /* For the audit record; borrowed, must be valid when the call is answered. Without `object` the
      * record has the names of the path, without `detail` the text of the error. */

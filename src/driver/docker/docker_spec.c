@@ -26,7 +26,7 @@ bool docker_image_valid(struct slice image)
         if (image.p[i] == '\0' || !image_char(image.p[i]))
             return false;
     /* The name is part of a path: no segment of it may lead elsewhere. */
-    struct slice rest = image, part;
+    struct slice rest = image, part = {"", 0};
     while (slice_split(&rest, '/', &part))
         if (part.len == 0 || slice_eqs(part, ".") || slice_eqs(part, ".."))
             return false;

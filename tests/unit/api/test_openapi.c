@@ -98,7 +98,7 @@ static void every_row_is_complete(void **state)
             fail_msg("%s: either a schema or a media type of the answer", r->path);
         if (r->answer_schema != NULL && answer_schema_find(r->answer_schema) == NULL)
             fail_msg("%s: schema \"%s\" is not in answers.c", r->path, r->answer_schema);
-        if ((r->body == NULL) != (r->body_schema == NULL))
+        if ((r->body == NULL && r->body_raw == NULL) != (r->body_schema == NULL))
             fail_msg("%s: a body and its schema's name go together", r->path);
         for (size_t k = 0; k < i; k++) {
             if (strcmp(rows[k].operation_id, r->operation_id) == 0)
@@ -126,7 +126,7 @@ static void every_parameter_is_told(void **state)
                 fail_msg("%s: member %s has no text", r->path, r->body[k].name);
         }
         for (size_t k = 0; k < ARRAY_LEN(r->statuses) && r->statuses[k] != 0; k++) {
-            if (answer_status_find(r->statuses[k]) == NULL)
+            if (r->statuses[k] >= 300 && answer_status_find(r->statuses[k]) == NULL)
                 fail_msg("%s: status %d is not in answers.c", r->path, r->statuses[k]);
         }
     }
@@ -207,7 +207,8 @@ static void statuses_follow_from_the_row(void **state)
     (void)state;
     for (size_t i = 0; i < n_rows; i++) {
         const struct api_route *r = &rows[i];
-        bool path = strchr(r->path, '{') != NULL, body = r->body != NULL;
+        bool path = strchr(r->path, '{') != NULL;
+        bool body = r->body != NULL || r->body_raw != NULL;
         assert_true(status_is_told(r, "421") && status_is_told(r, "503"));
         assert_int_equal(status_is_told(r, "401"), !r->open);
         assert_int_equal(status_is_told(r, "413"), body || r->body_type != NULL);

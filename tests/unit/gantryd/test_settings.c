@@ -288,7 +288,7 @@ static void template(void **state)
     assert_int_equal(settings_compare(&c, &defaults.c, &s.c, &e), 0);
     for (size_t i = 0; i < c.count; i++) /* only examples differ, never a default */
         assert_true(c.items[i].old_text == NULL || strcmp(c.items[i].old_text, "[]") == 0 ||
-                    strcmp(c.items[i].old_text, "") == 0);
+                    strcmp(c.items[i].old_text, "{}") == 0 || strcmp(c.items[i].old_text, "") == 0);
     settings_changes_done(&c);
     settings_done(&s);
     settings_done(&defaults);

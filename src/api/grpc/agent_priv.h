@@ -1,0 +1,31 @@
+/* agent_priv.h: what the files of the AgentService share. */
+#ifndef GANTRY_API_GRPC_AGENT_PRIV_H
+#define GANTRY_API_GRPC_AGENT_PRIV_H
+
+#include "agent.pb-c.h"
+#include "api/grpc/agent.h"
+
+/* Memory that is given back all at once: an answer is built in it. A failure sticks. */
+struct scratch {
+    struct scratch_block *blocks;
+    bool failed;
+};
+void *scratch_get(struct scratch *s, size_t size);        /* zeroed; NULL: out of memory */
+char *scratch_text(struct scratch *s, struct slice text); /* never NULL: "" without memory */
+void scratch_done(struct scratch *s);
+
+/* agent_spec.c: a request as a document, checked. ERR_INVALID, ERR_UNSUPPORTED ("runtime not
+ * available: ...", contract 2.1), ERR_NO_MEMORY. `d` is initialised by it. */
+int agent_read_apply(const struct rpc_agent *a, const Persys__Agent__V1__ApplyWorkloadRequest *r,
+                     struct workload_doc *d, struct err *e);
+
+/* agent_status.c: how a workload is. `overlay`: a task under way shows as pending (3.4). Borrows
+ * from s. */
+Persys__Agent__V1__WorkloadStatus *agent_status(const struct rpc_agent *a, struct scratch *s,
+                                                const struct engine_view *w, bool overlay,
+                                                bool metadata);
+/* Just accepted (3.1, 2). */
+Persys__Agent__V1__WorkloadStatus *agent_status_accepted(struct scratch *s, struct slice id,
+                                                         const char *task, int64_t now_ns);
+
+#endif

@@ -1,0 +1,240 @@
+/* Why something is as it is, and what the node has to say of itself. */
+#include "api/rest/workloads.h"
+#include "base/clock.h"
+#include "service/agent.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void put_time(struct json_out *j, const char *key, int64_t ns)
+{
+    char text[TIME_TEXT_SIZE];
+    if (ns == 0) {
+        json_knull(j, key);
+        return;
+    }
+    time_format_rfc3339(text, ns);
+    json_kstr(j, key, text);
+}
+
+/* The six answers; texts may be empty. */
+struct answers {
+    const char *kind;
+    struct slice name;
+    const char *is, *should, *why, *next, *asked;
+    int64_t since_ns, next_ns;
+};
+
+static void put_answers(struct json_out *j, const struct answers *a)
+{
+    json_kstr(j, "kind", a->kind);
+    json_kslice(j, "id", a->name);
+    json_kstr(j, "is", a->is);
+    json_kstr(j, "should_be", a->should);
+    json_kstr(j, "why", a->why);
+    put_time(j, "since", a->since_ns);
+    json_kstr(j, "next", a->next);
+    put_time(j, "next_at", a->next_ns);
+    json_kstr(j, "asked_by", a->asked);
+}
+
+/* --- GET /v1/explain/workload/{id} --- */
+
+void rest_explain_workload(struct api_call *c)
+{
+    const struct rest *r = c->app;
+    struct engine_explain x;
+    if (!engine_explain(r->o.engine, c->path[0], &x)) {
+        rest_reply_named(c, 404, "Workload '", c->path[0], "' not found");
+        return;
+    }
+    const struct answers a = {
+        .kind = "workload",
+        .name = x.view.id,
+        .is = x.is,
+        .should = x.should,
+        .why = x.why,
+        .next = x.next,
+        .asked = x.asked,
+        .since_ns = x.since_ns,
+        .next_ns = x.next_ns,
+    };
+    struct json_out j;
+    json_begin(&j, rest_out(c->app));
+    json_obj(&j);
+    put_answers(&j, &a);
+    json_key(&j, "waits_for");
+    json_arr(&j);
+    for (size_t i = 0; i < x.n_depends; i++)
+        json_str(&j, x.depends_on[i]);
+    json_end_arr(&j);
+    json_end_obj(&j);
+    rest_reply_out(c);
+}
+
+/* --- GET /v1/explain/service/{container}/{service} --- */
+
+/* What the agent's status line tells beyond up and down: "down (exitcode 1) 3 seconds, normally up,
+ * want up". */
+static bool says(struct slice raw, const char *words)
+{
+    size_t n = strlen(words);
+    for (size_t i = 0; i + n <= raw.len; i++)
+        if (memcmp(raw.p + i, words, n) == 0)
+            return true;
+    return false;
+}
+
+static void explain_status(struct api_call *c, struct slice raw, bool up, int64_t uptime_s)
+{
+    char is[256];
+    bool want_up = says(raw, "want up") || (up && !says(raw, "want down"));
+    struct slice shown = {raw.p, raw.len < 200 ? raw.len : 200};
+    (void)snprintf(is, sizeof(is), "%s: %.*s", up ? "running" : "not running", (int)shown.len,
+                   shown.p);
+    const char *why = up == want_up           ? "it is as it should be"
+                      : up                    ? "it has not ended yet"
+                      : says(raw, "exitcode") ? "it ended by itself, with the exit code above"
+                      : says(raw, "signal")   ? "it was ended by the signal above"
+                                              : "it was not started since its supervisor began";
+    struct answers a = {
+        .kind = "service",
+        .is = is,
+        .should = want_up ? "running" : "not running",
+        .why = why,
+        .next = up == want_up ? "nothing"
+                : want_up     ? "its supervisor starts it again, once a second at most"
+                              : "its supervisor waits for it to end",
+        .asked = says(raw, "normally down") && want_up
+                     ? "somebody started it: it is down by default"
+                 : says(raw, "normally up") && !want_up ? "somebody stopped it: it is up by default"
+                                                        : "its service directory",
+    };
+    char name[512];
+    (void)snprintf(name, sizeof(name), "%.*s/%.*s", (int)c->path[0].len, c->path[0].p,
+                   (int)c->path[1].len, c->path[1].p);
+    a.name = slice_of(name);
+    if (uptime_s >= 0 && c->x != NULL)
+        a.since_ns = clock_real_ns(loop_clock(exchange_loop(c->x))) - uptime_s * (int64_t)NS_PER_S;
+    struct json_out j;
+    json_begin(&j, rest_out(c->app));
+    json_obj(&j);
+    put_answers(&j, &a);
+    json_key(&j, "waits_for");
+    json_arr(&j);
+    json_end_arr(&j);
+    json_end_obj(&j);
+    rest_reply_out(c);
+}
+
+static void got_status(void *ctx, const struct err *e, int status, json_t *answer)
+{
+    struct api_call *c = ctx;
+    if (!rest_agent_usable(c, e, status, answer))
+        return;
+    bool up = false;
+    int64_t uptime = -1;
+    const char *raw = json_get_str(answer, "raw");
+    if (!json_get_bool(answer, "is_up", &up) || raw == NULL) {
+        rest_bad_answer(c, "a status without is_up or raw");
+        return;
+    }
+    if (!json_get_int(answer, "uptime_seconds", &uptime))
+        (void)json_get_int(answer, "uptime", &uptime);
+    explain_status(c, slice_of(raw), up, uptime);
+}
+
+void rest_explain_service(struct api_call *c)
+{
+    struct agent *a = rest_agent(c);
+    struct agent_request rq = {.method = HTTP_METHOD_GET, .tail = "/status"};
+    struct api_call *held;
+    struct err e = {0};
+    if (a == NULL || !rest_service_named(c) || api_call_hold(c, NULL, NULL, &held) != 0)
+        return;
+    rq.service = held->path[1];
+    if (agent_call(a, &rq, got_status, held, &e) != 0)
+        api_reply_error(held, 503, REST_AGENT_FAILED "%s", e.msg);
+}
+
+/* --- GET /v1/node --- */
+
+static void put_percent(struct json_out *j, const char *key, double v)
+{
+    json_key(j, key);
+    if (v < 0)
+        json_nil(j);
+    else
+        json_double(j, v);
+}
+
+static void put_usage(struct json_out *j, const struct host *h)
+{
+    struct host_usage u = {.memory_percent = -1, .cpu_percent = -1, .disk_percent = -1};
+    if (h != NULL && h->ops != NULL)
+        h->ops->usage(h->self, &u);
+    json_key(j, "usage");
+    json_obj(j);
+    put_percent(j, "memory_percent", u.memory_percent);
+    put_percent(j, "cpu_percent", u.cpu_percent);
+    put_percent(j, "disk_percent", u.disk_percent);
+    json_kint(j, "memory_total_bytes", u.memory_total_bytes);
+    json_kint(j, "memory_available_bytes", u.memory_available_bytes);
+    json_kint(j, "disk_total_bytes", u.disk_total_bytes);
+    json_kint(j, "disk_free_bytes", u.disk_free_bytes);
+    json_kint(j, "cpu_millicores", u.cpu_millicores);
+    json_end_obj(j);
+}
+
+static void put_runtimes(struct json_out *j, const struct engine *g)
+{
+    json_key(j, "runtimes");
+    json_arr(j);
+    for (unsigned t = WORKLOAD_CONTAINER; g != NULL && t < WORKLOAD_TYPES; t++) {
+        const struct driver *d = engine_driver(g, (enum workload_type)t);
+        if (d == NULL)
+            continue;
+        json_obj(j);
+        json_kstr(j, "type", workload_type_name((enum workload_type)t));
+        json_kstr(j, "name", d->ops->name);
+        json_kstr(j, "condition", d->ops->condition(d->self));
+        json_end_obj(j);
+    }
+    json_end_arr(j);
+}
+
+static void put_counts(struct json_out *j, const struct engine *g)
+{
+    struct engine_stats s = {0};
+    if (g != NULL)
+        engine_stats(g, &s);
+    json_key(j, "workloads");
+    json_obj(j);
+    for (unsigned a = ACTUAL_PENDING; a <= ACTUAL_UNKNOWN; a++) {
+        size_t n = 0;
+        for (unsigned t = 0; t < WORKLOAD_TYPES; t++)
+            n += s.workloads[t][a];
+        json_kint(j, actual_name((enum workload_actual)a), (int64_t)n);
+    }
+    json_end_obj(j);
+}
+
+void rest_node_get(struct api_call *c)
+{
+    const struct rest_options *o = &((const struct rest *)c->app)->o;
+    struct json_out j;
+    json_begin(&j, rest_out(c->app));
+    json_obj(&j);
+    json_kstr(&j, "id", o->node_id != NULL ? o->node_id : "");
+    json_kstr(&j, "version", GANTRY_VERSION);
+    json_key(&j, "labels");
+    json_obj(&j);
+    for (size_t i = 0; i < o->n_node_labels; i++)
+        json_kstr(&j, o->node_labels[i].key, o->node_labels[i].value);
+    json_end_obj(&j);
+    put_usage(&j, o->host);
+    put_runtimes(&j, o->engine);
+    put_counts(&j, o->engine);
+    json_end_obj(&j);
+    rest_reply_out(c);
+}

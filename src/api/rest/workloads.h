@@ -1,0 +1,66 @@
+/* workloads.h: the calls about workloads, of this folder's files workloads.c, explain.c, events.c,
+ * workload_live.c. */
+#ifndef GANTRY_API_REST_WORKLOADS_H
+#define GANTRY_API_REST_WORKLOADS_H
+
+#include "api/rest/rest_priv.h"
+#include "core/engine.h"
+
+#define WORKLOADS_LISTED 10000 /* in one answer */
+#define TASKS_LISTED 1000
+
+/* A precondition: 503 without an engine. */
+bool rest_engine_ready(struct api_call *c);
+
+/* workloads.c. Places of parameters. */
+enum {
+    WORKLOAD_QUERY_TYPE,
+    WORKLOAD_QUERY_ACTUAL,
+    WORKLOAD_QUERY_DESIRED,
+    WORKLOAD_QUERY_ID,
+    WORKLOAD_QUERY_AFTER,
+    WORKLOAD_QUERY_LIMIT,
+    WORKLOAD_QUERY_COUNT
+};
+enum { WORKLOAD_PUT_DRY_RUN, WORKLOAD_PUT_FORCE, WORKLOAD_PUT_COUNT };
+enum { WORKLOAD_DELETE_FORCE, WORKLOAD_DELETE_COUNT };
+enum { WORKLOAD_ACT_ACTION, WORKLOAD_ACT_FORCE, WORKLOAD_ACT_COUNT };
+enum {
+    TASK_QUERY_WORKLOAD,
+    TASK_QUERY_STATUS,
+    TASK_QUERY_KIND,
+    TASK_QUERY_LIMIT,
+    TASK_QUERY_COUNT
+};
+extern const char *const rest_workload_types[],
+    *const rest_workload_desired[], *const rest_workload_actual[], *const rest_workload_actions[],
+                                                                       *const rest_task_statuses[],
+                                                                           *const rest_task_kinds[];
+void rest_workload_list(struct api_call *c);
+void rest_workload_get(struct api_call *c);
+void rest_workload_put(struct api_call *c);
+void rest_workload_delete(struct api_call *c);
+void rest_workload_act(struct api_call *c);
+void rest_task_list(struct api_call *c);
+
+/* Members of an open object: how a workload is. */
+void rest_put_view(struct json_out *j, const struct engine_view *w);
+
+/* events.c */
+enum {
+    EVENT_QUERY_KIND,
+    EVENT_QUERY_NAME,
+    EVENT_QUERY_TYPE,
+    EVENT_QUERY_REASON,
+    EVENT_QUERY_AFTER,
+    EVENT_QUERY_COUNT
+};
+bool rest_events_ready(struct api_call *c);
+void rest_events(struct api_call *c);
+
+/* explain.c */
+void rest_explain_workload(struct api_call *c);
+void rest_explain_service(struct api_call *c);
+void rest_node_get(struct api_call *c);
+
+#endif
