@@ -101,7 +101,7 @@ static void on_reachable(void *ctx, bool up)
 
 /* ---- beginning */
 
-static void tries_load(struct item *w, const struct stored_workload *row)
+static int tries_load(struct item *w, const struct stored_workload *row)
 {
     struct engine *g = w->g;
     struct tries *t = &w->tries;
@@ -110,8 +110,8 @@ static void tries_load(struct item *w, const struct stored_workload *row)
     t->terminal = (row->flags & STORED_TERMINAL) != 0;
     t->last_ns = row->last_failure_ns;
     t->next_ns = row->next_try_ns;
-    if (row->failure.len > 0)
-        t->text = mem_strndup(row->failure.p, row->failure.len);
+    if (row->failure.len > 0 && (t->text = mem_strndup(row->failure.p, row->failure.len)) == NULL)
+        return ERR_NO_MEMORY;
     int64_t wait = (row->next_try_ns - eng_wall(g)) / (int64_t)NS_PER_MS;
     int64_t most = (int64_t)g->lim.retry.most_ms * 2; /* a clock that jumped costs no more */
     if (row->next_try_ns != 0 && wait > 0) {
@@ -120,6 +120,7 @@ static void tries_load(struct item *w, const struct stored_workload *row)
     }
     if (t->terminal && g->lim.failed_ttl_ms > 0)
         slot_set(w, SLOT_LOOK, eng_now(g) + g->lim.failed_ttl_ms);
+    return 0;
 }
 
 static int load_rules(struct engine *g, const struct stored_workload *row, struct rules **ret)
@@ -182,8 +183,10 @@ static int on_row(void *ctx, const struct stored_workload *row)
     w->cause = n->cause;
     w->changed_ns = eng_wall(g);
     g->stats.workloads[n->type][ACTUAL_UNKNOWN]++;
-    tries_load(w, row);
-    return n->rules != NULL ? depends_link(w, n->rules) : 0;
+    rc = tries_load(w, row);
+    if (rc == 0 && n->rules != NULL)
+        rc = depends_link(w, n->rules);
+    return rc == 0 ? 0 : err_set(l->e, rc, "out of memory");
 }
 
 static void runtimes_init(struct engine *g)

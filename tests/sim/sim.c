@@ -79,9 +79,11 @@ static int probe(void *self, const struct probe_order *o, probe_fn fn, void *ctx
 {
     struct sim *s = self;
     unsigned id;
-    struct sim_probe *p = mem_zalloc(sizeof(*p));
-    if (p == NULL)
-        return ERR_NO_MEMORY;
+    struct sim_probe *p = calloc(1, sizeof(*p));
+    if (p == NULL || sim_chance(s, 3)) {
+        free(p);
+        return sim_chance(s, 50) ? ERR_NO_MEMORY : ERR_BUSY;
+    }
     if (sim_id_of(s, o->id, &id) == NULL)
         sim_fail(s, "a probe of \"%.*s\"", (int)o->id.len, o->id.p);
     LIST_FOR (n, &s->probes)
@@ -99,7 +101,7 @@ static void probe_cancel(void *self, void *call)
     struct sim_probe *p = call;
     (void)self;
     list_remove(&p->link);
-    mem_free(p);
+    free(p);
 }
 
 static bool probes_run(struct sim *s)
@@ -115,7 +117,7 @@ static bool probes_run(struct sim *s)
         if (s->ids[p->id].sick)
             (void)err_set(&e, ERR_RUNTIME, "HTTP 503");
         p->fn(p->ctx, &e);
-        mem_free(p);
+        free(p);
         did = true;
         n = s->probes.next; /* the answer may have ended others */
     }
@@ -190,6 +192,12 @@ void sim_pass(struct sim *s, uint64_t ms)
 {
     struct rig *r = &s->r;
     uint64_t end = r->now_ms + ms;
+    /* One allocation in the time to come fails, or all of them for a moment. */
+    if (s->no_memory > 0) {
+        mem_fail_at(s->no_memory, false);
+        s->was_short = true;
+    }
+    s->no_memory = 0;
     for (;;) {
         due(s);
         settle(s);
@@ -204,6 +212,7 @@ void sim_pass(struct sim *s, uint64_t ms)
             break;
         r->now_ms = next;
     }
+    mem_fail_at(0, false);
     r->now_ms = end;
     due(s);
     settle(s);
@@ -221,7 +230,14 @@ static void engine_up(struct sim *s)
     r->options.tasks = r->tasks;
     r->options.drivers[WORKLOAD_CONTAINER] = sim_watch(s);
     r->wake_ms = UINT64_MAX;
-    if (engine_new(&r->g, &r->options, &e) != 0)
+    if (sim_chance(s, 20)) {
+        mem_fail_at(1 + sim_below(s, 400), false);
+        int rc = engine_new(&r->g, &r->options, &e);
+        mem_fail_at(0, false);
+        if (rc != 0 && rc != ERR_NO_MEMORY)
+            sim_fail(s, "the engine does not start: %s", e.msg);
+    }
+    if (r->g == NULL && engine_new(&r->g, &r->options, &e) != 0)
         sim_fail(s, "the engine does not start: %s", e.msg);
     s->alive = true;
     sim_check_opened(s);
@@ -239,7 +255,7 @@ static void engine_down(struct sim *s)
     /* An engine ends its probes; what is left belongs to one that was killed. */
     LIST_FOR_SAFE (n, &s->probes) {
         list_remove(n);
-        mem_free(CONTAINER_OF(n, struct sim_probe, link));
+        free(CONTAINER_OF(n, struct sim_probe, link));
     }
 }
 
@@ -261,6 +277,64 @@ static void last_commits(struct sim *s)
     m->die_at = keep + 1;
     (void)mem_store_run(m);
     mem_store_crash(m);
+}
+
+static void on_meta(void *ctx, const char *key, const char *value)
+{
+    if (key[0] == '\0' || value == NULL)
+        sim_fail(ctx, "metadata \"%s\" without a value", key);
+}
+
+struct ordered {
+    struct sim *s;
+    char last[32];
+};
+
+static int in_order(void *ctx, const struct engine_view *v)
+{
+    struct ordered *o = ctx;
+    if (!slice_eqs(v->id, o->last) && strncmp(o->last, v->id.p, v->id.len) > 0)
+        sim_fail(o->s, "\"%.*s\" is listed after \"%s\"", (int)v->id.len, v->id.p, o->last);
+    struct buf b = BUF_FIXED(o->last);
+    (void)buf_add(&b, v->id.p, v->id.len);
+    return 0;
+}
+
+static void look_around(struct sim *s)
+{
+    struct engine_explain x;
+    for (unsigned i = 0; i < s->n_ids; i++) {
+        if (!engine_explain(s->r.g, slice_of(s->ids[i].id), &x))
+            continue;
+        bool well = x.view.actual == ACTUAL_RUNNING || x.view.actual == ACTUAL_STOPPED;
+        if (x.is[0] == '\0' || x.should[0] == '\0' || x.asked[0] == '\0' ||
+            (!well && x.why[0] == '\0'))
+            sim_fail(s, "%s cannot be explained: \"%s\" \"%s\" \"%s\" \"%s\"", s->ids[i].id, x.is,
+                     x.should, x.asked, x.why);
+        engine_metadata(s->r.g, slice_of(s->ids[i].id), on_meta, s);
+    }
+    struct ordered o = {.s = s};
+    (void)engine_each(s->r.g, WORKLOAD_NONE, in_order, &o);
+}
+
+void sim_ask_engine(struct sim *s)
+{
+    struct engine_limits l = s->r.options.limits;
+    switch (sim_below(s, 3)) {
+    case 0:
+        look_around(s);
+        break;
+    case 1:
+        engine_look(s->r.g);
+        break;
+    default:
+        l.max_acts = (unsigned)(1 + sim_below(s, 12));
+        l.pass_ms = 1000 * (5 + sim_below(s, 60));
+        sim_note(s, "%u acts at once, a pass each %llu s", l.max_acts,
+                 (unsigned long long)l.pass_ms / 1000);
+        engine_set_limits(s->r.g, &l);
+        break;
+    }
 }
 
 void sim_kill(struct sim *s)

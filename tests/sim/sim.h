@@ -80,6 +80,8 @@ struct sim {
     uint64_t held_until_ms; /* the store stands still */
     uint64_t release_ms;    /* what hangs is answered */
     uint64_t reach_ms;      /* the runtime is back; 0: it is there */
+    uint64_t no_memory;     /* this allocation from then on fails */
+    bool was_short;         /* a word of a failure may have found no room */
     bool alive, stopping;   /* an engine runs; it is to stop */
     bool quiet;             /* nothing goes wrong any more */
     char notes[SIM_NOTES][SIM_NOTE_SIZE];
@@ -101,6 +103,7 @@ void sim_close(struct sim *s);
 void sim_pass(struct sim *s, uint64_t ms); /* lives on, and checks */
 void sim_kill(struct sim *s);              /* kill -9, then a new engine on what the disk holds */
 void sim_restart(struct sim *s);           /* the same in good order */
+void sim_ask_engine(struct sim *s);        /* looks around, other limits */
 struct sim_id *sim_id_of(struct sim *s, struct slice id, unsigned *ret); /* NULL: not of ours */
 
 /* ---- sim_doc.c */

@@ -1,6 +1,8 @@
 /* Clients. What they were promised is what is checked. */
 #include "sim.h"
 
+#include <stdlib.h>
+
 static const char *const kinds[] = {"apply", "delete", "restart", "retry", "force"};
 
 const struct sim_want *sim_newest(const struct sim *s, unsigned id)
@@ -17,7 +19,7 @@ void sim_forget_requests(struct sim *s, unsigned id)
     LIST_FOR_SAFE (n, &s->ids[id].requests) {
         s->counts.lost_requests++;
         list_remove(n);
-        mem_free(CONTAINER_OF(n, struct sim_request, link));
+        free(CONTAINER_OF(n, struct sim_request, link));
     }
 }
 
@@ -59,12 +61,12 @@ static void on_answer_of(void *ctx, enum engine_verdict v, const struct err *e,
         accepted(s, x, q, w);
     }
     list_remove(&q->link);
-    mem_free(q);
+    free(q);
 }
 
 static struct sim_request *request(struct sim *s, unsigned id, enum sim_kind k)
 {
-    struct sim_request *q = mem_zalloc(sizeof(*q));
+    struct sim_request *q = calloc(1, sizeof(*q));
     if (q == NULL)
         sim_fail(s, "no memory");
     q->s = s;
@@ -102,7 +104,10 @@ static void ask_apply(struct sim *s, unsigned id)
         workload_doc_read(&d, (struct slice){text.data, text.len}, &report, &e) != 0)
         sim_fail(s, "the document is refused: %s\n%s",
                  report.count > 0 ? report.faults[0].msg : e.msg, text.data);
+    if (s->no_memory > 0) /* the judging of it has its share */
+        mem_fail_at(1 + sim_below(s, 60), false);
     engine_apply(s->r.g, &a, on_answer_of, q);
+    mem_fail_at(0, false);
     workload_doc_done(&d);
     schema_report_done(&report);
     buf_done(&text);
@@ -139,8 +144,10 @@ void sim_ask(struct sim *s)
     unsigned id = (unsigned)sim_below(s, s->n_ids);
     uint64_t n = sim_chance(s, 15) ? 1 + sim_below(s, 6) : 1; /* several clients at once */
     while (n-- > 0) {
-        uint64_t what = sim_below(s, 100);
-        if (what < 60)
+        uint64_t what = sim_below(s, 104);
+        if (what >= 100)
+            sim_ask_engine(s);
+        else if (what < 60)
             ask_apply(s, id);
         else if (what < 75)
             ask_delete(s, id);

@@ -159,9 +159,22 @@ static void clock_jump(struct sim *s)
     s->r.wall_shift_ns += by * 1000000000;
 }
 
+static void sicken(struct sim *s)
+{
+    bool sick = sim_chance(s, 50);
+    for (unsigned i = 0; i < s->n_ids; i++)
+        if (sim_chance(s, 10))
+            s->ids[i].sick = sick;
+}
+
 void sim_chaos(struct sim *s)
 {
-    uint64_t what = sim_below(s, 100);
+    uint64_t what = sim_below(s, 104);
+    if (what >= 100) {
+        s->no_memory = 1 + sim_below(s, 200);
+        sim_note(s, "memory runs out");
+        return;
+    }
     if (what < 14)
         fault_rule(s);
     else if (what < 22)
@@ -185,7 +198,7 @@ void sim_chaos(struct sim *s)
     else if (what < 88)
         clock_jump(s);
     else if (what < 92)
-        s->ids[sim_below(s, s->n_ids)].sick ^= true;
+        sicken(s);
     else if (what < 97)
         sim_kill(s);
     else

@@ -13,7 +13,7 @@ void sim_doc_of(const struct sim *s, unsigned id, unsigned revision, struct sim_
     *ret = (struct sim_doc){.lock = mix(&x) % 4 == 0};
     uint64_t kind = mix(&x) % 10;
     ret->health = kind < 2 ? DOC_HEALTH_TCP : kind == 2 ? DOC_HEALTH_RUNTIME : DOC_HEALTH_NONE;
-    uint64_t action = mix(&x) % 6;
+    uint64_t action = mix(&x) % 4;
     ret->action = action < 2    ? DOC_HEALTH_RESTART
                   : action == 2 ? DOC_HEALTH_STOP
                                 : DOC_HEALTH_NOTHING;
