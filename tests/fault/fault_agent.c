@@ -72,6 +72,8 @@ static void serve(void)
     assert_int_equal(profile_layout_init(&rig.profiles, "plain", NULL), 0);
     (void)snprintf(rig.profiles.home, sizeof(rig.profiles.home), "%s/home", rig_dir);
     (void)snprintf(rig.profiles.scandir, sizeof(rig.profiles.scandir), "%s/scan", rig_dir);
+    rig.profiles.uid = geteuid(); /* who owns the folders that the test made */
+    rig.profiles.gid = getegid();
     a.profiles = &rig.profiles;
     a.scandir = rig_path("scan");
     a.log_dir = rig_path("log");
