@@ -207,6 +207,7 @@ int cmd_explain(struct cli *c);
 int cmd_delete(struct cli *c);
 int cmd_restart(struct cli *c);
 int cmd_workload_act(struct cli *c);
+int cmd_exec(struct cli *c);
 int cmd_stats(struct cli *c);
 int cmd_top(struct cli *c);
 int cmd_events(struct cli *c);

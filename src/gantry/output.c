@@ -92,8 +92,8 @@ static const char *agents_words(const char *text)
 static bool workload_verb(const struct verb *v)
 {
     static int (*const runs[])(struct cli *) = {
-        cmd_apply, cmd_diff,         cmd_get,  cmd_describe, cmd_delete, cmd_stats, cmd_top,
-        cmd_tasks, cmd_workload_act, cmd_wait, cmd_import,   cmd_node,   cmd_events};
+        cmd_apply, cmd_diff,  cmd_get,          cmd_describe, cmd_delete, cmd_exec, cmd_stats,
+        cmd_top,   cmd_tasks, cmd_workload_act, cmd_wait,     cmd_import, cmd_node, cmd_events};
     for (size_t i = 0; i < ARRAY_LEN(runs); i++)
         if (v->run == runs[i])
             return true;

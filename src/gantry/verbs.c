@@ -35,6 +35,11 @@ const struct verb cli_verbs[] = {
      cmd_workload_act},
     {NULL, "force", "ID...", 1, -1, WAIT, "do not wait for the lock file any more", NULL,
      cmd_workload_act},
+    {NULL, "exec", "ID COMMAND...", 2, -1, OPTION_BIT(OPTION_INTERACTIVE) | OPTION_BIT(OPTION_TTY),
+     "run a program in a workload",
+     "  Words behind ID are the program's own. The exit status is the program's.\n"
+     "  gantry exec -it web sh\n",
+     cmd_exec, .own = 1},
     {NULL, "stats", "[ID...]", 0, -1, WATCH, "what workloads use",
      "  Without ID: the last samples of all that run.\n", cmd_stats},
     {NULL, "top", "[ID...]", 0, -1, WATCH, "what workloads use, again and again",

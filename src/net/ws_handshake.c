@@ -1,13 +1,8 @@
 /* ws_handshake.c: the opening handshake (RFC 6455, section 4.2). */
 #include <string.h>
 
-/* OpenSSL names a type ERR_STATE; ours is a value of enum err_code. */
-#define ERR_STATE openssl_err_state
-#include <openssl/evp.h>
-#include <openssl/sha.h>
-#undef ERR_STATE
-
 #include "base/str.h"
+#include "net/ws_key.h"
 #include "net/ws_priv.h"
 
 bool ws_wanted(struct exchange *x)
@@ -63,32 +58,6 @@ static void refuse(struct exchange *x, int status)
     exchange_respond(x, &r, why);
 }
 
-#define WS_ACCEPT_SIZE 29 /* base 64 of a SHA-1, and NUL */
-
-/* OpenSSL's plain SHA-1: EVP would fetch a provider at its first use, and when memory runs out in
- * the middle of that, OpenSSL 3.0 keeps locks that it could not make and ends the process later. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
-static bool sha1(const void *p, size_t n, unsigned char out[SHA_DIGEST_LENGTH])
-{
-    SHA_CTX c;
-    return SHA1_Init(&c) == 1 && SHA1_Update(&c, p, n) == 1 && SHA1_Final(out, &c) == 1;
-}
-#pragma GCC diagnostic pop
-
-static bool accept_key(struct slice key, char out[WS_ACCEPT_SIZE])
-{
-    static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-    char text[24 + sizeof(guid)];
-    unsigned char digest[SHA_DIGEST_LENGTH];
-    memcpy(text, key.p, 24);
-    memcpy(text + 24, guid, sizeof(guid));
-    if (!sha1(text, sizeof(text) - 1, digest))
-        return false;
-    EVP_EncodeBlock((unsigned char *)out, digest, sizeof(digest));
-    return true;
-}
-
 static bool offered(const struct http_request *r, const char *protocol)
 {
     for (size_t i = 0; i < r->n_headers && protocol != NULL; i++) {
@@ -115,7 +84,7 @@ int ws_accept(struct exchange *x, const struct ws_options *o, const struct ws_us
         if (slice_eqs(r->headers[i].name, "sec-websocket-extensions"))
             ws_deflate_agree(r->headers[i].value, &deflate, extension);
     struct ws *w = NULL;
-    if (accept_key(key, accept))
+    if (ws_accept_key(key, accept))
         w = ws_new(exchange_loop(x), o, u, ctx, deflate);
     if (w == NULL) {
         refuse(x, 503);
