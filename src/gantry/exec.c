@@ -320,6 +320,7 @@ static int start(struct session *s, struct slice path, struct slice authorizatio
         .n_headers = authorization.len > 0 ? 1 : 0,
         .connect_ms = c->timeout_ms,
         .answer_ms = c->timeout_ms != 0 ? c->timeout_ms : ENGINE_PATIENCE_MS,
+        .patient = true, /* a program that reads nothing holds back the server, too */
         .max_message = MAX_MESSAGE,
     };
     s->resized.data = s;

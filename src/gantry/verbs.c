@@ -28,8 +28,8 @@ const struct verb cli_verbs[] = {
      "  What it is, what it should be, why it is not, since when, what comes next, who asked.\n",
      cmd_explain},
     {NULL, "delete", "[ID...]", 0, -1, FILES | FORCE | WAIT, "stop workloads and forget them",
-     "  With -f the workloads of the documents, the last one first. --force waits neither for\n"
-     "  lock files nor for workloads that depend on it.\n",
+     "  Those that need others go first. --force waits neither for lock files nor for\n"
+     "  workloads that depend on it.\n",
      cmd_delete},
     {NULL, "retry", "ID...", 1, -1, WAIT, "try again now, also what was given up", NULL,
      cmd_workload_act},

@@ -301,45 +301,97 @@ static int change(struct cli *c, enum http_method method, const char *pattern, c
     return cli_call_json(c, &call, ret);
 }
 
-static int delete_one(struct cli *c, const char *id)
+/* What is to be deleted, and how far each is. */
+struct deletion {
+    struct cli *c;
+    const char *const *ids;
+    enum { DELETE_OPEN, DELETE_DONE, DELETE_FAILED } * states; /* owned */
+    size_t n, left;
+    int code;
+};
+
+static int ask_delete(struct cli *c, const char *id, struct buf *body, struct cli_answer *ret)
 {
-    bool force = args_has(&c->args, OPTION_FORCE);
-    _cleanup_(json_decrefp) json_t *doc = NULL;
-    int rc = change(c, HTTP_METHOD_DELETE,
-                    force ? "/v1/workloads/%s?force=true" : "/v1/workloads/%s", id, NULL, &doc);
-    if (doc != NULL)
-        workload_told(c, id, doc);
-    return rc;
+    _cleanup_(buf_done) struct buf path = BUF_INIT(MAX_PATH_TEXT);
+    int rc = cli_path(
+        c, &path,
+        args_has(&c->args, OPTION_FORCE) ? "/v1/workloads/%s?force=true" : "/v1/workloads/%s", &id);
+    if (rc != EXIT_DONE)
+        return rc;
+    struct cli_call call = {.method = HTTP_METHOD_DELETE, .path = path.data};
+    return cli_exchange(c, &call, body, ret);
 }
 
-static int wait_deleted(struct cli *c, struct workload_wait *w, const char *const *ids, size_t n)
+/* One that others need is refused as long as they are there: `last` says that it is told, and not
+ * tried again. Exit code. */
+static int delete_one(struct deletion *d, size_t at, bool last)
 {
-    int code = EXIT_DONE;
-    for (size_t i = 0; i < n && args_has(&c->args, OPTION_WAIT); i++) {
-        if (ids[i] == NULL)
+    struct cli *c = d->c;
+    struct cli_answer a = {0};
+    _cleanup_(buf_done) struct buf body = BUF_INIT((size_t)8 << 20);
+    int rc = ask_delete(c, d->ids[at], &body, &a);
+    struct slice text = shown(&body);
+    if (rc == EXIT_DONE && a.status == 409 && !last)
+        return EXIT_DONE;
+    if (rc == EXIT_DONE && (a.status < 200 || a.status >= 300))
+        rc = cli_fail_status(c, a.status, text);
+    d->left--;
+    d->states[at] = rc == EXIT_DONE ? DELETE_DONE : DELETE_FAILED;
+    if (rc != EXIT_DONE)
+        return rc;
+    _cleanup_(json_decrefp) json_t *doc = json_parse(text, NULL, NULL);
+    if (c->json)
+        cli_json(c, text);
+    else
+        workload_told(c, d->ids[at], doc);
+    return EXIT_DONE;
+}
+
+/* False: nobody answers. */
+static bool delete_round(struct deletion *d, bool last)
+{
+    for (size_t i = 0; i < d->n; i++) {
+        if (d->states[i] != DELETE_OPEN)
             continue;
-        int rc = workload_wait(w, ids[i], GOAL_DELETED);
-        code = rc > code ? rc : code;
+        int rc = delete_one(d, i, last);
+        d->code = rc > d->code ? rc : d->code;
+        if (rc == EXIT_UNREACHABLE)
+            return false;
     }
-    return code;
+    return true;
 }
 
-/* Those that are not there are no reason to wait. */
-static int delete_all(struct cli *c, const char **ids, size_t n)
+static void wait_deleted(struct deletion *d, struct workload_wait *w)
+{
+    for (size_t i = 0; i < d->n && args_has(&d->c->args, OPTION_WAIT); i++) {
+        if (d->states[i] != DELETE_DONE)
+            continue;
+        int rc = workload_wait(w, d->ids[i], GOAL_DELETED);
+        d->code = rc > d->code ? rc : d->code;
+    }
+}
+
+/* Whatever their order, those that need others go before these: again and again, as long as it
+ * helps. */
+static int delete_all(struct cli *c, const char *const *ids, size_t n)
 {
     struct workload_wait w;
-    int code = EXIT_DONE;
+    struct deletion d = {.c = c, .ids = ids, .n = n, .left = n};
+    d.states = mem_calloc(n + 1, sizeof *d.states);
+    if (d.states == NULL)
+        return cli_fail(c, EXIT_NO, NULL, "out of memory");
     workload_wait_begin(&w, c);
-    for (size_t i = 0; i < n; i++) {
-        int rc = delete_one(c, ids[i]);
-        if (rc == EXIT_UNREACHABLE)
-            return rc;
-        if (rc != EXIT_DONE)
-            ids[i] = NULL;
-        code = rc > code ? rc : code;
+    size_t before = n + 1;
+    bool there = true;
+    while (there && d.left > 0) {
+        bool last = d.left == before;
+        before = d.left;
+        there = delete_round(&d, last);
     }
-    int rc = wait_deleted(c, &w, ids, n);
-    return rc > code ? rc : code;
+    if (there)
+        wait_deleted(&d, &w);
+    mem_free(d.states);
+    return d.code;
 }
 
 /* What depends on others stands behind them in a file, as a rule: the last one goes first. */

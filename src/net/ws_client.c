@@ -43,6 +43,7 @@ struct wsc {
     struct loop_timer timer; /* the answer, silence, the server's close frame */
     unsigned handles;        /* stream and timer not closed yet */
     uint64_t answer_ms, silence_ms;
+    bool patient, pinged;
     struct buf request;
     struct buf head; /* of the answer, so far */
     char *protocol;  /* owned; NULL: none */
@@ -337,6 +338,7 @@ static void on_data(void *ctx, const char *p, size_t n)
     default:
         break;
     }
+    w->pinged = false;
     if (w->sm.state == WSC_OPEN)
         loop_timer_start(&w->timer, w->silence_ms, 0);
 }
@@ -373,11 +375,16 @@ static void on_drained(void *ctx)
 static void on_timer(void *ctx)
 {
     struct wsc *w = ctx;
-    if (w->sm.state == WSC_CLOSING)
+    if (w->sm.state == WSC_CLOSING) {
         finish(w);
-    else
+    } else if (w->sm.state == WSC_OPEN && (w->patient || !w->pinged)) {
+        w->pinged = true;
+        (void)send_frame(w, WS_IN_PING, SLICE_LIT(""), SLICE_LIT(""));
+        loop_timer_start(&w->timer, w->silence_ms, 0);
+    } else {
         fail(w, ERR_TIMEOUT,
              w->sm.state == WSC_OPEN ? "nothing has come for too long" : "no answer in time");
+    }
 }
 
 static const struct stream_user stream_user = {.ready = on_ready,
@@ -453,7 +460,8 @@ int wsc_open(struct wsc **ret, struct loop *l, const struct wsc_options *o,
     w->user = *u;
     w->ctx = ctx;
     w->answer_ms = o->answer_ms != 0 ? o->answer_ms : 15000;
-    w->silence_ms = o->silence_ms != 0 ? o->silence_ms : 60000;
+    w->silence_ms = o->silence_ms != 0 ? o->silence_ms : 30000;
+    w->patient = o->patient;
     w->end.code = CLOSE_ABNORMAL;
     buf_init(&w->request, HEAD_MAX);
     buf_init(&w->head, HEAD_MAX + ((size_t)1 << 20));

@@ -20,8 +20,13 @@ struct wsc_options {
     size_t n_headers;
     uint64_t connect_ms; /* 0: 5000 */
     uint64_t answer_ms;  /* from sending the handshake to its answer. 0: 15,000 */
-    uint64_t silence_ms; /* an open connection without any byte is dead then. 0: 60,000 */
-    size_t max_message;  /* received; above: closed with 1009. 0: 1 MiB */
+    /* An open connection without any byte for so long is sent a ping; after as long again it is
+     * dead. 0: 30,000 */
+    uint64_t silence_ms;
+    /* Such a server is not taken for dead: it may be reading nothing because we are to send no
+     * more. The kernel tells of a peer that takes no bytes, the ping's. */
+    bool patient;
+    size_t max_message; /* received; above: closed with 1009. 0: 1 MiB */
 };
 
 /* How it ended. */

@@ -91,6 +91,7 @@ static const struct canned {
      "{\"verdict\":\"refused\",\"error\":\"bad depends on itself\",\"changes\":[]}"},
     {"DELETE", W "/web", 202, "{\"verdict\":\"accepted\",\"task\":\"delete-web-1\"}"},
     {"DELETE", W "/gone?force=true", 202, "{\"verdict\":\"accepted\"}"},
+    {"DELETE", W "/never", 409, "{\"error\":\"web depends on it\"}"},
     {"POST", W "/web/action", 202, "{\"verdict\":\"accepted\",\"task\":\"apply-web-3\"}"},
     {"GET", W "/web/stats", 200,
      "{\"cpu_percent\":0.25,\"memory_bytes\":1023,\"disk_read_bytes\":1536,"
@@ -157,6 +158,19 @@ static void follow_events(struct exchange *x, struct slice query)
     exchange_finish(x, NULL, 0);
 }
 
+/* Needed by web until that is gone. */
+static bool web_gone;
+
+static void answer_needed(struct exchange *x)
+{
+    exchange_respond(
+        x,
+        &(struct http_response){.status = web_gone ? 202 : 409, .content_type = "application/json"},
+        web_gone ? SLICE_LIT("{\"verdict\":\"accepted\"}")
+                 : SLICE_LIT("{\"error\":\"web depends on it\"}"));
+    web_gone = false;
+}
+
 static size_t n_looks;
 
 /* Running only at the third look: what waits has to look again. */
@@ -193,6 +207,7 @@ static void serve(void *ctx, struct exchange *x)
     static const struct exchange_user user = {.closed = on_closed};
     const struct http_request *r = exchange_request(x);
     (void)ctx;
+    web_gone = web_gone || (slice_eqs(r->method_text, "DELETE") && slice_eqs(r->target, W "/web"));
     for (size_t i = 0; i < ARRAY_LEN(answers); i++)
         if (slice_eqs(r->method_text, answers[i].method) &&
             slice_eqs(r->target, answers[i].target)) {
@@ -205,6 +220,8 @@ static void serve(void *ctx, struct exchange *x)
     } else if (slice_eqs(r->path, "/v1/events")) {
         exchange_set_user(x, &user, NULL);
         follow_events(x, r->query);
+    } else if (slice_eqs(r->path, W "/needed")) {
+        answer_needed(x);
     } else if (slice_eqs(r->path, W "/slow")) {
         answer_slow(x);
     } else if (slice_eqs(r->path, W "/html")) {
@@ -599,6 +616,15 @@ static void actions(void **state)
     RUN(&o, "delete", "--force", "--wait", "gone");
     assert_string_equal(o.out, "gone: accepted\n");
     assert_int_equal(o.code, EXIT_DONE);
+    RUN(&o, "delete", "needed"); /* web has been deleted above */
+    assert_string_equal(o.out, "needed: accepted\n");
+    RUN(&o, "delete", "needed", "web"); /* in whatever order */
+    assert_string_equal(o.out, "web: accepted (delete-web-1)\nneeded: accepted\n");
+    assert_int_equal(o.code, EXIT_DONE);
+    RUN(&o, "delete", "never", "web");
+    assert_int_equal(o.code, EXIT_NO);
+    HAS(o.err, "gantry: web depends on it");
+    assert_string_equal(o.out, "web: accepted (delete-web-1)\n");
     RUN(&o, "delete");
     assert_int_equal(o.code, EXIT_USAGE);
 }

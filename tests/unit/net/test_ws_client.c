@@ -211,9 +211,20 @@ static void script(int fd, const char *head)
     } else if (SAYS(head, "gone")) {
         ws_peer_open(fd, head, "chat", "");
     } else if (SAYS(head, "silent")) {
+        char text[64];
         ws_peer_open(fd, head, "chat", "");
-        char c;
-        (void)!read(fd, &c, 1);
+        while (read(fd, text, sizeof text) > 0)
+            ;
+    } else if (SAYS(head, "asked")) { /* answers the third ping only */
+        char text[64];
+        size_t n;
+        ws_peer_open(fd, head, "chat", "");
+        for (int i = 0; i < 3; i++)
+            if (ws_peer_recv(fd, text, sizeof text, &n) != 9 || n != 0)
+                _exit(3);
+        ws_peer_send(fd, 1, "here", 4);
+        ws_peer_send(fd, 8, "", 0);
+        echo(fd);
     } else if (SAYS(head, "mute")) {
         char c;
         (void)!read(fd, &c, 1);
@@ -275,6 +286,7 @@ static int start(struct client *c, const char *target, uint64_t limit_ms, struct
                             .protocol = "chat",
                             .answer_ms = limit_ms,
                             .silence_ms = limit_ms,
+                            .patient = strcmp(target, "/asked") == 0,
                             .max_message = 100000};
     return wsc_open(&c->w, c->loop, &o, &user, c, e);
 }
@@ -317,6 +329,10 @@ static void conversations(void **state BASE_UNUSED)
     assert_int_equal(c.e.code, 0);
     assert_int_equal(c.code, 1005);
     assert_string_equal(c.got.data, "Tfirst");
+    buf_done(&c.got);
+    run(&c, "/asked", NULL, 50);
+    assert_int_equal(c.e.code, 0);
+    assert_string_equal(c.got.data, "There");
     buf_done(&c.got);
 }
 
