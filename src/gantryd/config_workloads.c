@@ -127,9 +127,9 @@ static const struct schema_field workloads_fields[] = {
           .max = 100, .example = "[/srv, /data]",
           .doc = "Folders of the host that workloads may be given, with what is below; none named: "
                  "all"),
+    /* Not /tmp: under systemd gantryd has one of its own, and would see none of the files there. */
     FIELD("lock_roots", SCHEMA_STR_LIST, config_workloads, lock_roots, .check = check_roots,
-          .def = "[/run, /var/lock, /tmp]", .max = 100,
-          .doc = "Folders in which lock files may be"),
+          .def = "[/run, /var/lock]", .max = 100, .doc = "Folders in which lock files may be"),
     FIELD("registries", SCHEMA_MAP, config_workloads, registries, .sub = &registry_schema,
           .example = "registry.example.org", .doc = "Credentials for pulling images"),
     FIELD("log_rotation", SCHEMA_STRUCT, config_workloads, log_rotation, .sub = &rotation_schema,

@@ -112,8 +112,10 @@ static void sample(void *ctx)
     struct host_usage *u = &m->usage;
     _cleanup_(buf_done) struct buf text = BUF_INIT(FILE_MAX);
     if (read_text(m->root, "/proc/meminfo", &text) != 0 ||
-        !machine_read_memory((struct slice){text.data, text.len}, u))
+        !machine_read_memory((struct slice){text.data, text.len}, u)) {
         u->memory_percent = -1;
+        u->memory_available_bytes = -1;
+    }
     buf_clear(&text);
     struct machine_cpu now;
     if (read_text(m->root, "/proc/stat", &text) == 0 &&

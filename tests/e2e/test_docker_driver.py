@@ -431,6 +431,9 @@ def test_bind_roots(engine, clean, tmp_path):
         for p in (tmp_path / "out", tmp_path / "out" / "ssl"):
             f = d.fails("ensure", id="bb", revision="2", doc=mount(p))
             assert f["reason"] == "INVALID_SPECIFICATION" and f'"{p}" leads to "/etc' in f["text"]
+        (tmp_path / "loop").symlink_to("loop")
+        f = d.fails("ensure", id="bb", revision="2", doc=mount(tmp_path / "loop"))
+        assert f["reason"] == "INVALID_SPECIFICATION" and "cannot be seen" in f["text"]
         assert inspect(engine, "bb")["Config"]["Labels"]["persys.revision_id"] == "1", "nothing was removed"
         d.ok("ensure", id="bb", revision="3", doc=mount(tmp_path / "round"))
     finally:

@@ -41,6 +41,14 @@ sandboxed() {
         grep -q '^NoNewPrivs:\s*1' "$s" && grep -q '^Seccomp:\s*2' "$s"
 }
 
+# Without an engine a workload is kept, and waits; how full the machine is can be seen from inside the unit.
+keeps_workloads() {
+    gantry node -o json | grep -E '"memory_total_bytes":[1-9]' | grep -E '"disk_total_bytes":[1-9]' || return 1
+    printf 'id: web\ncontainer: {image: "busybox:1", secret_env: {PIN: "1234"}}\n' >/tmp/web.yaml
+    gantry apply -f /tmp/web.yaml && [ "$(stat -c '%U %a' /var/lib/gantry/state.db)" = 'gantry 600' ] &&
+        gantry explain web && systemctl restart gantryd && gantry get web && gantry delete web
+}
+
 # What the engine does for "-v /run/gantry-agents/robot:/var/run/agent": a folder of root's.
 start_agent() {
     mkdir -m 0755 /run/gantry-agents/robot && chown 0:0 /run/gantry-agents/robot || return 1
@@ -124,6 +132,7 @@ begin
 check "systemd: install starts the service" install_all
 took "install the three packages, started by systemd"
 check "systemd: user, no capabilities, no new privileges, seccomp" sandboxed
+check "systemd: a workload is kept" keeps_workloads
 check "systemd: agent under s6" start_agent
 begin
 check "systemd: reload takes a new container" reload_adds

@@ -1,6 +1,7 @@
 #include "driver/docker/docker_paths.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,12 +49,18 @@ static void look(uv_work_t *work)
 {
     struct docker_paths *p = CONTAINER_OF(work, struct docker_paths, work);
     char real[PATH_MAX];
-    for (size_t i = 0; i < p->n_paths && p->e.code == 0; i++)
-        if (realpath(p->paths[i], real) != NULL && !allowed(p, real))
+    for (size_t i = 0; i < p->n_paths && p->e.code == 0; i++) {
+        bool seen = realpath(p->paths[i], real) != NULL;
+        if (seen && !allowed(p, real))
             err_set(&p->e, ERR_INVALID,
                     "host path \"%s\" leads to \"%s\", which is not in a folder that may be "
                     "mounted",
                     p->paths[i], real);
+        else if (!seen && errno != ENOENT)
+            err_sys(&p->e, errno, "where host path \"%s\" leads to cannot be seen", p->paths[i]);
+        if (p->e.code != 0)
+            p->e.code = ERR_INVALID;
+    }
 }
 
 static void looked(uv_work_t *work, int status BASE_UNUSED)

@@ -11,7 +11,8 @@
 
 struct docker_paths;
 /* e->code 0: all of them are in one of the roots, or are not there (the engine says so then).
- * ERR_INVALID with the path and where it leads to. */
+ * ERR_INVALID with the path and where it leads to, or why that cannot be seen: root in a container
+ * could otherwise put a link where gantryd's user may not look. */
 typedef void (*docker_paths_fn)(void *ctx, const struct err *e);
 /* Copies what it needs. *ret is valid until fn. ERR_NO_MEMORY. */
 int docker_paths_start(struct loop *l, const struct schema_list *mounts,

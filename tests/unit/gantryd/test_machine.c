@@ -58,13 +58,20 @@ static void samples(void **state)
     (void)state;
     struct loop *l = NULL;
     struct machine *m = NULL;
-    put(root, "/proc/meminfo", "MemTotal: 100 kB\nMemFree: 25 kB\n");
     put(root, "/proc/stat", "cpu  10 0 0 90\ncpu0 0\n");
     assert_int_equal(loop_new(&l, &clock_system, NULL), 0);
-    assert_int_equal(machine_new(&m, l, root, 20, NULL), 0);
     struct host h;
-    machine_host(m, &h);
     struct host_usage u;
+    /* Without /proc/meminfo nothing is known of memory: neither full nor used up. */
+    assert_int_equal(machine_new(&m, l, root, 20, NULL), 0);
+    machine_host(m, &h);
+    h.ops->usage(h.self, &u);
+    assert_int_equal((int)u.memory_percent, -1);
+    assert_int_equal(u.memory_available_bytes, -1);
+    machine_free(m);
+    put(root, "/proc/meminfo", "MemTotal: 100 kB\nMemFree: 25 kB\n");
+    assert_int_equal(machine_new(&m, l, root, 20, NULL), 0);
+    machine_host(m, &h);
     h.ops->usage(h.self, &u);
     assert_int_equal((int)u.memory_percent, 75);
     assert_int_equal((int)u.cpu_percent, -1); /* there is nothing yet to compare with */
