@@ -272,6 +272,14 @@ containers:
       - {id: crasher, label: "Crashes every few seconds"}
       - {id: database, label: "Tells when it is ready"}
       - {id: maintenance, label: "Normally down"}
+state:
+  path: "$state/store/state.db"
+secrets:
+  key_file: "$state/keys/secret.key"
+auth:
+  tokens: "$state/store/tokens.json"
+audit:
+  file: "$state/audit.log"
 http:
   listeners:
     - address: "127.0.0.1:$api_port"

@@ -26,7 +26,8 @@ def document():
 
     root = pathlib.Path(tempfile.mkdtemp(prefix="gantry-doc-"))
     sock = root / "s"
-    (root / "config.yml").write_text(f'http:\n  listeners:\n    - address: "unix:{sock}"\n')
+    (root / "config.yml").write_text(f'state: {{path: "{root}/state/state.db"}}\naudit: {{file: none}}\nauth: {{tokens: "{root}/tokens.json"}}\n'
+                                     f'docker: {{socket: "{root}/none"}}\nhttp:\n  listeners:\n    - address: "unix:{sock}"\n')
     env = {k: v for k, v in os.environ.items() if not k.startswith("GANTRY_")}
     with open(root / "log", "wb") as log:
         p = subprocess.Popen([harness.program("gantryd"), "--config", str(root / "config.yml")], stdout=log,

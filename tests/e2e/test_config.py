@@ -49,7 +49,7 @@ def test_check_reads_folder_and_environment(tmp_path):
 
 def test_root_checks_what_another_users_daemon_keeps(tmp_path):
     f, tokens = tmp_path / "c.yml", tmp_path / "tokens.json"
-    f.write_text(f"auth: {{tokens: {tokens}}}\nhttp: {{listeners: [{{address: '127.0.0.1:0'}}]}}\naudit: {{file: none}}\n")
+    f.write_text(f"state: {{path: {tmp_path}/state/state.db}}\nauth: {{tokens: {tokens}}}\nhttp: {{listeners: [{{address: '127.0.0.1:0'}}]}}\naudit: {{file: none}}\n")
     tokens.write_text("{}")
     tokens.chmod(0o600)
     damaged = gantryd("--config", str(f), "-t").stderr
@@ -61,7 +61,7 @@ def test_root_checks_what_another_users_daemon_keeps(tmp_path):
 
 def test_what_no_second_try_mends_ends_with_3(tmp_path):
     f = tmp_path / "c.yml"
-    f.write_text(f"auth: {{tokens: {tmp_path}/none.json}}\naudit: {{file: none}}\n"
+    f.write_text(f"state: {{path: {tmp_path}/state/state.db}}\nauth: {{tokens: {tmp_path}/none.json}}\naudit: {{file: none}}\n"
                  "http: {listeners: [{address: '0.0.0.0:0'}]}\n")
     r = gantryd("--config", str(f))
     assert r.returncode == 3 and "gantry token create" in r.stderr

@@ -47,7 +47,7 @@ def recorded(engine, tmp_path):
                         "--backup-dir", str(side / "run-backups")])
         sh("docker-fixtures.sh")
         cfg = (CASES / "config.yml").read_text().replace("@SIDE@", str(side))
-        cfg += f'docker:\n  socket: "{engine.socket}"\nhttp:\n  listeners:\n    - address: "127.0.0.1:8081"\n'
+        cfg += f'state:\n  path: "{side}/state/state.db"\naudit:\n  file: none\ndocker:\n  socket: "{engine.socket}"\nhttp:\n  listeners:\n    - address: "127.0.0.1:8081"\n'
         (side / "config.yml").write_text(cfg)
         start("gantryd", [program("gantryd"), "--config", str(side / "config.yml")])
         wait_for("gantryd", lambda: subprocess.run(["curl", "-sf", "-o", "/dev/null", "http://127.0.0.1:8081/"]).returncode == 0)

@@ -240,7 +240,7 @@ def test_config_file_variable_and_missing_file(tmp_path):
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0"])
 def test_other_addresses_need_insecure(tmp_path, address):
     f = tmp_path / "c.yml"
-    f.write_text(f'http:\n  listeners:\n    - address: "{address}"\n')
+    f.write_text(f'state: {{path: {tmp_path}/state.db}}\naudit: {{file: none}}\nhttp:\n  listeners:\n    - address: "{address}"\n')
     r = subprocess.run([program("gantryd"), "--config", str(f)], capture_output=True, text=True, timeout=10)
     assert r.returncode != 0 and "insecure: true" in r.stdout + r.stderr
 
@@ -255,7 +255,7 @@ def test_flags():
 
 def test_port_in_use_is_a_clear_error(stack, tmp_path):
     f = tmp_path / "c.yml"
-    f.write_text(f'http:\n  listeners:\n    - address: "127.0.0.1:{stack.port}"\n')
+    f.write_text(f'state: {{path: {tmp_path}/state.db}}\naudit: {{file: none}}\nhttp:\n  listeners:\n    - address: "127.0.0.1:{stack.port}"\n')
     r = subprocess.run([program("gantryd"), "--config", str(f)], capture_output=True, text=True, timeout=10)
     assert r.returncode != 0 and str(stack.port) in r.stderr
 
