@@ -15,7 +15,7 @@ import time
 import pytest
 
 import dockerd
-from harness import ask, program, wait_for
+from harness import program, wait_for
 from test_workloads import SLEEPER, Keeper
 
 # Ends at once when it is told to.
@@ -425,3 +425,239 @@ def test_a_damaged_store_is_told_and_left_alone(calm):
         p.chmod(0o600)
     k.start_gantryd()
     assert k.reaches("dmg-1", "running")["object_id"] == box
+
+
+# ---- images
+
+@pytest.fixture(scope="module")
+def registries(engine):
+    """Host and port of an open registry and of one with a password, as the engine reaches them."""
+    inside = ["nsenter", "--net", "-t", str(engine.process.pid)]
+    subprocess.run([*inside, "ip", "link", "set", "lo", "up"], check=True)
+    p = subprocess.Popen([*inside, "/usr/bin/python3", os.path.join(os.path.dirname(__file__), "registry.py")],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        yield ["127.0.0.1:%d" % int(p.stdout.readline()) for _ in range(2)]
+    finally:
+        p.stdin.close()
+        p.kill()
+        p.wait()
+
+
+def failed(k, id, reason, given_up, seconds=20):
+    """It failed for this reason; given up, or with a next try."""
+    def check():
+        w = k.get(id)
+        return w if w.get("reason") == reason and bool(w.get("given_up")) == given_up and (given_up or w.get("next_try_at")) else None
+    try:
+        w = wait_for("it failed", check, seconds)
+    except AssertionError:
+        raise AssertionError(f"{id} did not fail with {reason}, given up: {given_up}; it is {k.get(id)}")
+    assert w["metadata"]["failure_reason"] == reason and w["failure"], w
+    return w
+
+
+def test_images_that_cannot_be_had(calm, registries):
+    k = calm
+    free, closed = registries
+    k.workloads["retry"] = "{attempts: 2, first: 200ms, most: 400ms, steady: 2s}"
+    k.begin()
+    image = lambda name, **more: quick(image=name, **more)
+    k.put("pull-none", image(f"{free}/none/a:1"))
+    k.put("pull-tag", image(f"{free}/open/a:2"))
+    k.put("pull-refused", image("127.0.0.1:1/open/a:1"))
+    k.put("pull-closed", image(f"{closed}/open/a:1"))
+    k.put("pull-slow", image(f"{free}/slow/a:1"))
+    # How far it is can be seen.
+    message = wait_for("its progress", lambda: (lambda m: m if "layers" in m else None)(k.get("pull-slow")["message"]))
+    assert message.startswith(f"pulling {free}/slow/a:1: "), message
+    # By class: given up at once, tried some times, tried for as long as it takes somebody to act.
+    for id, reason, given_up, word in (("pull-none", "INVALID_IMAGE", True, "none/a"), ("pull-tag", "INVALID_IMAGE", True, "open/a:2"),
+                                       ("pull-refused", "NETWORK_UNREACHABLE", True, "refused"),
+                                       ("pull-closed", "IMAGE_PULL_AUTH_FAILED", False, "open/a")):
+        w = failed(k, id, reason, given_up)
+        assert word in w["failure"] and w["actual_state"] == "failed" and w["attempts"] == (3 if id == "pull-refused" else w["attempts"]), w
+    assert k.get("pull-none")["attempts"] == 1
+    wait_for("it is tried again", lambda: k.get("pull-closed")["attempts"] > 4)
+    # With the right password at last.
+    assert k.put("pull-closed", image(f"{closed}/open/a:1", registry={"username": "bob", "password": "geheim"})).status == 202
+    k.reaches("pull-closed", "running", 20)
+    k.reaches("pull-slow", "running", 30)
+    # What is here serves while the registry cannot be reached.
+    k.engine.docker("tag", "busybox:local", "127.0.0.1:1/open/a:1")
+    assert k.put("pull-refused", image("127.0.0.1:1/open/a:1", env={"A": "1"})).status == 202
+    k.reaches("pull-refused", "running", 20)
+    k.engine.docker("rmi", "-f", "127.0.0.1:1/open/a:1")
+
+
+def test_ends_within_its_limit_whatever_is_under_way(calm, registries):
+    """A registry that says nothing and a container that does not want to end: both are gone on with after the next start."""
+    k = calm
+    k.extra_config = "shutdown:\n  limit: 1s\n"
+    k.begin()
+    stubborn = {"container": {"image": "busybox:local", "command": ["sh", "-c", "trap '' TERM; while :; do sleep 0.2; done"], "stop_timeout_s": 30}}
+    k.put("end-stop", stubborn)
+    k.put("end-run", QUICK)
+    first = k.reaches("end-run", "running")["object_id"]
+    k.reaches("end-stop", "running")
+    k.put("end-pull", quick(image=f"{registries[0]}/hang/a:1", image_pull="always"))
+    assert k.call("DELETE", "/v1/workloads/end-stop").status == 202
+    k.reaches("end-pull", "pending", phase="making")
+    wait_for("it is being stopped", lambda: k.get("end-stop")["phase"] == "removing")
+    time.sleep(0.5)
+    began = time.monotonic()
+    assert k.stop_gantryd() == 0
+    assert time.monotonic() - began < 5
+    k.start_gantryd()
+    assert k.reaches("end-run", "running")["object_id"] == first
+    k.reaches("end-pull", "pending", phase="making")
+    assert k.get("end-stop")["deleting"]
+    k.engine.docker("kill", "end-stop", check=False)
+    wait_for("it is gone", lambda: k.get("end-stop") is None, 40)
+    assert k.call("DELETE", "/v1/workloads/end-pull").status == 202
+    wait_for("it is gone, too", lambda: k.get("end-pull") is None)
+
+
+# ---- what the engine refuses, and people with docker at hand
+
+def test_what_the_engine_refuses(calm):
+    k = calm
+    k.workloads["retry"] = "{attempts: 2, first: 200ms, most: 400ms, steady: 2s}"
+    k.begin()
+    port = [{"host_port": 18099, "container_port": 80}]
+    k.put("bad-port1", quick(ports=port))
+    k.reaches("bad-port1", "running")
+    k.put("bad-port2", quick(ports=port))
+    k.put("bad-mount", quick(volumes=[{"host_path": "/nonexistent-folder/x", "container_path": "/x"}]))
+    k.put("bad-command", {"container": {"image": "busybox:local", "command": ["no-such-program"]}})
+    k.put("bad-memory", quick(resources={"memory_bytes": 1 << 20}))
+    k.put("bad-loop", {"container": {"image": "busybox:local", "command": ["sh", "-c", "exit 1"], "restart_policy": {"policy": "always"}}})
+    k.put("bad-oom", {"container": {"image": "busybox:local", "command": ["sh", "-c", "x=x; while :; do x=$x$x$x$x; done"],
+                                    "resources": {"memory_bytes": 16 << 20, "memory_swap_bytes": 16 << 20}}})
+    assert "18099" in failed(k, "bad-port2", "PORT_BIND_CONFLICT", True)["failure"]
+    assert "/nonexistent-folder/x" in failed(k, "bad-mount", "INVALID_SPECIFICATION", True)["failure"]
+    assert "no-such-program" in failed(k, "bad-command", "INVALID_SPECIFICATION", True)["failure"]
+    assert "memory" in failed(k, "bad-memory", "INVALID_SPECIFICATION", True)["failure"].lower()
+    w = k.reaches("bad-oom", "failed", 30, given_up=True)
+    assert w["stop_cause"] == "oom", w
+    # The engine calls it running between two tries, too; it runs for moments only.
+    wait_for("it is restarted", lambda: k.inspect("bad-loop")["RestartCount"] > 3)
+    seen = []
+    for _ in range(40):
+        w = k.get("bad-loop")
+        seen.append(w["actual_state"] + " " + w["message"])
+        time.sleep(0.05)
+    assert seen.count("pending restarting") > 30 and not any(s.startswith("stopped") for s in seen), seen
+    # A mended document is tried at once.
+    assert k.put("bad-command", QUICK).status == 202
+    k.reaches("bad-command", "running")
+    assert k.put("bad-port2", quick(ports=[{"host_port": 18098, "container_port": 80}])).status == 202
+    k.reaches("bad-port2", "running")
+
+
+def test_people_with_docker_at_hand(calm):
+    k = calm
+    docker = k.engine.docker
+    k.begin()
+    for id in ("hand-pause", "hand-stop", "hand-name"):
+        k.put(id, {**QUICK, "revision_id": "1"})
+    k.put("hand-start", {**QUICK, "desired_state": "stopped"})
+    for id in ("hand-pause", "hand-stop", "hand-name"):
+        k.reaches(id, "running")
+    ids = {id: k.inspect(id)["Id"] for id in ("hand-pause", "hand-stop", "hand-name")}
+    k.reaches("hand-start", "stopped")
+    started = k.inspect("hand-stop")["State"]["StartedAt"]
+    docker("pause", "hand-pause")
+    docker("stop", "-t", "1", "hand-stop")
+    docker("rename", "hand-name", "hand-other")
+    docker("start", "hand-start")
+    wait_for("it is started again", lambda: (lambda s: s["Running"] and s["StartedAt"] != started)(k.inspect("hand-stop")["State"]))
+    k.reaches("hand-stop", "running", phase="idle")
+    wait_for("it is stopped again", lambda: not k.inspect("hand-start")["State"]["Running"])
+    k.reaches("hand-start", "stopped", phase="idle")
+    k.reaches("hand-pause", "running", phase="idle")
+    box = k.inspect("hand-pause")
+    assert box["Id"] == ids["hand-pause"] and not box["State"]["Paused"]
+    # Under its name there is none any more: it is made. What bears another name than its label says is nobody's of ours.
+    wait_for("a new one", lambda: (k.inspect("hand-name") or {"Id": ids["hand-name"]})["Id"] != ids["hand-name"])
+    k.reaches("hand-name", "running", phase="idle")
+    time.sleep(1.5)
+    other = k.inspect("hand-other")
+    assert other["Id"] == ids["hand-name"] and other["State"]["Running"]
+    docker("rm", "-f", "hand-other")
+
+
+def test_what_the_original_agent_made_is_taken_over(calm):
+    """Contract 5.1: these labels, the workload's id as name, no node."""
+    k = calm
+    label = lambda id: [f"--label={x}" for x in ("persys.managed=true", f"persys.workload_id={id}", "persys.revision_id=r7")]
+    for id in ("old-1", "old-2"):
+        k.engine.docker("run", "-d", "--name", id, *label(id), "--restart", "no", "busybox:local", "sleep", "86400")
+    before = {id: k.inspect(id) for id in ("old-1", "old-2")}
+    k.begin()
+    time.sleep(2.5)
+    doc = {"container": {"image": "busybox:local", "command": ["sleep", "86400"], "stop_timeout_s": 1}}
+    assert k.put("old-1", {**doc, "revision_id": "r7"}).status == 202
+    assert k.put("old-2", {**doc, "revision_id": "r8"}).status == 202
+    w = k.reaches("old-1", "running", phase="idle")
+    now = k.inspect("old-1")
+    assert w["object_id"] == now["Id"] == before["old-1"]["Id"] and now["State"]["StartedAt"] == before["old-1"]["State"]["StartedAt"]
+    wait_for("another", lambda: (k.inspect("old-2") or before["old-2"])["Id"] != before["old-2"]["Id"])
+    k.reaches("old-2", "running", revision_id="r8", phase="idle")
+    assert len(boxes(k, "old-2")) == 1
+
+
+# ---- numbers
+
+def test_resets_and_a_burst(calm):
+    """10,000 connections are cut at all stages while workloads change; 1,000 workloads come and go."""
+    k = calm
+    k.begin()
+    k.put("busy-1", QUICK)
+    k.reaches("busy-1", "running")
+
+    def cut(count):
+        for i in range(count):
+            s = socket.socket()
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            try:
+                s.connect(k.address)
+                s.sendall((b"", b"GET /v1/workloads HTTP/1.1\r\nHost: x\r\n\r\n", b"PUT /v1/workloads/cut-1 HTTP/1.1\r\nHost: x\r\nContent-Len",
+                           b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")[i % 4])
+            except OSError:
+                pass
+            s.close()
+
+    threads = [threading.Thread(target=cut, args=(2500,)) for _ in range(4)]
+    for t in threads:
+        t.start()
+    n = 0
+    while any(t.is_alive() for t in threads):
+        n += 1
+        assert k.put("busy-1", {**quick(env={"N": str(n)}), "revision_id": str(n)}).status == 202
+        time.sleep(0.2)
+    k.reaches("busy-1", "running", 20, revision_id=str(n), phase="idle")
+    assert k.get("cut-1") is None and len(boxes(k, "busy-1")) == 1
+    ids = [f"burst-{i}" for i in range(1000)]
+
+    def each(method, part):
+        c = http.client.HTTPConnection("127.0.0.1", k.port, timeout=60)
+        for id in ids[part::8]:
+            body = json.dumps({"id": id, "type": "container", "desired_state": "stopped", **SLEEPER}) if method == "PUT" else None
+            c.request(method, f"/v1/workloads/{id}", body, {"Content-Type": "application/json"})
+            r = c.getresponse()
+            r.read()
+            results.append(r.status)
+        c.close()
+
+    for method in ("PUT", "DELETE"):
+        results = []
+        threads = [threading.Thread(target=each, args=(method, i)) for i in range(8)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert results == [202] * 1000, set(results)
+    wait_for("all are gone", lambda: len(k.call("GET", "/v1/workloads").json()["workloads"]) == 1, 90)
+    time.sleep(1)
+    assert k.engine.docker("ps", "-a", "--format", "{{.Names}}", "--filter", "name=burst-").split() == []

@@ -11,6 +11,7 @@ enum {
     STOP_MAX_S = 30 * 24 * 3600, /* no stop is waited for longer */
     WAIT_MS = 200,               /* while the engine removes a container by itself */
     WAITS_MAX = 100,
+    CREATED_MS = 3000, /* a create that is cancelled is waited for so long */
     BODY_LIMIT = 16 << 20,
 };
 
@@ -34,7 +35,7 @@ struct docker_act {
     bool alive, paused;
     char cid[DOCKER_ID_DIGITS + 1];
     /* ensure */
-    bool pulled, fell_back, again;
+    bool pulled, fell_back, again, creating;
     struct fault pull_fault; /* why the image was not fetched, if it was tried */
     int waits;
     char id[WORKLOAD_ID_MAX + 1];
@@ -85,6 +86,13 @@ static void act_fail(struct docker_op *op, const struct err *e)
     if (out.code == ERR_TIMEOUT)
         out.code = ERR_UNREACHABLE; /* nothing was tried yet */
     act_failed(a, DOCKER_LOOK, &out);
+}
+
+static void act_cancelled(struct docker_act *a)
+{
+    struct fault f = {0};
+    fault_set(&f, FAULT_RUNTIME_ERROR, ERR_CANCELLED, "cancelled");
+    act_end(a, &f, NULL);
 }
 
 /* ---- calls */
@@ -267,8 +275,11 @@ static void created(void *ctx, const struct err *e, int status, json_t *root BAS
 {
     struct docker_act *a = ctx;
     a->call = NULL;
+    a->creating = false;
     if (e->code == 0) {
         act_end(a, NULL, NULL);
+    } else if (a->cancelled) {
+        act_cancelled(a);
     } else if (status == 404 && strstr(e->msg, "o such image") != NULL && !a->pulled) {
         if (policy(a) == DOC_PULL_MISSING)
             pull_start(a);
@@ -302,6 +313,7 @@ static void create_send(struct docker_act *a)
             .body = {body.data, body.len},
         };
         rc = docker_call_send(a->op.d, &ask, created, a, &a->call, &e);
+        a->creating = rc == 0;
     }
     if (body.data != NULL)
         mem_wipe(body.data, body.cap);
@@ -487,13 +499,10 @@ static int act_begin(struct docker_op *op, struct err *e)
 static void on_timer(void *ctx)
 {
     struct docker_act *a = ctx;
-    struct fault f = {0};
-    if (!a->cancelled) {
+    if (a->cancelled)
+        act_cancelled(a);
+    else
         act_look(a, false, act_looked);
-        return;
-    }
-    fault_set(&f, FAULT_RUNTIME_ERROR, ERR_CANCELLED, "cancelled");
-    act_end(a, &f, NULL);
 }
 
 void docker_act_cancel(void *self, struct slice id)
@@ -503,6 +512,12 @@ void docker_act_cancel(void *self, struct slice id)
     if (a == NULL || a->cancelled)
         return;
     a->cancelled = true;
+    if (a->creating) {
+        /* The engine goes on with it: left alone it would appear behind the back of one who has
+         * just been told that there is none. */
+        loop_timer_start(&a->timer, CREATED_MS, 0);
+        return;
+    }
     list_remove(&a->op.link);
     docker_look_cancel(STEAL(a->look));
     docker_call_cancel(STEAL(a->call));
