@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Measures Gantry against references in the same run and prints one table of ratios.
 
-usage: bench/run.py [--save] [PART...]    parts: static proxy secure status docker viewers idle start profiles store grpc
+usage: bench/run.py [--save] [PART...]    parts: static proxy secure status docker viewers idle start profiles store grpc engine
+                                               events workloads
 
 Every comparison alternates A B A B ..., so that a machine whose speed drifts does not decide it. Shown: the median of the
 ratios, their lowest and highest, and the medians of both sides. --save keeps the table in docs/benchmarks.md.
@@ -18,7 +19,9 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
+import types
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
@@ -399,8 +402,234 @@ def part_store(_, root):
         shutil.rmtree(place, ignore_errors=True)
 
 
+def part_engine(_, root):
+    """The engine alone, on a runtime and a store that cost next to nothing."""
+    place = ROOT / "build-bench" / "engine"
+    runs = {10_000: [], 100_000: []}
+    try:
+        for _ in range(max(ROUNDS, 3)):
+            for n, all_of in runs.items():
+                shutil.rmtree(place, ignore_errors=True)
+                place.mkdir(parents=True)
+                all_of.append(json.loads(subprocess.run([str(TOOLS / "engine_scale"), str(n), str(place)], capture_output=True,
+                                                        text=True, check=True).stdout))
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+    def line(what, n, key, unit, digits, target="", ok=None, other=""):
+        values = [r[key] for r in runs[n]]
+        m = statistics.median(values)
+        row(f"{n:,} workloads: {what}", f"{m:,.{digits}f} {unit}", f"{min(values):,.{digits}f}..{max(values):,.{digits}f}",
+            f"{m:,.{digits}f} {unit}", other, target, None if ok is None else ok(m))
+    for n in runs:
+        alone = statistics.median(r["list_ms"] for r in runs[n])
+        line("CPU of a pass (other side: the runtime's list alone)", n, "pass_ms", "ms", 1, *(("<= 100 ms", lambda m: m <= 100) if n == 10_000
+             else ("", None)), f"{alone:.1f} ms")
+        line("allocations in a pass", n, "allocs", "", 0, "<= 10", lambda m: m <= 10)
+        line("memory each", n, "bytes", "B", 0)
+        line("start, rows in memory", n, "start_ms", "ms", 0)
+        line("start, rows on disk", n, "disk_ms", "ms", 0)
+        line("CPU of an apply until it runs", n, "apply_us", "us", 1)
+    show("a pass over 100,000 / ten over 10,000", [r["pass_ms"] * 1000 for r in runs[100_000]], [r["pass_ms"] * 10_000 for r in runs[10_000]],
+         "us", False, 1.5)
+
+
+class Many:
+    """Clients that ask for workloads at once, each on a connection of its own."""
+
+    def __init__(self, keeper, clients):
+        self.keeper, self.clients, self.n = keeper, clients, 0
+
+    def __call__(self, count):
+        """So many new workloads; with no runtime there is one event for each."""
+        first, self.n = self.n, self.n + count
+
+        def work(k):
+            c = http.client.HTTPConnection("127.0.0.1", self.keeper.port, timeout=60)
+            for i in range(first + k, first + count, self.clients):
+                c.request("PUT", f"/v1/workloads/many{i}", json.dumps({"id": f"many{i}", "type": "container", "container": {"image": "a"}}),
+                          {"Content-Type": "application/json"})
+                r = c.getresponse()
+                r.read()
+                assert r.status in (200, 201, 202), r.status
+            c.close()
+        threads = [threading.Thread(target=work, args=(k,)) for k in range(self.clients)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+
+
+def keeper_without_docker(root):
+    from test_workloads import Keeper
+    k = Keeper(root, types.SimpleNamespace(socket=str(root / "none.sock")))
+    k.workloads["interval"] = "30s"
+    k.extra_config = "  limits:\n    max_connections: 3000\n    idle: 600s\n"
+    return k.begin()
+
+
+def part_events(_, root):
+    """GET /v1/events with 1,000 readers: a few events all the time, and a burst that readers who stopped reading do not survive."""
+    k = keeper_without_docker(root)
+    try:
+        for what, stalled, clients, burst, seconds in (("10 events/s", 0, 1, 10, 12), ("a burst of 8,000", 5, 16, 8000, 25)):
+            p = subprocess.Popen([str(TOOLS / "sse_viewers"), str(k.port), "/v1/events", str(1000 + stalled), str(stalled), str(seconds)],
+                                 stdout=subprocess.PIPE, text=True)
+            assert p.stdout.readline().strip() == f"ready {1000 + stalled}"
+            ask, began, asked = Many(k, clients), time.monotonic(), 0
+            ask.n = 0 if stalled == 0 else 1_000_000
+            before = cpu_seconds(k.gantryd.pid)
+            while asked < burst or (stalled == 0 and time.monotonic() < began + seconds - 4):
+                ask(burst if stalled else 1)
+                asked += burst if stalled else 1
+                if stalled == 0:
+                    time.sleep(max(0, began + asked * 0.1 - time.monotonic()))
+            took = time.monotonic() - began
+            out, _ = p.communicate(timeout=60)
+            used = cpu_seconds(k.gantryd.pid) - before
+            d = json.loads(out)
+            whole = d["least"] == d["most"] >= asked and not d["missing"]
+            row(f"1,000 readers of events, {what}: arrived / due", f"{d['least'] / max(d['most'], 1):.3f}", f"{d['least']}..{d['most']}",
+                f"{d['most']} events", f"{asked} in {took:.1f} s", "= 1", whole)
+            row(f"1,000 readers of events, {what}: delay, median and p99", f"{d['p99_ms']:.1f} ms", f"max {d['max_ms']:.1f}",
+                f"p50 {d['p50_ms']:.1f} ms", f"p99 {d['p99_ms']:.1f} ms", "", None)
+            row(f"1,000 readers of events, {what}: CPU for each event and reader", f"{used / d['most'] / 1000 * 1e6:.2f} us", "", f"{used:.2f} s",
+                "", "", None)
+            if stalled:
+                row("readers that stopped reading: cut, with the reason", f"{d['cut']} of {stalled}", "", "", "", "all", d["cut"] == stalled)
+    finally:
+        k.stop()
+
+
+def engine_call(c, method, path, body=None):
+    c.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
+    r = c.getresponse()
+    data = r.read()
+    assert r.status < 300, (path, r.status, data)
+    return json.loads(data) if data else None
+
+
+def apply_to_running(k, d):
+    """Ours: PUT, until GET says that it runs. By hand: what Docker has to be asked in any case."""
+    g, e, n = http.client.HTTPConnection("127.0.0.1", k.port, timeout=30), UnixHTTPConnection(d.socket), [0]
+    command = ["sleep", "86400"]
+
+    def ours():
+        n[0] += 1
+        began = time.perf_counter()
+        engine_call(g, "PUT", f"/v1/workloads/a{n[0]}", {"id": f"a{n[0]}", "type": "container", "container": {
+            "image": "busybox:local", "command": command, "stop_timeout_s": 1}})
+        while engine_call(g, "GET", f"/v1/workloads/a{n[0]}")["actual_state"] != "running":
+            time.sleep(0.001)
+        took = time.perf_counter() - began
+        engine_call(g, "DELETE", f"/v1/workloads/a{n[0]}?force=true")
+        while any(w["id"] == f"a{n[0]}" for w in engine_call(g, "GET", "/v1/workloads")["workloads"]):
+            time.sleep(0.02)
+        return took * 1000
+
+    def by_hand():
+        n[0] += 1
+        began = time.perf_counter()
+        engine_call(e, "GET", "/images/busybox:local/json")
+        engine_call(e, "POST", f"/containers/create?name=h{n[0]}", {"Image": "busybox:local", "Cmd": command})
+        engine_call(e, "POST", f"/containers/h{n[0]}/start")
+        while not engine_call(e, "GET", f"/containers/h{n[0]}/json")["State"]["Running"]:
+            time.sleep(0.001)
+        took = time.perf_counter() - began
+        engine_call(e, "DELETE", f"/containers/h{n[0]}?force=true")
+        return took * 1000
+    compare("a workload, PUT until it runs / the same Engine API calls by hand", ours, by_hand, "ms", False, 1.1, max(2 * ROUNDS, 10))
+    g.close(), e.close()
+
+
+def accepted(root):
+    """One client, one PUT after the other: the time until it is accepted, beside one page and fdatasync on the same disk."""
+    k = keeper_without_docker(root)
+    script = root / "put.lua"
+    script.write_text("""local n = 0
+wrk.headers["Content-Type"] = "application/json"
+request = function()
+  n = n + 1
+  local id = "ROUND-" .. n
+  return wrk.format("PUT", "/v1/workloads/" .. id, nil, '{"id":"' .. id .. '","type":"container","container":{"image":"a"}}')
+end
+""")
+    text, turn = script.read_text(), [0]
+
+    def ours(connections):
+        turn[0] += 1
+        script.write_text(text.replace("ROUND", f"r{turn[0]}"))
+        out = subprocess.run(["wrk", "-t", "1", "-c", str(connections), "-d", "2s", "-s", str(script), k.url], capture_output=True, text=True).stdout
+        assert "Non-2xx" not in out, out
+        return 1e6 / float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1))
+
+    def disk():
+        f = os.open(root / "page", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        t = []
+        for _ in range(100):
+            began = time.perf_counter()
+            os.write(f, b"p" * 4096)
+            os.fdatasync(f)
+            t.append(time.perf_counter() - began)
+        os.close(f)
+        return statistics.median(t) * 1e6
+    try:
+        for n, target in ((1, 1.5), (64, None)):
+            compare(f"PUT of a workload until it is accepted, {n} client{'s' * (n > 1)} / 4 KiB and fdatasync", lambda: ours(n), disk, "us", False,
+                    target)
+    finally:
+        k.stop()
+
+
+def written(pid):
+    return int(re.search(r"^write_bytes: (\d+)", open(f"/proc/{pid}/io").read(), re.M).group(1))
+
+
+def idle_minute(k):
+    ids = [f"idle{i}" for i in range(10)]
+    for i in ids:
+        k.put(i, {"container": {"image": "busybox:local", "command": ["sleep", "86400"], "stop_timeout_s": 1}})
+    for i in ids:
+        k.reaches(i, "running")
+    time.sleep(70)  # they run steadily, and the log has gone into the file
+    pid, files = k.gantryd.pid, sorted((k.root / "state").rglob("*")) if (k.root / "state").is_dir() else []
+    seen = {f: f.stat().st_mtime_ns for f in files}
+    bytes_, cpu = written(pid), cpu_seconds(pid)
+    time.sleep(60)
+    bytes_, cpu = written(pid) - bytes_, (cpu_seconds(pid) - cpu) / 60
+    changed = [f.name for f in files if f.stat().st_mtime_ns != seen[f]]
+    row("10 workloads, an idle minute: bytes written to the disk", f"{bytes_} B", ", ".join(changed), "", f"{len(files)} files", "= 0",
+        bytes_ == 0 and not changed)
+    row("10 workloads, an idle minute: CPU of gantryd", f"{cpu:.3%}", "", f"{cpu * 60000:.0f} ms", "", "<= 0.1 %", cpu <= 0.001)
+    pss = pss_kb(pid)
+    row("10 workloads: PSS of gantryd", f"{pss / 1024:.1f} MiB", "", f"{pss} kB", "", "<= 8 MB", pss <= 8 * 1024)
+    k.remove(*ids)
+
+
+def part_workloads(_, root):
+    import dockerd
+    from test_workloads import Keeper
+    place = ROOT / "build-bench" / "workloads"  # a disk, where /tmp may be memory
+    shutil.rmtree(place, ignore_errors=True)
+    try:
+        (place / "a").mkdir(parents=True)
+        accepted(place / "a")
+        with dockerd.Dockerd() as d:
+            k = Keeper(place / "k", d)
+            k.workloads["interval"] = "30s"
+            k.begin()
+            try:
+                apply_to_running(k, d)
+                idle_minute(k)
+            finally:
+                k.stop()
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
 PARTS = {"static": part_static, "proxy": part_proxy, "secure": part_secure, "status": part_status, "docker": part_docker, "viewers": part_viewers,
-         "idle": part_idle, "start": part_start, "profiles": part_profiles, "store": part_store, "grpc": part_grpc}
+         "idle": part_idle, "start": part_start, "profiles": part_profiles, "store": part_store, "grpc": part_grpc,
+         "engine": part_engine, "events": part_events, "workloads": part_workloads}
 
 
 def save():
