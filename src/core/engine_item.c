@@ -118,9 +118,39 @@ struct intent *item_newest(const struct item *w)
 
 struct item *item_find(const struct engine *g, struct slice id)
 {
+    return item_find_hashed(g, id, map_hash(id));
+}
+
+void item_fetch_bucket(const struct engine *g, uint32_t h)
+{
+    if (g->n_buckets > 0)
+        __builtin_prefetch(&g->buckets[h & (g->n_buckets - 1)]);
+}
+
+void item_fetch(const struct engine *g, uint32_t h)
+{
+    const struct item *w = g->n_buckets > 0 ? g->buckets[h & (g->n_buckets - 1)] : NULL;
+    if (w == NULL)
+        return;
+    __builtin_prefetch(w);
+    __builtin_prefetch(&w->object);
+    __builtin_prefetch((const char *)(&w->object + 1) - 1);
+}
+
+void item_fetch_rest(const struct engine *g, uint32_t h)
+{
+    const struct item *w = g->n_buckets > 0 ? g->buckets[h & (g->n_buckets - 1)] : NULL;
+    if (w == NULL)
+        return;
+    __builtin_prefetch(w->now);
+    __builtin_prefetch(w->object.text);
+    __builtin_prefetch((const char *)w->object.text + 64);
+}
+
+struct item *item_find_hashed(const struct engine *g, struct slice id, uint32_t h)
+{
     if (g->n_buckets == 0)
         return NULL;
-    uint32_t h = map_hash(id);
     for (struct item *w = g->buckets[h & (g->n_buckets - 1)]; w != NULL; w = w->hash_next)
         if (w->hash == h && slice_eq(item_id(w), id))
             return w;

@@ -36,6 +36,8 @@ void runtime_up(struct runtime *rt)
     eng_wake(g, 0);
 }
 
+enum { AHEAD = 16 }; /* so many are on their way from memory */
+
 /* ---- one list */
 
 static bool same_object(const struct item *w, const struct driver_object *o)
@@ -53,10 +55,11 @@ static bool thin(const struct driver_object *o)
     return o->n_meta == 0;
 }
 
-static void seen(struct runtime *rt, const struct listing *l, const struct driver_object *o)
+static void seen(struct runtime *rt, const struct listing *l, const struct driver_object *o,
+                 uint32_t hash)
 {
     struct engine *g = rt->g;
-    struct item *w = item_find(g, o->id);
+    struct item *w = item_find_hashed(g, o->id, hash);
     if (w == NULL || w->now == NULL) {
         if (w == NULL)
             gc_seen(rt, o);
@@ -96,13 +99,18 @@ static void unseen(struct runtime *rt, const struct listing *l)
     struct engine *g = rt->g;
     for (uint32_t i = 0; i < g->n_order; i++) {
         struct item *w = g->order[i];
-        if (w == NULL || w->now == NULL)
+        if (i + AHEAD < g->n_order)
+            __builtin_prefetch(g->order[i + AHEAD]);
+        if (w == NULL)
             continue;
         if (w->dirty)
             tries_write(w);
-        if (w->now->type != rt->type || w->act != NULL || w->look != NULL)
+        /* Passes of two runtimes never bear one number, so this needs no look at its type. */
+        bool was_seen = w->pass == rt->pass;
+        if ((was_seen && w->epoch == rt->epoch) || w->act != NULL || w->look != NULL ||
+            w->now == NULL || w->now->type != rt->type)
             continue;
-        if (w->pass == rt->pass || w->seq > l->seq) {
+        if (was_seen || w->seq > l->seq) {
             if (!item_known(w))
                 look_want(w); /* what the list says of it is old, and so is what was known */
             continue;
@@ -113,6 +121,31 @@ static void unseen(struct runtime *rt, const struct listing *l)
             item_refresh(w);
             item_ready(w);
         }
+    }
+}
+
+/* With many workloads it is memory that a pass waits for, not the processor; so it is told early
+ * what will be read next. */
+static void seen_all(struct runtime *rt, const struct listing *l, const struct driver_object *items,
+                     size_t n)
+{
+    enum { ITEM = 8, REST = 4 };
+    uint32_t hash[AHEAD];
+    for (size_t i = 0; i < n + AHEAD; i++) {
+        if (i >= AHEAD)
+            seen(rt, l, &items[i - AHEAD], hash[i % AHEAD]);
+        if (i + REST < n) {
+            __builtin_prefetch(items[i + REST].id.p);
+            __builtin_prefetch(items[i + REST].message);
+        }
+        if (i < n) {
+            hash[i % AHEAD] = map_hash(items[i].id);
+            item_fetch_bucket(rt->g, hash[i % AHEAD]);
+        }
+        if (i >= AHEAD - ITEM && i - (AHEAD - ITEM) < n)
+            item_fetch(rt->g, hash[(i + ITEM) % AHEAD]);
+        if (i >= AHEAD - REST && i - (AHEAD - REST) < n)
+            item_fetch_rest(rt->g, hash[(i + REST) % AHEAD]);
     }
 }
 
@@ -143,9 +176,8 @@ static void listed(void *ctx, const struct fault *f, const struct driver_object 
         rt->up = true;
         rt->epoch++;
     }
-    rt->pass++;
-    for (size_t i = 0; i < n; i++)
-        seen(rt, l, &items[i]);
+    rt->pass = ++g->passes;
+    seen_all(rt, l, items, n);
     unseen(rt, l);
     gc_listed(rt);
     g->stats.passes++;

@@ -203,32 +203,17 @@ struct look {
 };
 
 struct item {
-    struct engine *g;
+    /* What each pass looks at comes first, in as few lines of the cache as can be. */
     struct item *hash_next;
-    uint32_t hash, order_at, heap_at; /* heap_at: from 1; 0: not in it */
-    uint32_t mark;                    /* of the last walk that came by */
-    struct item *mark_from;           /* where that walk came from */
-    struct intent *now;               /* committed; NULL: not yet */
-    struct changes *changes;          /* NULL: none on their way */
+    uint32_t hash;
+    uint32_t pass;      /* the last in which its object was listed */
+    struct intent *now; /* committed; NULL: not yet */
+    struct engine *g;
     struct act *act;
     struct look *look;
-    struct task_entry *task; /* open; NULL: none */
-    struct probing *probing;
-    struct driver_usage *usage; /* NULL: no sample yet */
-    struct object object;
-    struct tries tries;
-    struct list_node link;      /* of a queue */
-    struct list_node look_link; /* of those to be looked at */
-    uint64_t slot[SLOTS];       /* 0: not set */
-    uint64_t due;               /* the earliest; 0: none */
-    uint64_t seq;               /* of the newest observation */
-    uint64_t pending_ms;        /* since when it is pending; 0: it is not */
-    int64_t pending_ns, changed_ns;
-    uint64_t start_ms; /* when a start succeeded or it was first seen running */
-    uint64_t quick_ms; /* not started before, after runs that ended soon; 0: at any time */
-    uint64_t hold_ms;  /* the store refused a change: rules of ours wait so long with the next */
-    uint32_t epoch;    /* of the runtime's, in which it was looked at */
-    uint32_t pass;     /* the last in which its object was listed */
+    uint64_t seq;            /* of the newest observation */
+    struct changes *changes; /* NULL: none on their way */
+    uint32_t epoch;          /* of the runtime's, in which it was looked at */
     uint32_t look_fails;
     uint16_t quick; /* runs in a row that ended well but soon */
     uint8_t actual; /* as told to others, without tasks */
@@ -256,6 +241,23 @@ struct item {
     bool due_look : 1;   /* the time to look at it has come */
     bool due_probe : 1;
     bool failed_once : 1; /* clients have been told of a failure since the start */
+    struct object object;
+    struct tries tries;
+    struct task_entry *task; /* open; NULL: none */
+    struct probing *probing;
+    struct driver_usage *usage; /* NULL: no sample yet */
+    uint32_t order_at, heap_at; /* heap_at: from 1; 0: not in it */
+    uint32_t mark;              /* of the last walk that came by */
+    struct item *mark_from;     /* where that walk came from */
+    struct list_node link;      /* of a queue */
+    struct list_node look_link; /* of those to be looked at */
+    uint64_t slot[SLOTS];       /* 0: not set */
+    uint64_t due;               /* the earliest; 0: none */
+    uint64_t pending_ms;        /* since when it is pending; 0: it is not */
+    int64_t pending_ns, changed_ns;
+    uint64_t start_ms; /* when a start succeeded or it was first seen running */
+    uint64_t quick_ms; /* not started before, after runs that ended soon; 0: at any time */
+    uint64_t hold_ms;  /* the store refused a change: rules of ours wait so long with the next */
 };
 
 /* ---- one runtime */
@@ -319,6 +321,7 @@ struct engine {
     struct list_node ready, make, shorts, to_look, acts, looks;
     unsigned n_acts, n_makes, n_looks, commits;
     bool turn;
+    uint32_t passes; /* lists taken, of all runtimes */
     uint64_t seq;
 
     struct runtime runtimes[WORKLOAD_TYPES];
@@ -360,6 +363,11 @@ void limits_fill(struct engine_limits *l);
 
 /* ---- engine_item.c */
 struct item *item_find(const struct engine *g, struct slice id);
+/* The same for many, one after the other: what is needed soon is fetched from memory meanwhile. */
+struct item *item_find_hashed(const struct engine *g, struct slice id, uint32_t hash);
+void item_fetch_bucket(const struct engine *g, uint32_t hash);
+void item_fetch(const struct engine *g, uint32_t hash);
+void item_fetch_rest(const struct engine *g, uint32_t hash);
 /* Without intent yet. ERR_LIMIT, ERR_NO_MEMORY. */
 int item_new(struct engine *g, struct slice id, struct item **ret, struct err *e);
 /* Out of all lists and tables, and freed. */
