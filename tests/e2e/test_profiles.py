@@ -198,10 +198,17 @@ def test_a_gateway_that_exits_0_on_sigterm_comes_back_after_a_restart(own):
     assert own.status("polite")["pid"] not in (None, pid)
 
 
+def ignores(pid, sig):
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as f:
+        mask = next(line.split()[1] for line in f if line.startswith("SigIgn:"))
+    return int(mask, 16) >> (sig - 1) & 1
+
+
 def test_one_that_ignores_sigterm_is_killed(own):
     own.profile("stubborn", "running", "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 0.05; done\n")
     own.run("reconcile")
     pid = wait_for("up", lambda: own.status("stubborn")["pid"])
+    wait_for("SIGTERM is ignored", lambda: ignores(pid, signal.SIGTERM))
     began = time.monotonic()
     own.run("profile", "delete", "stubborn")
     assert not os.path.exists(f"/proc/{pid}") and own.dots() == []
