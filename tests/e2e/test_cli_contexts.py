@@ -185,7 +185,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 
 def test_bash(shell_env):
-    assert bash_completes(shell_env, "gantry stat") == ["status"]
+    assert bash_completes(shell_env, "gantry statu") == ["status"]
     assert set(bash_completes(shell_env, "gantry status ")) == {"robot", "missing"}
     assert bash_completes(shell_env, "gantry up robot tick") == ["ticker"]
     assert bash_completes(shell_env, "gantry --output=y") == ["yaml"]
@@ -239,7 +239,7 @@ def test_fish(shell_env, tmp_path):
                            text=True, timeout=20)
         assert r.returncode == 0, r.stderr
         return [row.split("\t")[0] for row in r.stdout.splitlines()]
-    assert completes("gantry stat") == ["status"]
+    assert completes("gantry statu") == ["status"]
     assert set(completes("gantry status ")) == {"robot", "missing"}
     assert completes("gantry up robot tick") == ["ticker"]
     assert completes("gantry --output=y") == ["--output=yaml"]
