@@ -74,7 +74,8 @@ lane() {
     out=$1-e2e-$3.tmp
     build=$2
     shift 3
-    GANTRY_BUILD=$build "$PYTHON" -m pytest -q -p no:cacheprovider --tb=short "$@" >"$out" 2>&1
+    # A shell's background job ignores SIGINT, and so would everything that the tests start.
+    GANTRY_BUILD=$build env --default-signal=INT,QUIT "$PYTHON" -m pytest -q -p no:cacheprovider --tb=short "$@" >"$out" 2>&1
     echo "pytest ended with $?" >>"$out"
 }
 

@@ -104,7 +104,8 @@ def test_every_operation_is_served(pages):
     for path in openapi.document()["paths"]:
         at = re.sub(r"\{\w+\}", "x", path)
         for method in ("GET", "POST", "PUT", "DELETE", "PATCH"):
-            r = pages.ask(method, at)
+            # The stream of events would never end.
+            r = pages.ask(method, at + ("?after=nonsense" if at == "/v1/events" else ""))
             served = r.status != 405 and not (r.status == 404 and r.json() == {"detail": "Not Found"})
             assert served == (openapi.operation(method, at) is not None), f"{method} {path}: {r}"
 
