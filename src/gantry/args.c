@@ -55,6 +55,7 @@ const struct option_row option_rows[OPTION_COUNT] = {
     [OPTION_APPLY] = {0, "apply", NULL, false, "apply it instead of printing it"},
     [OPTION_KEEP_GOING] = {0, "keep-going", NULL, false,
                            "go on without the flags that have no equivalent"},
+    [OPTION_USER] = {'u', "user", "USER", false, "run it as this one, not as the workload"},
 };
 
 static bool same(const char *a, const char *b)

@@ -55,6 +55,7 @@ enum option_id {
     OPTION_TYPE,
     OPTION_APPLY,
     OPTION_KEEP_GOING,
+    OPTION_USER,
     OPTION_COUNT
 };
 _Static_assert(OPTION_COUNT <= 64, "the options of a verb are bits of a uint64_t");

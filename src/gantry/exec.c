@@ -144,8 +144,7 @@ static int start_input(struct session *s)
 {
     struct cli *c = s->c;
     if (!args_has(&c->args, OPTION_INTERACTIVE)) {
-        s->input_over = true;
-        (void)send_part(s, FRAME_STDIN, SLICE_LIT(""));
+        s->input_over = true; /* the server was not asked for any */
         return 0;
     }
     s->input.data = s;
@@ -262,6 +261,12 @@ static int make_path(struct cli *c, struct buf *out, bool tty)
         buf_adds(out, i == 1 ? "?command=" : "&command=");
         pct_encode(out, slice_of(a->words[i]));
     }
+    if (args_has(a, OPTION_INTERACTIVE))
+        buf_addlit(out, "&interactive=true");
+    if (args_has(a, OPTION_USER)) {
+        buf_addlit(out, "&user=");
+        pct_encode(out, slice_of(a->value[OPTION_USER]));
+    }
     if (tty)
         buf_addlit(out, "&tty=true");
     if (tty && screen(c, &rows, &columns))
@@ -375,6 +380,8 @@ static int run_call(struct cli *c)
     for (size_t i = 1; i < c->args.n_words; i++)
         json_str(&j, slice_of(c->args.words[i]));
     json_end_arr(&j);
+    if (args_has(&c->args, OPTION_USER))
+        json_kstr(&j, "user", c->args.value[OPTION_USER]);
     json_end_obj(&j);
     if (body.err != 0)
         return cli_fail(c, EXIT_NO, NULL, "%s", err_row(body.err)->text);

@@ -153,14 +153,21 @@ static void workload_event(void *ctx, struct follow *f, struct slice id, struct 
     }
 }
 
+static void add_tail(struct buf *out, int64_t lines)
+{
+    if (lines >= 0)
+        buf_addf(out, "tail=%lld", (long long)lines);
+    else
+        buf_addlit(out, "tail=all");
+}
+
 static int workload_log_path(void *ctx, const struct follow *f, struct buf *out)
 {
     const struct workload_log *l = ctx;
     const char *since = l->last_ns != 0 ? l->last : l->since;
     (void)f;
-    buf_addf(out, "%s?follow=true", l->path);
-    if (l->last_ns == 0 && l->lines >= 0)
-        buf_addf(out, "&tail=%lld", (long long)l->lines);
+    buf_addf(out, "%s?follow=true&", l->path);
+    add_tail(out, l->last_ns == 0 ? l->lines : -1);
     if (since != NULL) {
         buf_addlit(out, "&since=");
         pct_encode(out, slice_of(since));
@@ -173,14 +180,10 @@ static int print_lines(struct cli *c, struct workload_log *l)
 {
     _cleanup_(buf_done) struct buf path = BUF_INIT(MAX_PATH_TEXT);
     _cleanup_(json_decrefp) json_t *doc = NULL;
-    buf_adds(&path, l->path);
-    const char *mark = "?";
-    if (l->lines >= 0) {
-        buf_addf(&path, "?tail=%lld", (long long)l->lines);
-        mark = "&";
-    }
+    buf_addf(&path, "%s?", l->path);
+    add_tail(&path, l->lines);
     if (l->since != NULL) {
-        buf_addf(&path, "%ssince=", mark);
+        buf_addlit(&path, "&since=");
         pct_encode(&path, slice_of(l->since));
     }
     if (path.err != 0)
@@ -197,6 +200,10 @@ static int print_lines(struct cli *c, struct workload_log *l)
         if (c->out.len > FLUSH_AT)
             cli_flush(c);
     }
+    bool cut = false;
+    if (json_get_bool(doc, "cut", &cut) && cut)
+        cli_fail(c, 0, "--since and -f begin later",
+                 "older lines were left out: there are too many");
     return rc;
 }
 

@@ -35,7 +35,8 @@ const struct verb cli_verbs[] = {
      cmd_workload_act},
     {NULL, "force", "ID...", 1, -1, WAIT, "do not wait for the lock file any more", NULL,
      cmd_workload_act},
-    {NULL, "exec", "ID COMMAND...", 2, -1, OPTION_BIT(OPTION_INTERACTIVE) | OPTION_BIT(OPTION_TTY),
+    {NULL, "exec", "ID COMMAND...", 2, -1,
+     OPTION_BIT(OPTION_INTERACTIVE) | OPTION_BIT(OPTION_TTY) | OPTION_BIT(OPTION_USER),
      "run a program in a workload",
      "  Words behind ID are the program's own. The exit status is the program's.\n"
      "  gantry exec -it web sh\n",

@@ -217,22 +217,10 @@ static void add_state(struct cli *c, const json_t *w)
     }
 }
 
-/* A member as YAML under a heading, if it is there and not empty. */
-static int add_part(struct cli *c, const char *heading, const json_t *w, const char *const *keys,
-                    size_t n)
+/* An object as YAML under a heading, if there is something in it. */
+static int add_part(struct cli *c, const char *heading, const json_t *part)
 {
-    _cleanup_(json_decrefp) json_t *part = json_object();
-    for (size_t i = 0; i < n && part != NULL; i++) {
-        json_t *v = json_object_get(w, keys[i]);
-        bool there = json_is_object(v)  ? json_object_size(v) > 0
-                     : json_is_array(v) ? json_array_size(v) > 0
-                                        : json_is_string(v) && strcmp(keys[i], "health") != 0;
-        if (there && json_object_set(part, keys[i], v) != 0)
-            return cli_fail(c, EXIT_NO, NULL, "out of memory");
-    }
-    if (part == NULL)
-        return cli_fail(c, EXIT_NO, NULL, "out of memory");
-    if (json_object_size(part) == 0)
+    if (!json_is_object(part) || json_object_size(part) == 0)
         return EXIT_DONE;
     buf_addf(&c->out, "\n%s:\n", heading);
     return cli_yaml(c, part, 2);
@@ -252,9 +240,6 @@ static int describe_tasks(struct cli *c, const char *id)
 
 static int describe_one(struct cli *c, const char *id)
 {
-    static const char *const meta[] = {"metadata"}, *const use[] = {"usage"};
-    static const char *const document[] = {"container",    "compose", "vm",       "depends_on",
-                                           "health_check", "health",  "lock_file"};
     _cleanup_(json_decrefp) json_t *w = NULL, *x = NULL;
     int rc = cli_get(c, "/v1/workloads/%s", &id, &w);
     if (rc == EXIT_DONE)
@@ -263,11 +248,11 @@ static int describe_one(struct cli *c, const char *id)
         add_state(c, w);
         buf_addlit(&c->out, "\nExplanation:\n");
         add_explanation(c, x);
-        rc = add_part(c, "Usage", w, use, ARRAY_LEN(use));
+        rc = add_part(c, "Usage", json_object_get(w, "usage"));
         if (rc == EXIT_DONE)
-            rc = add_part(c, "Document", w, document, ARRAY_LEN(document));
+            rc = add_part(c, "Document", json_object_get(w, "spec"));
         if (rc == EXIT_DONE)
-            rc = add_part(c, "Metadata", w, meta, ARRAY_LEN(meta));
+            rc = add_part(c, "Metadata", json_object_get(w, "metadata"));
     }
     return rc == EXIT_DONE ? describe_tasks(c, id) : rc;
 }
@@ -505,7 +490,6 @@ int cmd_tasks(struct cli *c)
 
 int cmd_node(struct cli *c)
 {
-    static const char *const parts[] = {"labels", "usage", "workloads"};
     static const char *const heads[] = {"RUNTIME", "TYPE", "CONDITION"};
     _cleanup_(json_decrefp) json_t *doc = NULL;
     int rc = cli_get(c, "/v1/node", NULL, &doc);
@@ -513,7 +497,11 @@ int cmd_node(struct cli *c)
         return rc;
     add_line(c, "Node", json_get_str(doc, "id"));
     add_line(c, "Version", json_get_str(doc, "version"));
-    rc = add_part(c, "Details", doc, parts, ARRAY_LEN(parts));
+    rc = add_part(c, "Labels", json_object_get(doc, "labels"));
+    if (rc == EXIT_DONE)
+        rc = add_part(c, "Usage", json_object_get(doc, "usage"));
+    if (rc == EXIT_DONE)
+        rc = add_part(c, "Workloads", json_object_get(doc, "workloads"));
     const json_t *list = json_object_get(doc, "runtimes");
     if (rc != EXIT_DONE || json_array_size(list) == 0)
         return rc;

@@ -60,7 +60,7 @@ def test_apply_get_describe_delete(run, tmp_path):
     assert len(run("get", "c-w*").stdout.splitlines()) == 2
     assert [w["id"] for w in json.loads(run("-o", "json", "get").stdout)["workloads"]] == ["c-db", "c-web"]
     text = run("describe", "c-web").stdout
-    for part in ("Workload:     c-web\n", "State:        running\n", "image: busybox:local", "Last tasks:\n", "Should be:"):
+    for part in ("Workload:     c-web\n", "State:        running\n", "Document:\n  container:\n    image: busybox:local", "Last tasks:\n", "Should be:"):
         assert part in text
     assert re.search(r"^Should be: .*running", run("explain", "c-web").stdout, re.M)
     assert "apply_workload" in run("tasks", "c-web").stdout

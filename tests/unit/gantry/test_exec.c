@@ -83,18 +83,17 @@ static void screen(int fd, const char *head)
 
 static void run_program(int fd, const char *head)
 {
-    char text[64];
-    size_t n;
     if (RAN(head, "hello&command=a%20b HTTP")) {
         FRAME(fd, "\001out\033[2J\n");
         FRAME(fd, "\002err\n");
-        if (ws_peer_recv(fd, text, sizeof text, &n) != 2 || n != 1 || text[0] != 0)
-            _exit(3); /* no -i: the end of input comes at once */
         FRAME(fd, "\004{\"exit_code\":3,\"error\":null}");
         until_closed(fd);
-    } else if (RAN(head, "cat")) {
+    } else if (RAN(head, "who&user=a%2Fb HTTP")) {
+        FRAME(fd, "\004{\"exit_code\":4,\"error\":null}");
+        until_closed(fd);
+    } else if (RAN(head, "cat&interactive=true HTTP")) {
         cat(fd);
-    } else if (RAN(head, "screen")) {
+    } else if (RAN(head, "screen&interactive=true&")) {
         screen(fd, head);
     } else if (RAN(head, "none")) {
         FRAME(fd, "\004{\"exit_code\":null,\"error\":\"no such program \\\"none\\\"\"}");
@@ -204,6 +203,8 @@ static void output_and_status(void **state)
     RUN(&o, in, "exec", "web", "none", "-x", "--help");
     assert_int_equal(o.code, EXIT_NO);
     HAS(o.err, "no such program \"none\"");
+    RUN(&o, in, "exec", "-u", "a/b", "web", "who");
+    assert_int_equal(o.code, 4);
     RUN(&o, in, "exec", "web", "odd");
     assert_int_equal(o.code, EXIT_NO);
     RUN(&o, in, "exec", "web", "lost");

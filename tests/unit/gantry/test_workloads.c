@@ -58,8 +58,8 @@ static const struct canned {
     {"GET", W "?limit=1000", 200, "{\"workloads\":[{" DB "},{" WEB "}],\"more\":false}"},
     {"GET", W "/web", 200,
      "{" WEB ",\"metadata\":{\"container.state\":\"running\"},"
-     "\"container\":{\"image\":\"busybox:local\",\"args\":[\"a\",\"b\"]},"
-     "\"lock_file\":\"/run/x\"}"},
+     "\"spec\":{\"container\":{\"image\":\"busybox:local\",\"args\":[\"a\",\"b\"]},"
+     "\"lock_file\":\"/run/x\"}}"},
     {"GET", W "/db", 200, "{" DB "}"},
     {"GET", W "/bad", 200, BAD},
     {"GET", W "/off", 200,
@@ -101,7 +101,7 @@ static const struct canned {
      "{\"id\":\"web\",\"lines\":["
      "{\"time\":\"2026-01-01T00:00:00Z\",\"stream\":\"stdout\",\"text\":\"one\"},"
      "{\"time\":\"2026-01-01T00:00:01Z\",\"stream\":\"stderr\",\"text\":\"two\\n\"}]}"},
-    {"GET", W "/web/logs?since=2026-01-01T00%3A00%3A00Z", 200, "{\"id\":\"web\",\"lines\":[]}"},
+    {"GET", W "/web/logs?tail=all&since=2026-01-01T00%3A00%3A00Z", 200, "{\"id\":\"web\",\"lines\":[]}"},
     {"GET", "/v1/node", 200,
      "{\"id\":\"edge-1\",\"version\":\"9.9\",\"labels\":{\"region\":\"eu\"},"
      "\"usage\":{\"cpu_percent\":3.5},\"runtimes\":[{\"type\":\"container\",\"name\":\"docker\","
@@ -129,7 +129,7 @@ static void follow_logs(struct exchange *x, struct slice query)
     if (slice_eqs(query, "follow=true&tail=100")) {
         sse_send(x, SLICE_LIT(""), SLICE_LIT("line"), LINE("1", "one"));
         sse_send(x, SLICE_LIT(""), SLICE_LIT("line"), LINE("2", "two"));
-    } else if (slice_eqs(query, "follow=true&since=2026-01-01T00%3A00%3A02Z")) {
+    } else if (slice_eqs(query, "follow=true&tail=all&since=2026-01-01T00%3A00%3A02Z")) {
         sse_send(x, SLICE_LIT(""), SLICE_LIT("line"), LINE("2", "two"));
         sse_send(x, SLICE_LIT(""), SLICE_LIT("line"), LINE("3", "three"));
         sse_send(x, SLICE_LIT(""), SLICE_LIT("end"), SLICE_LIT("{\"error\":null}"));
@@ -402,7 +402,7 @@ static void descriptions(void **state)
     HAS(o.out, "Started:      2026-01-01 00:00:00 UTC (");
     HAS(o.out, "\nDocument:\n  container:\n    image: busybox:local\n");
     HAS(o.out, "  lock_file: /run/x\n");
-    HAS(o.out, "\nMetadata:\n  metadata:\n");
+    HAS(o.out, "\nMetadata:\n  container.state: running\n");
     HAS(o.out, "\nLast tasks:\nTASK");
     HAS(o.out, "Waits for:    db\n");
     RUN(&o, "-o", "json", "describe", "web");
