@@ -9,6 +9,7 @@
 #define MAX_PATH_TEXT 8192
 #define ENGINE_PATIENCE_MS 75000
 #define ROWS_MAX 100000
+#define FRESH_MAX 64 /* workloads that are asked one by one */
 
 struct usage_row {
     char *id; /* owned */
@@ -31,6 +32,12 @@ static void usages_done(struct usages *u)
     mem_free(u->rows);
 }
 
+static double cpu_of(const json_t *usage)
+{
+    const json_t *cpu = json_object_get(usage, "cpu_percent");
+    return json_is_number(cpu) ? json_number_value(cpu) : -1;
+}
+
 static int add(struct usages *u, const char *id, json_t *usage)
 {
     if (u->n == u->cap) {
@@ -45,40 +52,66 @@ static int add(struct usages *u, const char *id, json_t *usage)
     char *copy = mem_strdup(id);
     if (copy == NULL)
         return cli_fail(u->c, EXIT_NO, NULL, "out of memory");
-    const json_t *cpu = json_object_get(usage, "cpu_percent");
-    u->rows[u->n++] = (struct usage_row){copy, json_incref(usage),
-                                         json_is_number(cpu) ? json_number_value(cpu) : -1};
+    u->rows[u->n++] = (struct usage_row){copy, json_incref(usage), cpu_of(usage)};
     return EXIT_DONE;
 }
 
-/* A row of the list has the last sample of what runs. */
+/* What runs, with the last sample if there is one. */
 static int from_list(void *ctx, const json_t *row)
 {
     json_t *usage = json_object_get(row, "usage");
-    return json_is_object(usage) ? add(ctx, workload_text(row, "id"), usage) : EXIT_DONE;
+    bool running = strcmp(workload_text(row, "actual_state"), "running") == 0;
+    return running || usage != NULL ? add(ctx, workload_text(row, "id"), usage) : EXIT_DONE;
 }
 
-/* A fresh sample of one. */
-static int from_one(struct usages *u, const char *id)
+/* Asks the runtime. *ret NULL with EXIT_DONE: the answer has been printed. */
+static int sample(struct cli *c, const char *id, json_t **ret)
 {
-    struct cli *c = u->c;
-    _cleanup_(json_decrefp) json_t *doc = NULL;
     _cleanup_(buf_done) struct buf path = BUF_INIT(MAX_PATH_TEXT);
+    *ret = NULL;
     int rc = cli_path(c, &path, "/v1/workloads/%s/stats", &id);
     if (rc != EXIT_DONE)
         return rc;
     struct cli_call call = {
         .method = HTTP_METHOD_GET, .path = path.data, .patience_ms = ENGINE_PATIENCE_MS};
-    rc = cli_call_json(c, &call, &doc);
+    return cli_call_json(c, &call, ret);
+}
+
+static int from_one(struct usages *u, const char *id)
+{
+    _cleanup_(json_decrefp) json_t *doc = NULL;
+    int rc = sample(u->c, id, &doc);
     return doc != NULL ? add(u, id, doc) : rc;
+}
+
+/* gantryd takes samples now and then; fresh ones are asked for, unless they are many. One that has
+ * ended meanwhile keeps its last. */
+static void refresh(struct usages *u)
+{
+    struct cli *c = u->c;
+    bool quiet = c->quiet;
+    c->quiet = true;
+    for (size_t i = 0; i < u->n && u->n <= FRESH_MAX && !c->ended; i++) {
+        json_t *doc;
+        if (sample(c, u->rows[i].id, &doc) != EXIT_DONE || doc == NULL)
+            continue;
+        json_decref(u->rows[i].usage);
+        u->rows[i].usage = doc;
+        u->rows[i].cpu = cpu_of(doc);
+    }
+    c->quiet = quiet;
 }
 
 static int collect(struct usages *u)
 {
     struct cli *c = u->c;
     int code = EXIT_DONE;
-    if (c->args.n_words == 0)
-        return workload_each(c, NULL, true, from_list, u);
+    if (c->args.n_words == 0) {
+        code = workload_each(c, NULL, true, from_list, u);
+        if (!c->json)
+            refresh(u);
+        return code;
+    }
     for (size_t i = 0; i < c->args.n_words; i++) {
         int rc = from_one(u, c->args.words[i]);
         if (rc == EXIT_UNREACHABLE)

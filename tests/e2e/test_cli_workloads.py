@@ -246,7 +246,7 @@ def exit_of(pid, seconds=15):
 
 
 def test_top_on_a_terminal(talker, env):
-    pid, master = on_terminal(["top", "--watch=0.3"], env)
+    pid, master = on_terminal(["top", "--watch=300ms"], env)
     read_until(master, b"NET OUT")
     read_until(master, b"\033[H")  # the second picture
     os.write(master, b"q")
@@ -268,7 +268,7 @@ def test_exec(run, talker, env, keeper):
 
 
 def test_exec_on_a_terminal(talker, env, keeper):
-    if not served(keeper, "GET", "/v1/workloads/{id}/exec"):
+    if not served(keeper, "POST", "/v1/workloads/{id}/exec"):
         pytest.skip("this gantryd runs nothing in workloads")
     pid, master = on_terminal(["exec", "-it", talker, "sh"], env)
     import fcntl
