@@ -3,6 +3,8 @@
 #include "base/clock.h"
 #include "base/str.h"
 
+#include <math.h>
+
 #define US INT64_C(1000)
 #define MS (1000 * US)
 #define SECOND (1000 * MS)
@@ -114,18 +116,35 @@ void metric_ns(struct buf *b, const char *name, const struct metric_label *l, si
     buf_addc(b, '\n');
 }
 
+void metric_double(struct buf *b, const char *name, const struct metric_label *l, size_t n,
+                   double value)
+{
+    if (!isfinite(value))
+        return;
+    add_head(b, name, "", l, n, NULL);
+    (void)buf_addf(b, "%.10g\n", value);
+}
+
 void metric_histogram(struct buf *b, const char *name, const struct metric_label *l, size_t n,
                       const struct histogram *h)
+{
+    metric_histogram_from(b, name, l, n, h, 0);
+}
+
+void metric_histogram_from(struct buf *b, const char *name, const struct metric_label *l, size_t n,
+                           const struct histogram *h, size_t first)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i <= HISTOGRAM_BOUNDS; i++) {
         char bound[32];
+        sum += h->counts[i];
+        if (i < first)
+            continue;
         struct buf text = BUF_FIXED(bound);
         if (i < HISTOGRAM_BOUNDS)
             add_seconds(&text, histogram_bounds_ns[i]);
         else
             buf_addlit(&text, "+Inf");
-        sum += h->counts[i];
         add_head(b, name, "_bucket", l, n, bound);
         buf_addu(b, sum);
         buf_addc(b, '\n');

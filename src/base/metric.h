@@ -35,6 +35,13 @@ void metric_u64(struct buf *b, const char *name, const struct metric_label *l, s
 /* The value is in seconds. */
 void metric_ns(struct buf *b, const char *name, const struct metric_label *l, size_t n,
                uint64_t value_ns);
+/* A number with a fraction; nothing is written for what is no number. */
+void metric_double(struct buf *b, const char *name, const struct metric_label *l, size_t n,
+                   double value);
+/* The bounds from the one with this index on: what lies below them is in the first bucket. */
+#define HISTOGRAM_FROM_5MS 5
+void metric_histogram_from(struct buf *b, const char *name, const struct metric_label *l, size_t n,
+                           const struct histogram *h, size_t first);
 /* name_bucket, name_sum and name_count. */
 void metric_histogram(struct buf *b, const char *name, const struct metric_label *l, size_t n,
                       const struct histogram *h);

@@ -170,7 +170,10 @@ void task_end(struct tasks *t, struct task_entry *e, enum task_status s, const c
     e->error = text != NULL && *text != '\0' ? mem_strdup(text) : NULL;
     t->counts.done[e->kind][s == TASK_FAILED]++;
     if (e->ended_ns > e->created_ns)
-        t->counts.sum_ns[e->kind][s == TASK_FAILED] += (uint64_t)(e->ended_ns - e->created_ns);
+        histogram_add(&t->counts.time[e->kind][s == TASK_FAILED],
+                      (uint64_t)(e->ended_ns - e->created_ns));
+    else /* the wall clock went back */
+        histogram_add(&t->counts.time[e->kind][s == TASK_FAILED], 0);
     if (!e->newest)
         spend(t, e);
 }

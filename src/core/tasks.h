@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/metric.h"
 
 enum task_kind { TASK_APPLY, TASK_DELETE, TASK_RECONCILE };
 enum task_status { TASK_PENDING, TASK_RUNNING, TASK_COMPLETED, TASK_FAILED };
@@ -50,8 +51,8 @@ int tasks_each(const struct tasks *t, bool newest_first,
                int (*fn)(void *ctx, const struct task *task), void *ctx);
 struct task_counts {
     size_t pending, running;
-    uint64_t done[3][2];   /* kind; completed, failed */
-    uint64_t sum_ns[3][2]; /* of their durations, from created to ended */
+    uint64_t done[3][2];         /* kind; completed, failed */
+    struct histogram time[3][2]; /* their durations, from created to ended */
 };
 void tasks_counts(const struct tasks *t, struct task_counts *ret);
 

@@ -10,6 +10,7 @@
 #include "base/base.h"
 #include "base/err.h"
 #include "base/schema.h"
+#include "gantryd/config_grpc.h"
 #include "gantryd/config_workloads.h"
 
 struct config_label {
@@ -100,6 +101,8 @@ struct config {
     struct config_docker docker;
     struct config_workloads workloads;
     struct config_node node;
+    struct config_grpc grpc;
+    struct config_metrics metrics;
     struct config_log log;
     struct config_audit audit;
     struct config_state state;

@@ -137,9 +137,26 @@ struct rest_options daemon_rest_options(struct daemon *d, const struct config *c
                              .audit_source = &d->audit_source,
                              .slow_ms = (uint64_t)c->log.slow,
                              .store = state_admin(d->state),
-                             .store_fault = state_fault(d->state)};
+                             .store_fault = state_fault(d->state),
+                             .more_metrics = metrics_write,
+                             .more_metrics_ctx = d->metrics};
     keeper_rest(d->keeper, &o);
     return o;
+}
+
+static int make_grpc(struct daemon *d, struct err *e)
+{
+    const struct grpc_front_options o = {.loop = d->loop,
+                                         .config = d->c,
+                                         .keeper = d->keeper,
+                                         .state = d->state,
+                                         .guard = d->guard,
+                                         .audit = &d->audit_sink,
+                                         .rest = d->rest};
+    int rc = grpc_front_new(&d->grpc, &o, e);
+    if (rc == 0)
+        metrics_set_fronts(d->metrics, d->rest, d->grpc);
+    return rc;
 }
 
 static int make_rest(struct daemon *d, struct err *e)
@@ -198,7 +215,7 @@ static int make_server(struct daemon *d, struct err *e)
 static int make_listeners(struct daemon *d, struct err *e)
 {
     struct listeners_change *change;
-    listeners_init(&d->listeners, d->loop, d->server, d->guard, rest_handle, d->rest);
+    listeners_init(&d->listeners, d->loop, d->server, d->guard, grpc_front_handle, d->grpc);
     int rc = listeners_prepare(&d->listeners, d->c, &change, e);
     if (rc == 0)
         listeners_commit(&d->listeners, change, 0);
@@ -228,6 +245,8 @@ static void free_parts(struct daemon *d)
     server_free(d->server);
     d->server = NULL;
     listeners_done(&d->listeners);
+    grpc_front_free(STEAL(d->grpc));
+    metrics_free(STEAL(d->metrics));
     agent_set_free(d->agents);
     docker_free(d->docker);
     notify_free(d->notify);
@@ -249,7 +268,8 @@ static void free_parts(struct daemon *d)
 static void on_step(void *ctx)
 {
     struct daemon *d = ctx;
-    if (!d->parts_gone && d->drained && d->kept && rest_viewers(d->rest) == 0)
+    if (!d->parts_gone && d->drained && d->grpc_drained && d->metrics_drained && d->kept &&
+        rest_viewers(d->rest) == 0)
         free_parts(d);
 }
 
@@ -258,6 +278,20 @@ static void on_drained(void *ctx)
     struct daemon *d = ctx;
     d->drained = true;
     /* Not from here: the server is still in its own code. Without memory the timer does it. */
+    (void)loop_defer(d->loop, on_step, d);
+}
+
+static void on_grpc_drained(void *ctx)
+{
+    struct daemon *d = ctx;
+    d->grpc_drained = true;
+    (void)loop_defer(d->loop, on_step, d);
+}
+
+static void on_metrics_drained(void *ctx)
+{
+    struct daemon *d = ctx;
+    d->metrics_drained = true;
     (void)loop_defer(d->loop, on_step, d);
 }
 
@@ -278,10 +312,12 @@ static void stop(struct daemon *d, int signum)
             LF_INT("signal", signum));
         _exit(128 + signum);
     }
-    if (d->asked == 2 && !d->drained) {
+    if (d->asked == 2 && !d->parts_gone) {
         LOG(WARN, "gantryd", "stop-now", "asked to stop again, cutting what is under way",
             LF_INT("signal", signum), LF_INT("under_way", server_stats(d->server)->exchanges));
         server_stop(d->server, on_drained, d);
+        grpc_front_stop(d->grpc, on_grpc_drained, d);
+        metrics_stop(d->metrics, on_metrics_drained, d);
     }
     if (d->asked > 1)
         return;
@@ -291,6 +327,8 @@ static void stop(struct daemon *d, int signum)
     rest_drain(d->rest);
     keeper_stop(d->keeper, (uint64_t)d->c->shutdown.limit, on_kept, d);
     server_drain(d->server, (uint64_t)d->c->shutdown.limit, on_drained, d);
+    grpc_front_drain(d->grpc, (uint64_t)d->c->shutdown.limit, on_grpc_drained, d);
+    metrics_stop(d->metrics, on_metrics_drained, d);
     loop_timer_start(&d->step, STOP_STEP_MS, STOP_STEP_MS);
 }
 
@@ -355,7 +393,11 @@ int daemon_new(struct daemon **ret, struct settings *s, const struct settings_so
     if (rc == 0)
         rc = guard_new(&d->guard, d->loop, &clock_system, &d->c->auth, e);
     if (rc == 0)
+        rc = metrics_new(&d->metrics, d->loop, &d->c->metrics, d->keeper, d->state, e);
+    if (rc == 0)
         rc = make_rest(d, e);
+    if (rc == 0)
+        rc = make_grpc(d, e);
     if (rc == 0)
         rc = make_server(d, e);
     if (rc == 0) {
@@ -368,6 +410,10 @@ int daemon_new(struct daemon **ret, struct settings *s, const struct settings_so
         rc = notify_new(&d->notify, d->loop, e);
     if (rc == 0)
         rc = make_listeners(d, e);
+    if (rc == 0)
+        rc = grpc_front_listen(d->grpc, e);
+    if (rc == 0)
+        rc = metrics_listen(d->metrics, e);
     if (rc != 0) {
         daemon_free(d);
         return rc;
@@ -388,10 +434,13 @@ void daemon_free(struct daemon *d)
     if (d == NULL)
         return;
     if (!d->parts_gone && d->loop != NULL) {
-        if (d->server != NULL) {
+        if (d->server != NULL)
             server_stop(d->server, on_stopped, d);
-            (void)loop_run_once(d->loop, false);
-        }
+        if (d->grpc != NULL)
+            grpc_front_stop(d->grpc, on_stopped, d);
+        if (d->metrics != NULL)
+            metrics_stop(d->metrics, on_stopped, d);
+        (void)loop_run_once(d->loop, false);
         free_parts(d);
         (void)loop_run(d->loop);
     }

@@ -5,8 +5,10 @@
 #include "api/rest/rest.h"
 #include "driver/docker/docker.h"
 #include "gantryd/daemon.h"
+#include "gantryd/grpc_front.h"
 #include "gantryd/keeper.h"
 #include "gantryd/listeners.h"
+#include "gantryd/metrics.h"
 #include "gantryd/notify.h"
 #include "gantryd/state.h"
 #include "net/server.h"
@@ -30,6 +32,8 @@ struct daemon {
     struct audit_source audit_source;
     struct state *state;
     struct keeper *keeper;
+    struct grpc_front *grpc;
+    struct metrics *metrics;
     struct api_cors cors;
     struct rest_config config_calls;
     struct guard *guard;
@@ -41,7 +45,8 @@ struct daemon {
     uv_signal_t signals[DAEMON_SIGNALS];
     size_t n_signals;
     struct loop_timer step; /* while stopping */
-    bool has_step, drained, kept, parts_gone; /* kept: the workloads have been left */
+    /* What is over: requests over HTTP, gRPC's, those for metrics; kept: workloads are left. */
+    bool has_step, drained, grpc_drained, metrics_drained, kept, parts_gone;
     int asked; /* how often we were told to stop */
 };
 

@@ -42,6 +42,8 @@ struct guard {
     struct rule *rules;
     size_t n_rules;
     struct rule owner; /* root and ourselves */
+    struct rule *grpc; /* names that may come in by the gRPC port */
+    size_t n_grpc;
     struct cached cache[CACHED];
     size_t next_cached;
 };
@@ -154,6 +156,29 @@ int guard_reload(struct guard *g, const struct config_auth *c, struct err *e)
     return 0;
 }
 
+static int grpc_rule(struct rule *r, const char *pattern, const char *role, struct err *e)
+{
+    const struct schema_list none = {0};
+    r->kind = RULE_CERTIFICATE;
+    r->pattern = mem_strdup(pattern);
+    return r->pattern == NULL ? err_set(e, ERR_NO_MEMORY, "out of memory")
+                              : take_rights(&r->rights, role, &none, e);
+}
+
+int guard_set_grpc(struct guard *g, const struct config_grpc *c, struct err *e)
+{
+    char *const *names = c->allowed_names.items;
+    size_t n = c->allowed_names.count > 0 ? c->allowed_names.count : 1;
+    INVARIANT(g->grpc == NULL);
+    g->grpc = mem_calloc(n, sizeof(*g->grpc));
+    int rc = g->grpc == NULL ? err_set(e, ERR_NO_MEMORY, "out of memory") : 0;
+    while (rc == 0 && g->n_grpc < n) {
+        size_t i = g->n_grpc++;
+        rc = grpc_rule(&g->grpc[i], c->allowed_names.count > 0 ? names[i] : "*", c->role, e);
+    }
+    return rc;
+}
+
 /* --- Identities --- */
 
 static int no_memory(struct err *e)
@@ -232,6 +257,26 @@ static int find_peer(struct guard *g, struct exchange *x, const struct peer *p, 
                    "\"gantry token create\" makes one");
 }
 
+/* The entry of grpc.allowed_names that lets a client in. */
+static const struct rule *grpc_entry(const struct guard *g, const struct peer *p)
+{
+    struct slice name = slice_of(p->cert_subject != NULL ? p->cert_subject : "");
+    for (size_t i = 0; i < g->n_grpc; i++)
+        if (pattern_match(g->grpc[i].pattern, name))
+            return &g->grpc[i];
+    return NULL;
+}
+
+/* Who came in by the gRPC port, by the certificate. */
+static int find_grpc(struct guard *g, struct exchange *x, const struct peer *p,
+                     const struct rule *entry, const struct identity **ret, struct err *e)
+{
+    for (size_t i = 0; i < g->n_rules; i++)
+        if (g->rules[i].kind == RULE_CERTIFICATE)
+            return find_peer(g, x, p, false, ret, e);
+    return identity_by(g, entry, 0, p->cert_subject != NULL ? p->cert_subject : "", ret, e);
+}
+
 /* --- Tokens --- */
 
 static struct attempts_key peer_key(const struct peer *p)
@@ -262,9 +307,18 @@ static int identify(void *ctx, struct exchange *x, struct slice token, const str
 {
     struct guard *g = ctx;
     const struct peer *p = exchange_peer(x);
+    unsigned mark = listener_mark(exchange_listener(x));
+    const struct rule *entry = mark == GUARD_GRPC ? grpc_entry(g, p) : NULL;
+    if (mark == GUARD_GRPC && entry == NULL)
+        return err_set(e, ERR_UNAUTHENTICATED,
+                       "Not authenticated: the certificate \"%.100s\" is none of "
+                       "grpc.allowed_names",
+                       p->cert_subject != NULL ? p->cert_subject : "");
     if (token.p != NULL)
         return find_token(g, p, token, ret, retry_after_s, e);
-    bool open = listener_mark(exchange_listener(x)) == GUARD_OPEN;
+    if (entry != NULL)
+        return find_grpc(g, x, p, entry, ret, e);
+    bool open = mark == GUARD_OPEN;
     if (open && p->kind == PEER_TCP && p->cert_subject == NULL) {
         *ret = &identity_open;
         return 0;
@@ -387,6 +441,7 @@ void guard_free(struct guard *g)
     CHECK_MAGIC(g, GUARD_MAGIC);
     cache_clear(g);
     rules_free(g->rules, g->n_rules);
+    rules_free(g->grpc, g->n_grpc);
     tokens_free(g->tokens);
     attempts_free(g->attempts);
     g->magic = 0;

@@ -16,8 +16,8 @@
 
 struct guard;
 
-/* Marks of listeners. */
-enum { GUARD_OPEN, GUARD_REQUIRED };
+/* Marks of listeners. GUARD_GRPC: clients have a certificate, see guard_set_grpc. */
+enum { GUARD_OPEN, GUARD_REQUIRED, GUARD_GRPC };
 
 /* Resolves names of users and groups (once, here) and reads the token file. `c` is borrowed for the
  * call, `clock` for good. ERR_NOT_FOUND (no such user), ERR_LIMIT, what tokens_new says,
@@ -34,6 +34,11 @@ const struct token_admin *guard_tokens(const struct guard *g);
 /* Takes new rules for peers and certificates; all of them or none. If they differ, the live logs of
  * those who came in by the old ones end at their next line. */
 int guard_reload(struct guard *g, const struct config_auth *c, struct err *e);
+
+/* Who may come in by the gRPC port with TLS: certificates with one of allowed_names, whatever else
+ * is shown; their rights are those of auth.certificates if it has rules, else those of the role. To
+ * be called once, before anybody can ask. ERR_NO_MEMORY. */
+int guard_set_grpc(struct guard *g, const struct config_grpc *c, struct err *e);
 
 /* What a listener asks. ERR_INVALID: it can be reached from other machines and nobody could show
  * who he is; the text says what to do. */

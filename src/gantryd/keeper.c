@@ -300,6 +300,14 @@ struct engine *keeper_engine(struct keeper *k)
     return k->engine;
 }
 
+bool keeper_runtime(const struct keeper *k, struct runtime *ret)
+{
+    if (k->docker == NULL)
+        return false;
+    docker_runtime(k->docker, ret);
+    return true;
+}
+
 void keeper_reload(struct keeper *k, const struct config *c)
 {
     k->c = c;

@@ -21,6 +21,8 @@ int keeper_new(struct keeper **ret, struct loop *l, const struct config *c, stru
 void keeper_rest(struct keeper *k, struct rest_options *o);
 const char *keeper_node_id(const struct keeper *k);
 struct engine *keeper_engine(struct keeper *k); /* NULL: no workloads */
+/* The runtime that the engine's containers are on, for its statistics. False: there is none. */
+bool keeper_runtime(const struct keeper *k, struct runtime *ret);
 /* Takes what a reload may change. `c` takes the place of the configuration before. */
 void keeper_reload(struct keeper *k, const struct config *c);
 /* Begins nothing more. done(ctx) comes, maybe at once, when nothing is under way; after limit_ms

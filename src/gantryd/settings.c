@@ -269,6 +269,8 @@ static int read_all(struct settings *s, const struct settings_source *from, stru
         rc = read_folder(s, from->file, e);
     s->n_files = s->n_places;
     if (rc == 0 && from->env != NULL)
+        rc = settings_read_persys(s, from->env, e);
+    if (rc == 0 && from->env != NULL)
         rc = settings_read_env(s, from->env, e);
     if (rc == 0)
         rc = settings_read_flags(s, from->flags, from->n_flags, e);

@@ -1,10 +1,15 @@
 /* settings.h: everything that makes the configuration, in one pass: defaults, the file, the files
- * of its folder conf.d, the environment, the flags. The later wins; maps are merged by key, lists
+ * of its folder conf.d, the compute agent's file and variables, the environment, the flags. The
+ * later wins; maps are merged by key, lists
  * are replaced. Each value keeps where it came from.
  *
  * The environment has a variable for each key: GANTRY_ and the path in capitals, with '_' for '.'
  * (GANTRY_HTTP_LIMITS_MAX_HEAD). Lists of texts are separated by commas; other lists and maps are
  * YAML. An empty variable counts as absent. A GANTRY_ variable of no key is a warning.
+ *
+ * The variables of the Persys compute agent (PERSYS_..., DOCKER_HOST) and the file that
+ * PERSYS_CONFIG_FILE names mean keys of ours (contract 9.1); what is ours by name, GANTRY_..., wins
+ * over them.
  */
 #ifndef GANTRY_GANTRYD_SETTINGS_H
 #define GANTRY_GANTRYD_SETTINGS_H

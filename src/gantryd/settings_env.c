@@ -209,6 +209,14 @@ static int take_variable(struct settings *s, struct slice name, struct slice val
                           f.nearest);
 }
 
+int settings_take(struct settings *s, const char *key, const char *place, struct slice value)
+{
+    struct finding f;
+    int rc = find(s, slice_of(key), false, &f);
+    INVARIANT(rc != 0 || f.found);
+    return rc == 0 ? take_value(s, &f, place, value) : rc;
+}
+
 int settings_read_env(struct settings *s, const char *const *env, struct err *e)
 {
     for (size_t i = 0; env[i] != NULL; i++) {
@@ -226,12 +234,7 @@ int settings_read_flags(struct settings *s, const struct settings_flag *flags, s
                         struct err *e)
 {
     for (size_t i = 0; i < n; i++) {
-        struct finding f;
-        int rc = find(s, slice_of(flags[i].key), false, &f);
-        INVARIANT(rc != 0 || f.found);
-        if (rc == 0)
-            rc = take_value(s, &f, flags[i].flag, slice_of(flags[i].value));
-        if (rc != 0)
+        if (settings_take(s, flags[i].key, flags[i].flag, slice_of(flags[i].value)) != 0)
             return err_set(e, ERR_NO_MEMORY, "out of memory while reading the flags");
     }
     return 0;

@@ -33,6 +33,17 @@ static void reply(struct rpc_call *c, struct scratch *s, const ProtobufCMessage 
     scratch_done(s);
 }
 
+/* False: nothing is kept here, and the client has been told. The words "not found" must not be in
+ * it (contract 1.4). */
+static bool has_engine(struct rpc_call *c)
+{
+    const struct rpc_agent *a = c->app;
+    if (a->engine == NULL)
+        rpc_finish(c, GRPC_UNAVAILABLE, "no workloads are kept here: %.500s",
+                   a->fault != NULL ? a->fault : "there is no engine");
+    return a->engine != NULL;
+}
+
 /* A call that waits for the engine. It outlives neither: the engine always answers, and what it
  * says to a client that has left is dropped. */
 struct waiting {
@@ -115,6 +126,8 @@ static void apply(struct rpc_call *c, const ProtobufCMessage *request)
     struct rpc_agent *a = c->app;
     struct workload_doc d;
     struct err e = {0};
+    if (!has_engine(c))
+        return;
     int rc = agent_read_apply(a, r, &d, &e);
     if (rc == ERR_NO_MEMORY) {
         rpc_fail(c, &e);
@@ -163,6 +176,8 @@ static void delete_one(struct rpc_call *c, const ProtobufCMessage *request)
     const Persys__Agent__V1__DeleteWorkloadRequest *r = (const void *)request;
     struct rpc_agent *a = c->app;
     struct err e = {0};
+    if (!has_engine(c))
+        return;
     if (workload_id_check(slice_of(r->id), &e) != 0) {
         delete_reply(c, false, e.msg);
         return;
@@ -186,6 +201,8 @@ static void get_status(struct rpc_call *c, const ProtobufCMessage *request)
     struct rpc_agent *app = c->app;
     struct engine_view w;
     struct scratch s = {0};
+    if (!has_engine(c))
+        return;
     if (r->id[0] == '\0') {
         rpc_finish(c, GRPC_INVALID_ARGUMENT, "the id is empty");
         return;
@@ -237,6 +254,8 @@ static void list(struct rpc_call *c, const ProtobufCMessage *request)
     struct rpc_agent *app = c->app;
     struct list l = {.call = c, .metadata = true};
     unsigned type = (unsigned)r->type;
+    if (!has_engine(c))
+        return;
     if (type < WORKLOAD_TYPES) /* of an unknown type there are none */
         (void)engine_each(app->engine, (enum workload_type)type, list_one, &l);
     if (l.bytes > ANSWER_MAX) {
@@ -280,7 +299,7 @@ static void health(struct rpc_call *c, const ProtobufCMessage *request BASE_UNUS
     runtime_entry rows[WORKLOAD_TYPES], *at[WORKLOAD_TYPES];
     if (app->host != NULL)
         app->host->ops->usage(app->host->self, &u);
-    for (unsigned t = WORKLOAD_CONTAINER; t < WORKLOAD_TYPES; t++) {
+    for (unsigned t = WORKLOAD_CONTAINER; t < WORKLOAD_TYPES && app->engine != NULL; t++) {
         const struct driver *d = engine_driver(app->engine, (enum workload_type)t);
         if (d == NULL)
             continue;

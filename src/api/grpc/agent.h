@@ -13,7 +13,8 @@
 
 /* Everything borrowed. */
 struct rpc_agent {
-    struct engine *engine;
+    struct engine *engine; /* NULL: none; calls about workloads get UNAVAILABLE with the fault */
+    const char *fault;     /* why there is none */
     const struct tasks *tasks;
     const struct host *host;       /* NULL: percentages are 0 */
     const char *const *secret_env; /* patterns: variables that are kept as secrets */

@@ -265,7 +265,7 @@ static void write_process(struct buf *b, const struct process_stats *p)
     metric_ns(b, "process_start_time_seconds", NULL, 0, p->start_ns);
 }
 
-static void write_metrics(struct buf *b, const struct rest *r, const struct process_stats *p)
+void rest_write_metrics(const struct rest *r, const struct process_stats *p, struct buf *b)
 {
     write_build(b);
     api_write_metrics(r->api, b);
@@ -280,6 +280,8 @@ static void write_metrics(struct buf *b, const struct rest *r, const struct proc
         write_engine(b, r->o.runtime);
     if (r->o.audit_source != NULL)
         write_audit(b, r->o.audit_source);
+    if (r->o.more_metrics != NULL)
+        r->o.more_metrics(r->o.more_metrics_ctx, b);
     write_process(b, p);
 }
 
@@ -307,7 +309,7 @@ static void scrape_done(uv_work_t *w, int status)
         return;
     }
     struct buf b = BUF_INIT(METRICS_MAX);
-    write_metrics(&b, c->app, &s->process);
+    rest_write_metrics(c->app, &s->process, &b);
     if (b.err == 0)
         api_reply_text(c, 200, METRIC_CONTENT_TYPE, (struct slice){b.data, b.len});
     else

@@ -723,9 +723,9 @@ static struct slice listener_host(const struct exchange *x)
     return host ? host_name(slice_of(host + 3)) : SLICE_LIT("");
 }
 
-bool rest_host_allowed(void *app, struct exchange *x)
+bool rest_host_allowed(void *rest, struct exchange *x)
 {
-    struct rest *r = app;
+    struct rest *r = rest;
     if (exchange_peer(x)->kind == PEER_UNIX)
         return true;
     const struct http_request *req = exchange_request(x);

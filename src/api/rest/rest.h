@@ -17,6 +17,7 @@
 #include "service/agent.h"
 #include "service/log_hub.h"
 
+struct process_stats;
 struct rest;
 struct server;
 
@@ -60,6 +61,9 @@ struct rest_options {
     const struct sealer *sealer;   /* with an engine */
     const char *const *secret_env; /* patterns: variables that are secrets whoever sends them */
     size_t n_secret_env;
+    /* Writes the program's own metrics behind those of the front end; NULL: there are none. */
+    void (*more_metrics)(void *ctx, struct buf *out);
+    void *more_metrics_ctx;
     const struct host *host; /* NULL: not told */
     const char *node_id;
     const struct doc_pair *node_labels;
@@ -74,6 +78,9 @@ void rest_set_server(struct rest *r, const struct server *s);
 void rest_note_config(struct rest *r, bool ok, const char *detail);
 /* A listener's handler; ctx is the struct rest. */
 void rest_handle(void *ctx, struct exchange *x);
+/* True if the Host of a request is one that is served here; for other front ends on the same
+ * listeners. `rest` is the struct rest. */
+bool rest_host_allowed(void *rest, struct exchange *x);
 /* Takes cors, hosts, max_body, ws_queue, ws_message, slow_ms and max_viewers of `o`, and makes GET
  * /containers anew of the agents there are. Cannot fail. */
 void rest_change(struct rest *r, const struct rest_options *o);
@@ -85,6 +92,9 @@ void rest_drain(struct rest *r);
 void rest_free(struct rest *r, void (*closed)(void *ctx), void *ctx);
 
 size_t rest_viewers(const struct rest *r);
+/* What GET /metrics answers, of METRIC_CONTENT_TYPE; `p` is read by process_stats_read, which asks
+ * the kernel and so belongs off the loop. */
+void rest_write_metrics(const struct rest *r, const struct process_stats *p, struct buf *out);
 /* The OpenAPI 3.1 document; borrowed, made on first use. {NULL, 0}: out of memory. */
 struct slice rest_openapi(struct rest *r);
 /* The table, for tests and for the CLI's help. */

@@ -52,7 +52,6 @@ void rest_reply_named(struct api_call *c, int status, const char *before, struct
                       const char *after);
 /* The agent of path parameter 0; NULL: 404 has been answered. */
 struct agent *rest_agent(struct api_call *c);
-bool rest_host_allowed(void *app, struct exchange *x);
 
 /* events.c: all streams of events. Open: 0, ERR_NO_MEMORY. Close: they are over by then; the loop
  * runs on. */

@@ -74,7 +74,7 @@ static void life(void **state)
     assert_int_equal(c.pending + c.running, 0);
     assert_int_equal(c.done[TASK_APPLY][0], 1);
     assert_int_equal(c.done[TASK_APPLY][1], 1);
-    assert_int_equal(c.sum_ns[TASK_APPLY][1], 2000);
+    assert_int_equal(c.time[TASK_APPLY][1].sum_ns, 2000);
     assert_string_equal(all(t, false), "web:failed web:completed ");
     assert_string_equal(all(t, true), "web:completed web:failed ");
     assert_ptr_equal(task_newest(t, slice_of("web")), b);
