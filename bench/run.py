@@ -437,8 +437,8 @@ def part_engine(_, root):
 class Many:
     """Clients that ask for workloads at once, each on a connection of its own."""
 
-    def __init__(self, keeper, clients):
-        self.keeper, self.clients, self.n = keeper, clients, 0
+    def __init__(self, keeper, clients, name):
+        self.keeper, self.clients, self.name, self.n = keeper, clients, name, 0
 
     def __call__(self, count):
         """So many new workloads; with no runtime there is one event for each."""
@@ -447,7 +447,8 @@ class Many:
         def work(k):
             c = http.client.HTTPConnection("127.0.0.1", self.keeper.port, timeout=60)
             for i in range(first + k, first + count, self.clients):
-                c.request("PUT", f"/v1/workloads/many{i}", json.dumps({"id": f"many{i}", "type": "container", "container": {"image": "a"}}),
+                id = f"{self.name}-{i}"
+                c.request("PUT", f"/v1/workloads/{id}", json.dumps({"id": id, "type": "container", "container": {"image": "a"}}),
                           {"Content-Type": "application/json"})
                 r = c.getresponse()
                 r.read()
@@ -472,28 +473,30 @@ def part_events(_, root):
     """GET /v1/events with 1,000 readers: a few events all the time, and a burst that readers who stopped reading do not survive."""
     k = keeper_without_docker(root)
     try:
-        for what, stalled, clients, burst, seconds in (("10 events/s", 0, 1, 10, 12), ("a burst of 8,000", 5, 16, 8000, 25)):
-            p = subprocess.Popen([str(TOOLS / "sse_viewers"), str(k.port), "/v1/events", str(1000 + stalled), str(stalled), str(seconds)],
+        for what, readers, stalled, clients, burst, seconds in (("10 events/s", 1000, 0, 1, 10, 12), ("a burst", 1000, 0, 16, 4000, 30),
+                                                                ("a burst, others asleep", 50, 5, 16, 8000, 30)):
+            p = subprocess.Popen([str(TOOLS / "sse_viewers"), str(k.port), "/v1/events", str(readers + stalled), str(stalled), str(seconds)],
                                  stdout=subprocess.PIPE, text=True)
-            assert p.stdout.readline().strip() == f"ready {1000 + stalled}"
-            ask, began, asked = Many(k, clients), time.monotonic(), 0
-            ask.n = 0 if stalled == 0 else 1_000_000
+            assert p.stdout.readline().strip() == f"ready {readers + stalled}"
+            ask, began, asked = Many(k, clients, what.replace(" ", "").replace("/", "").replace(",", "")), time.monotonic(), 0
             before = cpu_seconds(k.gantryd.pid)
-            while asked < burst or (stalled == 0 and time.monotonic() < began + seconds - 4):
-                ask(burst if stalled else 1)
-                asked += burst if stalled else 1
-                if stalled == 0:
+            while asked < burst or (clients == 1 and time.monotonic() < began + seconds - 4):
+                n = burst if clients > 1 else 1
+                ask(n)
+                asked += n
+                if clients == 1:
                     time.sleep(max(0, began + asked * 0.1 - time.monotonic()))
             took = time.monotonic() - began
             out, _ = p.communicate(timeout=60)
             used = cpu_seconds(k.gantryd.pid) - before
             d = json.loads(out)
             whole = d["least"] == d["most"] >= asked and not d["missing"]
-            row(f"1,000 readers of events, {what}: arrived / due", f"{d['least'] / max(d['most'], 1):.3f}", f"{d['least']}..{d['most']}",
-                f"{d['most']} events", f"{asked} in {took:.1f} s", "= 1", whole)
-            row(f"1,000 readers of events, {what}: delay, median and p99", f"{d['p99_ms']:.1f} ms", f"max {d['max_ms']:.1f}",
+            what = f"{readers:,} readers of events, {what}"
+            row(f"{what}: arrived / due", f"{d['least'] / max(d['most'], 1):.3f}", f"{d['least']}..{d['most']}",
+                f"{d['most']} events", f"{asked} PUT in {took:.1f} s", "= 1", whole)
+            row(f"{what}: delay, median and p99", f"{d['p99_ms']:.1f} ms", f"max {d['max_ms']:.1f}",
                 f"p50 {d['p50_ms']:.1f} ms", f"p99 {d['p99_ms']:.1f} ms", "", None)
-            row(f"1,000 readers of events, {what}: CPU for each event and reader", f"{used / d['most'] / 1000 * 1e6:.2f} us", "", f"{used:.2f} s",
+            row(f"{what}: CPU for each event and reader", f"{used / d['most'] / readers * 1e6:.2f} us", "", f"{used:.2f} s",
                 "", "", None)
             if stalled:
                 row("readers that stopped reading: cut, with the reason", f"{d['cut']} of {stalled}", "", "", "", "all", d["cut"] == stalled)

@@ -16,6 +16,8 @@ enum {
     PING_MS = 15000,
     QUEUE_HIGH = 256 * 1024, /* of one stream; then it waits until it has drained */
     BATCH = 256,             /* events of one stream in one go: others have their turn */
+    JOINED = 32 * 1024,      /* bytes of events that go out together: sending is what costs */
+    REST_MS = 50,            /* at most, between two rounds over all streams */
     PAGE = 500,              /* workloads in one snapshot */
     CACHED = 64              /* texts kept for the next stream */
 };
@@ -39,6 +41,9 @@ struct event_front {
     struct list_node streams;
     size_t n;
     struct loop_timer pump, ping;
+    uint64_t rest_until_ms; /* the next round comes no sooner */
+    struct buf joined;
+    bool in_round, again;
     unsigned closing;
     struct {
         uint64_t index;
@@ -173,24 +178,53 @@ static const char *kind_of(const char *kind)
                                             : kind;
 }
 
+/* What was put together goes out. */
+static int tell_joined(struct stream_of_events *s)
+{
+    struct buf *b = &s->front->joined;
+    int rc = b->err != 0   ? b->err
+             : b->len == 0 ? 0
+                           : exchange_write(s->x, (struct slice){b->data, b->len});
+    buf_clear(b);
+    return rc;
+}
+
 /* Tells what there is. 0: nothing is left, ERR_BUSY: there may be more, later. */
 static int tell_events(struct stream_of_events *s)
 {
     struct event_seen ev;
+    struct buf *b = &s->front->joined;
+    buf_clear(b);
     for (size_t i = 0; i < BATCH; i++) {
-        if (exchange_queued(s->x) > QUEUE_HIGH)
-            return 0; /* `drained` will come */
+        if (exchange_queued(s->x) + b->len > QUEUE_HIGH)
+            return tell_joined(s); /* `drained` will come */
         int rc = event_next(s->reader, &ev);
-        if (rc != 0)
-            return rc == ERR_BUSY ? 0 : rc;
+        if (rc != 0) {
+            int sent = tell_joined(s);
+            return sent != 0 ? sent : rc == ERR_BUSY ? 0 : rc;
+        }
         if (!may_see(s, kind_of(ev.kind), ev.name))
             continue;
-        struct chunk *c = text_of(s->front, &ev);
-        rc = c != NULL ? exchange_write_chunk(s->x, c) : ERR_NO_MEMORY;
+        const struct chunk *c = text_of(s->front, &ev);
+        if (c == NULL)
+            return ERR_NO_MEMORY;
+        (void)buf_add(b, c->data, c->len);
+        rc = b->len > JOINED ? tell_joined(s) : 0;
         if (rc != 0)
             return rc;
     }
-    return ERR_BUSY;
+    int rc = tell_joined(s);
+    return rc != 0 ? rc : ERR_BUSY;
+}
+
+/* While much happens, the rounds over all streams have half of the time, and each tells more. */
+static void pump_soon(struct event_front *f)
+{
+    uint64_t now = loop_now_ms(f->r->o.loop);
+    f->again = true;
+    if (f->in_round)
+        return; /* its end knows how long to rest */
+    loop_timer_start(&f->pump, f->rest_until_ms > now ? f->rest_until_ms - now : 0, 0);
 }
 
 static void stream_pump(struct stream_of_events *s)
@@ -213,7 +247,7 @@ static void stream_pump(struct stream_of_events *s)
         rc = tell_events(s);
     if (rc == ERR_BUSY) {
         s->ready = true;
-        loop_timer_start(&s->front->pump, 0, 0);
+        pump_soon(s->front);
     } else if (rc == ERR_GONE && event_next(s->reader, &(struct event_seen){0}) == ERR_GONE) {
         stream_end(s, "the reader did not keep up: take a snapshot and go on from there");
     } else if (rc == ERR_NO_MEMORY || rc == ERR_LIMIT) {
@@ -224,18 +258,27 @@ static void stream_pump(struct stream_of_events *s)
 static void pump(void *ctx)
 {
     struct event_front *f = ctx;
+    const struct clock *clock = loop_clock(f->r->o.loop);
+    uint64_t began = clock_mono_ms(clock);
+    f->in_round = true;
+    f->again = false;
     LIST_FOR_SAFE (n, &f->streams) {
         struct stream_of_events *s = CONTAINER_OF(n, struct stream_of_events, link);
         if (s->ready)
             stream_pump(s);
     }
+    uint64_t now = clock_mono_ms(clock), took = now - began;
+    f->rest_until_ms = now + (took < REST_MS ? took : REST_MS);
+    f->in_round = false;
+    if (f->again)
+        pump_soon(f);
 }
 
 static void wake(void *ctx)
 {
     struct stream_of_events *s = ctx;
     s->ready = true;
-    loop_timer_start(&s->front->pump, 0, 0);
+    pump_soon(s->front);
 }
 
 static void ping(void *ctx)
@@ -358,6 +401,7 @@ int rest_events_open(struct rest *r, struct err *e)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     f->r = r;
     list_init(&f->streams);
+    buf_init(&f->joined, QUEUE_HIGH);
     int rc = loop_timer_init(r->o.loop, &f->pump, pump, f);
     if (rc != 0) {
         mem_free(f);
@@ -395,6 +439,7 @@ static void timer_closed(void *ctx)
     for (size_t i = 0; i < CACHED; i++)
         if (f->cache[i].chunk != NULL)
             chunk_unref(f->cache[i].chunk);
+    buf_done(&f->joined);
     mem_free(f);
 }
 
