@@ -134,7 +134,7 @@ def test_life(drive, engine, clean):
     assert drive.ok("stop", id="web")["object_id"] == made["Id"]
     assert drive.ok("start", id="web")["actual"] == "running"
     assert drive.ok("remove", id="web", timeout=5) is None
-    assert engine.docker("ps", "-aq") == "" and drive.ok("remove", id="web") is None and drive.ok("stop", id="web") is None
+    assert engine.docker("ps", "-aq", "--filter", "label=persys.managed=true") == "" and drive.ok("remove", id="web") is None and drive.ok("stop", id="web") is None
     f = drive.fails("start", id="web")
     assert (f["reason"], f["code"]) == ("RUNTIME_RESOURCE_MISSING", "not-found")
 
@@ -143,7 +143,7 @@ def test_update_replaces(drive, engine, clean):
     first = drive.up("web", doc("web", SLEEP), "1")["object_id"]
     drive.ok("ensure", id="web", revision="2", doc=doc("web", SLEEP, "env: {B: two}"))
     made = inspect(engine, "web")
-    assert made["Id"] != first and "B=two" in made["Config"]["Env"] and len(engine.docker("ps", "-aq").split()) == 1
+    assert made["Id"] != first and "B=two" in made["Config"]["Env"] and len(engine.docker("ps", "-aq", "--filter", "label=persys.managed=true").split()) == 1
     drive.ok("start", id="web")
     f = drive.fails("ensure", id="web", revision="3", doc=doc("web", image="nobody/has-this:1", pull="never"))
     assert f["reason"] == "INVALID_IMAGE" and "nobody/has-this:1" in f["text"]
