@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #define STEP_MAX_MS 20
+#define TAKEN_MS 2000 /* until s6-svscan has a new slot, as slot.c */
+#define TAKEN_STEP_MS 5
 #define END_EXTRA_MS 6000 /* beyond timeout_kill, as slot.c */
 #define TALLY_ENTRY 14    /* of supervise/death_tally: TAI64N, exit status, signal */
 #define TALLY_MAX 65536u
@@ -164,12 +166,30 @@ static int no_effect(const struct gateways *g, struct slice name, const char *wh
                           : timed_out(name, what, ms, e);
 }
 
+/* Tells the supervisor. A slot of the boot pass may not have one yet: s6-svscan is told to look,
+ * and gets a moment. */
+static int order(struct gateways *g, struct slice name, const char *letters, struct err *e)
+{
+    int rc = slot_control(&g->slots, name, letters, e);
+    if (rc != ERR_STATE || slot_supervised(&g->slots, name, false) ||
+        slots_rescan(&g->slots, SLOTS_NEW, NULL) != 0)
+        return rc;
+    uint64_t until = clock_mono_ms(&clock_system) + TAKEN_MS;
+    while (rc == ERR_STATE && clock_mono_ms(&clock_system) < until && !is_stopping(g)) {
+        (void)poll(NULL, 0, TAKEN_STEP_MS);
+        rc = slot_control(&g->slots, name, letters, e);
+    }
+    if (rc == 0)
+        *e = (struct err){0};
+    return rc;
+}
+
 static int send_start(struct gateways *g, struct slice name, uint64_t wait_ms, struct err *e)
 {
     _cleanup_(file_closep) int profile = open_profile(g, name, NULL);
     if (profile >= 0)
         planned_stop_remove(profile); /* of a stop that is over */
-    int rc = slot_control(&g->slots, name, "U", e);
+    int rc = order(g, name, "U", e);
     if (rc == 0 && wait_ms > 0 && !wait_for(g, name, true, true, wait_ms))
         rc = no_effect(g, name, "come up", wait_ms, e);
     return rc;
@@ -180,7 +200,7 @@ static int send_start(struct gateways *g, struct slice name, uint64_t wait_ms, s
 static int send_restart(struct gateways *g, struct slice name, uint64_t wait_ms, struct err *e)
 {
     uint64_t limit = (uint64_t)g->l->timeout_kill + END_EXTRA_MS;
-    int rc = slot_control(&g->slots, name, "d", e);
+    int rc = order(g, name, "d", e);
     if (rc == 0 && !wait_for(g, name, false, false,
                              limit)) /* to its end: half a restart would leave it down */
         rc = timed_out(name, "stop", limit, e);
@@ -207,7 +227,7 @@ static int note_stop(struct gateways *g, struct slice name)
 static int send_stop(struct gateways *g, struct slice name, uint64_t wait_ms, struct err *e)
 {
     _cleanup_(file_closep) int profile = note_stop(g, name);
-    int rc = slot_control(&g->slots, name, "D", e);
+    int rc = order(g, name, "D", e);
     if (rc == 0 && wait_ms > 0 && !wait_for(g, name, false, true, wait_ms))
         rc = no_effect(g, name, "stop", wait_ms, e);
     if (profile >= 0 && (rc != 0 || wait_ms > 0))

@@ -1,5 +1,6 @@
 """What went wrong with profile gateways elsewhere, full and read-only disks, and the rules of a boot that come from the
 container's command. Real s6-svscan, real mounts; process lists of their own, so that tests do not see each other."""
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -45,6 +46,23 @@ def test_a_missing_state_file_after_an_upgrade(place):
     assert place.run("reconcile").stdout == "reconcile: profile=coder prior_state=None action=registered\n"
     place.run("gateway", "start", "coder", "--wait")
     assert json.loads((d / "gateway_state.json").read_text())["desired_state"] == "running"
+
+
+def test_a_start_right_after_the_boot_pass_waits_for_the_supervisor(own):
+    """The slot is there, s6-svscan has not looked yet."""
+    own.profile("coder")
+    own.svscan.p.send_signal(signal.SIGSTOP)
+    try:
+        own.run("reconcile")
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            started = pool.submit(own.run, "gateway", "start", "coder", "--wait")
+            time.sleep(0.3)
+            assert not started.done()
+            own.svscan.p.send_signal(signal.SIGCONT)
+            started.result()
+    finally:
+        own.svscan.p.send_signal(signal.SIGCONT)
+    assert own.status("coder")["state"] == "up"
 
 
 def test_a_staging_folder_of_root_that_the_service_user_cannot_remove(own):
