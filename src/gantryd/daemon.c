@@ -138,6 +138,8 @@ struct rest_options daemon_rest_options(struct daemon *d, const struct config *c
                              .slow_ms = (uint64_t)c->log.slow,
                              .store = state_admin(d->state),
                              .store_fault = state_fault(d->state),
+                             .store_doubt =
+                                 keeper_engine(d->keeper) != NULL ? state_doubt(d->state) : "",
                              .more_metrics = metrics_write,
                              .more_metrics_ctx = d->metrics};
     keeper_rest(d->keeper, &o);

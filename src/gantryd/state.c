@@ -173,6 +173,15 @@ const char *state_fault(const struct state *s)
     return s->fault;
 }
 
+const char *state_doubt(const struct state *s)
+{
+    const struct workload_store *w = state_store(s);
+    return w == NULL || w->ops->trusted(w->self)
+               ? ""
+               : "rows of it cannot be read: gantryd --check-store names them; what they are about "
+                 "is left as it is";
+}
+
 void state_spoil(struct state *s, const struct err *e)
 {
     snprintf(s->fault, sizeof(s->fault), "%s", e->msg);

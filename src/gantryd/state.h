@@ -27,6 +27,8 @@ const struct sealer *state_sealer(const struct state *s); /* never NULL */
  * there with state_spoil: the store is then no longer given out. */
 const char *state_fault(const struct state *s);
 void state_spoil(struct state *s, const struct err *e);
+/* What is wrong with a store that an engine has read: some of its rows could not be. "" if none. */
+const char *state_doubt(const struct state *s);
 
 /* The files as a configuration has them, or their default places. ERR_NOT_FOUND: neither it nor the
  * environment names one. */

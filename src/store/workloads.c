@@ -1,12 +1,13 @@
 /* The loop's side of the store: copies of what is to be written, callbacks, the queue's limits. */
 #include "store/workloads.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "store/workloads_priv.h"
 
 #include <string.h>
 
-enum { MAX_WAITING = 4096, MAX_BYTES = 64 << 20, CHANGES_MAX = 100000 };
+enum { MAX_WAITING = 4096, MAX_BYTES = 64 << 20, CHANGES_MAX = 100000, BAD_TOLD_MAX = 20 };
 
 /* --- copying --- */
 
@@ -104,6 +105,31 @@ static void on_wake(uv_async_t *h)
 
 /* --- core/workload_store.h --- */
 
+struct loading {
+    int (*fn)(void *ctx, const struct stored_workload *w);
+    void (*bad)(void *ctx, struct slice id, const char *why);
+    void *ctx;
+    size_t n_told;
+};
+
+static int load_row(void *ctx, const struct stored_workload *w)
+{
+    const struct loading *l = ctx;
+    return l->fn != NULL ? l->fn(l->ctx, w) : 0;
+}
+
+static void load_bad(void *ctx, struct slice id, const char *why)
+{
+    struct loading *l = ctx;
+    if (l->n_told++ < BAD_TOLD_MAX)
+        LOG(ERROR, "store", "store-row-unreadable",
+            "a row of the store cannot be read and is left as it is: gantryd --check-store names "
+            "all of them",
+            LF_SLICE("workload", id), LF_STR("why", why));
+    if (l->bad != NULL)
+        l->bad(l->ctx, id, why);
+}
+
 static int op_load(void *self, int (*fn)(void *ctx, const struct stored_workload *w),
                    void (*bad)(void *ctx, struct slice id, const char *why), void *ctx,
                    struct err *e)
@@ -111,7 +137,8 @@ static int op_load(void *self, int (*fn)(void *ctx, const struct stored_workload
     struct workloads *w = self;
     CHECK_MAGIC(w, WORKLOADS_MAGIC);
     INVARIANT(!w->has_thread);
-    int rc = db_load(w->db, fn, bad, ctx, &w->n_bad, e);
+    struct loading l = {fn, bad, ctx, 0};
+    int rc = db_load(w->db, load_row, load_bad, &l, &w->n_bad, e);
     w->loaded = rc == 0;
     w->rows = db_rows(w->db);
     return rc;

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import socket
+import sqlite3
 import struct
 import subprocess
 import threading
@@ -70,7 +71,7 @@ def kill_engine(d, reboot=False):
     pids.append(int(pid_file.read_text()))
     if reboot:
         for name in d.docker("ps", "-q").split():
-            pids.append(int(d.docker("inspect", "-f", "{{.State.Pid}}", name)))
+            pids += [p for p in map(int, d.docker("inspect", "-f", "{{.State.Pid}}", name, check=False).split()) if p > 0]
         for p in pathlib.Path("/proc").glob("[0-9]*"):
             try:
                 line = (p / "cmdline").read_bytes()
@@ -145,6 +146,7 @@ def changes_are_done(k, n, down):
 
 def test_the_engine_stops_hangs_and_is_killed(shaky):
     k, d = shaky, shaky.engine
+    k.extra_config = "shutdown:\n  limit: 1s\n"
     k.begin()
     for id in ("away-up", "away-gone1", "away-gone2", "away-gone3"):
         k.put(id, {**QUICK, "revision_id": "0"})
@@ -177,6 +179,12 @@ def test_the_engine_stops_hangs_and_is_killed(shaky):
         assert k.put("away-up", quick(env={"N": "x"}), "?dry_run=true").json()["verdict"] == "update"
         assert k.call("POST", "/v1/workloads/away-up/action", {"action": "restart"}).status == 202
         assert time.monotonic() - began < 1
+        # gantryd ends and begins all the same, too.
+        began = time.monotonic()
+        assert k.stop_gantryd() == 0
+        k.start_gantryd()
+        assert time.monotonic() - began < 8
+        listed(k)
         is_unknown(k, "away-new1", "away-down", seconds=20)
         assert not ready(k, "docker")["ok"] and condition(k) != "healthy"
         listed(k)
@@ -228,6 +236,8 @@ def test_the_machine_goes_down_and_comes_up(shaky):
 class Storm(threading.Thread):
     """Applies, updates, stops and deletes one id without a break, and remembers what was accepted last, and what may have been."""
 
+    deletes = 0.15
+
     def __init__(self, k, id, seed):
         super().__init__(daemon=True)
         self.k, self.id, self.random = k, id, random.Random(seed)
@@ -239,7 +249,7 @@ class Storm(threading.Thread):
     def run(self):
         while not self.ended.is_set():
             self.n += 1
-            want = None if self.random.random() < 0.25 else (str(self.n), self.random.random() < 0.8)
+            want = None if self.random.random() < self.deletes else (str(self.n), self.random.random() < 0.8)
             try:
                 if want is None:
                     a = self.k.call("DELETE", f"/v1/workloads/{self.id}")
@@ -426,6 +436,39 @@ def test_a_damaged_store_is_told_and_left_alone(calm):
     assert k.reaches("dmg-1", "running")["object_id"] == box
 
 
+def test_one_damaged_row_harms_no_other(calm):
+    k = calm
+    k.begin()
+    for id in ("row-1", "row-2"):
+        k.put(id, QUICK)
+    box = {id: k.reaches(id, "running")["object_id"] for id in ("row-1", "row-2")}
+    k.gantryd.stop()
+    db = sqlite3.connect(k.root / "state" / "state.db")
+    db.execute("UPDATE workloads SET who = 'nobody' WHERE id = 'row-2'")
+    db.commit()
+    db.close()
+    r = subprocess.run([program("gantryd"), "--config", str(k.root / "config.yml"), "--check-store"], capture_output=True, text=True, timeout=20)
+    assert r.returncode == 1 and "row-2" in r.stdout + r.stderr, r
+    k.start_gantryd()
+    assert k.reaches("row-1", "running")["object_id"] == box["row-1"] and k.get("row-2") is None
+    said = ready(k, "store")
+    assert not said["ok"] and "--check-store" in said["detail"], said
+    assert "store-row-unreadable" in k.gantryd.text() and '"workload":"row-2"' in k.gantryd.text()
+    # It may not be known what was asked for: what runs stays.
+    k.engine.docker("kill", "row-1")
+    time.sleep(2.5)
+    k.reaches("row-1", "running")
+    now = k.inspect("row-2")
+    assert now["Id"] == box["row-2"] and now["State"]["Running"]
+    # Asked for once more, it is taken over.
+    assert k.put("row-2", QUICK).status == 202
+    assert k.reaches("row-2", "running", phase="idle")["object_id"] == box["row-2"]
+    k.gantryd.stop()
+    k.start_gantryd()
+    assert k.reaches("row-2", "running")["object_id"] == box["row-2"]
+    assert ready(k, "store")["ok"]
+
+
 # ---- images
 
 @pytest.fixture(scope="module")
@@ -560,6 +603,7 @@ def test_people_with_docker_at_hand(calm):
     k.begin()
     for id in ("hand-pause", "hand-stop", "hand-name"):
         k.put(id, {**QUICK, "revision_id": "1"})
+        assert k.get(id)["actual_state"] == "pending"
     k.put("hand-start", {**QUICK, "desired_state": "stopped"})
     for id in ("hand-pause", "hand-stop", "hand-name"):
         k.reaches(id, "running")

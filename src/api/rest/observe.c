@@ -79,6 +79,15 @@ static void check_agents(struct checks *k, const struct rest *r)
     check(k, "agents", bad == 0, false, text);
 }
 
+static void check_store(struct checks *k, const struct rest *r)
+{
+    const char *fault = r->o.store_fault;
+    if (fault == NULL || fault[0] == '\0')
+        fault = r->o.store_doubt;
+    bool ok = fault == NULL || fault[0] == '\0';
+    check(k, "store", ok, false, ok ? "in good order" : fault);
+}
+
 /* The engine is asked over two links, for the calls of containers and for workloads: one that hangs
  * is noticed by the link that waits for an answer. */
 static void check_runtime(struct checks *k, const struct rest *r)
@@ -109,8 +118,7 @@ void rest_readyz(struct api_call *c)
     check_listeners(&k, r);
     check(&k, "draining", !r->draining, true, r->draining ? "gantryd is stopping" : "no");
     check_audit(&k, r);
-    const char *fault = r->o.store_fault != NULL ? r->o.store_fault : "";
-    check(&k, "store", fault[0] == '\0', false, fault[0] != '\0' ? fault : "in good order");
+    check_store(&k, r);
     check_runtime(&k, r);
     check_agents(&k, r);
     json_end_arr(&k.j);

@@ -55,6 +55,7 @@ struct rest_options {
     uint64_t slow_ms;                        /* requests that take longer are logged; 0: none */
     const struct store_admin *store;         /* NULL: there is none; 503 */
     const char *store_fault;       /* why there is none; "" or NULL: the store is in order */
+    const char *store_doubt;       /* what is wrong with one that is in use; "" or NULL: nothing */
     struct engine *engine;         /* NULL: no workloads; these calls get 503 */
     struct event_hub *events;      /* NULL: none; 503 */
     const struct tasks *tasks;     /* with an engine */
