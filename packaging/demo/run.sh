@@ -4,7 +4,8 @@
 #   Waits until Ctrl-C, then ends everything that it started. --check tries the printed commands
 #   and ends by itself; its exit status tells whether all of them worked.
 # BUILD is the folder with the built programs (build); GANTRY_DEMO_DIR the folder for everything
-# that the demonstration writes (./demo-state). Nothing outside of it is touched.
+# that the demonstration writes (./demo-state). Nothing outside of it is touched, but, if a Docker Engine
+# answers, for one container and its image there, which are removed at the end.
 # shellcheck disable=SC2317 # functions that await calls
 set -u
 umask 022
@@ -13,9 +14,13 @@ root=$(cd "$(dirname "$0")/../.." && pwd) || exit 1
 BUILD=${BUILD:-$root/build}
 state=${GANTRY_DEMO_DIR:-demo-state}
 unset GANTRY_DEMO_DIR
+engine=/var/run/docker.sock
+case "${DOCKER_HOST:-}" in unix://*) engine=${DOCKER_HOST#unix://} ;; esac
+engine=${GANTRY_DOCKER_SOCKET:-$engine}
 check=false
 profiles=false
 profiles_conf=''
+workload=''
 interrupted=false
 ending=false
 
@@ -109,11 +114,22 @@ tree_gone() {
     return 0
 }
 
+# end_workload: the container and its image, while gantryd is there to remove the one.
+end_workload() {
+    id=$(cat "$state/workload" 2>/dev/null)
+    [ -n "$id" ] || return 0
+    "$state/gantry" delete --force --wait --timeout 30s "$id" >/dev/null 2>&1 ||
+        say "demo: the container $id may be left: docker rm -f $id" >&2
+    ask_engine -X DELETE "http://engine/images/$id" >/dev/null 2>&1
+    rm -f "$state/workload"
+}
+
 # end_all: everything in the file of pids, the last one first, and what s6-svscan left.
 end_all() {
     [ -f "$pids" ] || return 0
     ok=true
     ending=true
+    end_workload
     sed -n '1!G;h;$p' "$pids" >"$pids.reverse"
     while read -r name pid since; do end "$name" "$pid" "$since" || ok=false; done <"$pids.reverse"
     if ! await 5 tree_gone; then
@@ -128,6 +144,8 @@ end_all() {
     ending=false
     $ok && rm -f "$pids"
 }
+
+ask_engine() { curl -sS --fail --max-time 30 --unix-socket "$engine" "$@"; }
 
 # --- what is needed ---
 
@@ -173,7 +191,8 @@ if [ -f "$pids" ]; then
     end_all || die "could not end all of it; see $pids"
 fi
 trap 'interrupted=true' INT TERM HUP
-rm -rf "$scandir" "$pg" "$state/logs" "$state/www" "$state/run" "$state/config.yml" "$state/gantry" "$state"/*.log
+rm -rf "$scandir" "$pg" "$state/logs" "$state/www" "$state/run" "$state/config.yml" "$state/gantry" "$state"/*.log \
+    "$state/store" "$state/keys"
 mkdir -p "$scandir" "$state/logs" "$state/www" "$state/run" || die "cannot write to \"$state\""
 # The kernel takes 107 bytes for the path of a socket.
 sockets=$state/run
@@ -276,6 +295,7 @@ state:
   path: "$state/store/state.db"
 secrets:
   key_file: "$state/keys/secret.key"
+  sources: [file]
 auth:
   tokens: "$state/store/tokens.json"
 audit:
@@ -284,6 +304,11 @@ http:
   listeners:
     - address: "127.0.0.1:$api_port"
     - address: "unix:$sockets/gantryd.sock"
+docker: {socket: "$engine"}
+node: {id: "gantry-demo-$api_port"}
+# A machine that has just built all this is busy.
+workloads:
+  admission: {memory: 0, cpu: 0, disk: 0}
 END
     cat >"$state/gantry" <<END
 #!/bin/sh
@@ -325,6 +350,28 @@ END
     profiles_conf=$state/profiles.conf
 }
 
+# A workload, if an engine answers: an image of busybox and nothing else, made here, so that no registry is needed.
+make_workload() {
+    "$state/gantry" docker ps >/dev/null 2>&1 || return 0
+    command -v curl >/dev/null && command -v busybox >/dev/null || return 0
+    id=gantry-demo-$api_port
+    printf '%s\n' "$id" >"$state/workload"
+    tar -C "$(dirname "$(command -v busybox)")" --transform 's,^,bin/,' -cf - busybox |
+        ask_engine -X POST -H 'Content-Type: application/x-tar' --data-binary @- \
+            "http://engine/images/create?fromSrc=-&repo=$id" >"$state/image.log" 2>&1 || return 0
+    cat >"$state/workload.yml" <<END
+id: $id
+container:
+  image: $id
+  image_pull: never
+  command: [/bin/busybox, sh, -c, "echo 'kept running'; trap exit TERM; while :; do busybox sleep 1 & wait \$!; done"]
+  env: {PATH: /bin}
+  stop_timeout_s: 3
+END
+    "$state/gantry" apply -f "$state/workload.yml" --wait --timeout 20s >"$state/workload.log" 2>&1 && workload=$id
+    return 0
+}
+
 tree_ready() { s6-svok "$scandir/maintenance" 2>/dev/null && s6-svok "$scandir/ticker/log" 2>/dev/null; }
 agent_ready() { [ -S "$sockets/agent.sock" ] || ! running agent; }
 # Answers, with the agent behind it; or has ended.
@@ -354,7 +401,8 @@ start_all() {
         --log-dir "$state/logs" --source-dir "$scandir" --backup-dir "$state/run-backups" \
         ${profiles_conf:+--profile-config "$profiles_conf"}
     await 10 agent_ready && running agent || return 1
-    start_gantryd
+    start_gantryd || return 1
+    make_workload
 }
 
 # --- what the user sees ---
@@ -363,6 +411,7 @@ try_1="$shown/gantry status demo"
 try_2="$shown/gantry logs -f demo ticker"
 try_3="$shown/gantry restart demo web"
 try_6="$shown/gantry profiles list demo"
+try_7="$shown/gantry get"
 
 introduce() {
     url=http://127.0.0.1:$api_port
@@ -371,7 +420,7 @@ introduce() {
         docker="with the Docker engine of this machine"
         try_4="$shown/gantry docker ps -a"
     else
-        docker="without Docker (no engine answers at /var/run/docker.sock; it may come later)"
+        docker="without Docker (no engine answers at $engine; it may come later)"
         try_4="$shown/gantry up demo maintenance"
     fi
     say ""
@@ -380,10 +429,16 @@ introduce() {
     say ""
     for t in "$try_1" "$try_2" "$try_3" "$try_4" "$try_5"; do say "  $t"; done
     say ""
-    $profiles || return 0
-    say "A profile has its gateway there too, made at the start as in a container that starts again:"
+    if $profiles; then
+        say "A profile has its gateway there too, made at the start as in a container that starts again:"
+        say ""
+        say "  $try_6"
+        say ""
+    fi
+    [ -n "$workload" ] || return 0
+    say "A workload is kept running on the engine; remove its container, $workload, and it comes back:"
     say ""
-    say "  $try_6"
+    say "  $try_7"
     say ""
 }
 
@@ -414,6 +469,7 @@ try_all() {
         attempt "$t" || failures=$((failures + 1))
     done
     if $profiles; then attempt "$try_6" || failures=$((failures + 1)); fi
+    if [ -n "$workload" ]; then attempt "$try_7" || failures=$((failures + 1)); fi
     [ "$failures" -eq 0 ]
 }
 

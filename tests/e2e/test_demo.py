@@ -2,6 +2,7 @@
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -39,6 +40,29 @@ def test_demo_starts_and_ends(tmp_path):
         log.close()
     assert p.returncode == 0, open(tmp_path / "demo.log").read()
     wait_for("nothing left", lambda: not processes(state), 10)
+
+
+def test_demo_keeps_a_workload_if_there_is_an_engine(engine, tmp_path):
+    state = pathlib.Path(f"/tmp/gantry-demo-engine-{os.getpid()}")
+    before = engine.docker("images", "-q")
+    env = dict(os.environ, BUILD=str(build_dir()), GANTRY_DEMO_DIR=str(state), GANTRY_DOCKER_SOCKET=engine.socket)
+    log = open(tmp_path / "demo.log", "w+")
+    p = subprocess.Popen(["sh", str(ROOT / "packaging/demo/run.sh")], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                         env=env, cwd=tmp_path, start_new_session=True)
+    try:
+        wait_for("the demonstration", lambda: "Ctrl-C ends it" in open(log.name).read(), 40)
+        name = re.search(r"its container, (gantry-demo-\d+),", open(log.name).read())[1]
+        engine.docker("rm", "-f", name)
+        wait_for("it comes back", lambda: engine.docker("ps", "-q", "--filter", f"name={name}").strip(), 40)
+    finally:
+        os.killpg(p.pid, signal.SIGINT)
+        p.wait(60)
+        log.close()
+    assert p.returncode == 0, open(tmp_path / "demo.log").read()
+    assert engine.docker("ps", "-aq", "--filter", "name=gantry-demo") == "" and engine.docker("images", "-q") == before
+    assert (state / "store" / "state.db").exists()
+    wait_for("nothing left", lambda: not processes(state), 10)
+    shutil.rmtree(state)
 
 
 def test_demo_checks_itself(tmp_path):
