@@ -296,6 +296,12 @@ void event_reader_free(struct event_reader *r)
     mem_free(r);
 }
 
+void event_reader_rewind(struct event_reader *r)
+{
+    r->next = r->hub->first;
+    r->cut = false;
+}
+
 static int fell_behind(struct event_reader *r)
 {
     if (!r->cut)

@@ -63,6 +63,8 @@ struct event_filter {
 int event_reader_new(struct event_reader **ret, struct event_hub *h, const struct event_filter *f,
                      struct slice after, void (*wake)(void *ctx), void *ctx, struct err *e);
 void event_reader_free(struct event_reader *r);
+/* Begins with the oldest event that is kept. */
+void event_reader_rewind(struct event_reader *r);
 struct event_seen {
     uint64_t index;
     char cursor[EVENT_CURSOR_SIZE];

@@ -143,6 +143,7 @@ struct rest_options daemon_rest_options(struct daemon *d, const struct config *c
                              .more_metrics = metrics_write,
                              .more_metrics_ctx = d->metrics};
     keeper_rest(d->keeper, &o);
+    o.services = d->services;
     return o;
 }
 
@@ -159,6 +160,15 @@ static int make_grpc(struct daemon *d, struct err *e)
     if (rc == 0)
         metrics_set_fronts(d->metrics, d->rest, d->grpc);
     return rc;
+}
+
+/* What happens to services goes where everything goes that happens. */
+static int make_services(struct daemon *d, struct err *e)
+{
+    struct rest_options o = {0};
+    keeper_rest(d->keeper, &o);
+    int rc = o.events == NULL ? 0 : service_watch_new(&d->services, d->loop, o.events, e);
+    return rc == 0 && d->services != NULL ? service_watch_sync(d->services, d->agents, e) : rc;
 }
 
 static int make_rest(struct daemon *d, struct err *e)
@@ -249,6 +259,7 @@ static void free_parts(struct daemon *d)
     listeners_done(&d->listeners);
     grpc_front_free(STEAL(d->grpc));
     metrics_free(STEAL(d->metrics));
+    service_watch_free(STEAL(d->services));
     agent_set_free(d->agents);
     docker_free(d->docker);
     notify_free(d->notify);
@@ -392,6 +403,8 @@ int daemon_new(struct daemon **ret, struct settings *s, const struct settings_so
         rc = state_new(&d->state, d->loop, d->c, e);
     if (rc == 0)
         rc = keeper_new(&d->keeper, d->loop, d->c, d->state, e);
+    if (rc == 0)
+        rc = make_services(d, e);
     if (rc == 0)
         rc = guard_new(&d->guard, d->loop, &clock_system, &d->c->auth, e);
     if (rc == 0)

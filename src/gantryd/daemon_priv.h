@@ -12,6 +12,7 @@
 #include "gantryd/notify.h"
 #include "gantryd/state.h"
 #include "net/server.h"
+#include "service/service_watch.h"
 #include "store/audit.h"
 
 #include <limits.h>
@@ -25,6 +26,7 @@ struct daemon {
     struct loop *loop;
     struct agent_set *agents;
     struct log_hub *hub;
+    struct service_watch *services;
     struct docker *docker;
     struct runtime runtime;
     struct audit *audit;

@@ -166,6 +166,17 @@ static void agent_gone(void *ctx, struct agent *a, bool moved)
     snprintf(text, sizeof(text), "Container '%.80s' %s", agent_name(a),
              moved ? "has another agent socket now" : "was removed from the configuration");
     log_hub_agent_gone(d->hub, a, slice_of(text));
+    if (d->services != NULL)
+        service_watch_agent_gone(d->services, a);
+}
+
+/* Nothing else depends on it: without memory the new containers just give no events. */
+static void watch_services(struct daemon *d)
+{
+    struct err e = {0};
+    if (d->services != NULL && service_watch_sync(d->services, d->agents, &e) != 0)
+        LOG(WARN, "gantryd", "services-unwatched", "services of new containers give no events",
+            LF_ERR(&e));
 }
 
 /* Everything but the values that need a restart changes hands between the two. */
@@ -193,6 +204,7 @@ static void commit(struct daemon *d, struct reload *r, struct parts *p)
 {
     exchange_settings(d->settings, &r->fresh);
     agent_set_commit(d->agents, p->agents, agent_gone, d);
+    watch_services(d);
     if (p->docker != NULL) {
         docker_free(d->docker);
         d->docker = p->docker;

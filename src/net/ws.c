@@ -197,6 +197,40 @@ int ws_send_text(struct ws *w, struct slice text)
     return stream_writev(w->stream, parts, text.len > 0 ? 2 : 1);
 }
 
+int ws_send_binary(struct ws *w, struct slice head, struct slice body)
+{
+    CHECK_MAGIC(w, WS_MAGIC);
+    int rc = may_send(w, head.len + body.len);
+    if (rc != 0)
+        return rc;
+    char frame[WS_HEAD_MAX];
+    struct slice parts[3] = {
+        {frame, frame_head(frame, WSLAY_BINARY_FRAME, false, head.len + body.len)}};
+    size_t n = 1;
+    if (head.len > 0)
+        parts[n++] = head;
+    if (body.len > 0)
+        parts[n++] = body;
+    return stream_writev(w->stream, parts, n);
+}
+
+void ws_pause(struct ws *w, bool paused)
+{
+    CHECK_MAGIC(w, WS_MAGIC);
+    if (w->paused == paused || w->stream == NULL || stream_closing(w->stream))
+        return;
+    w->paused = paused;
+    if (paused) {
+        stream_pause(w->stream);
+        return;
+    }
+    if (w->sm.state == WS_OPEN) {
+        w->awaiting_pong = false; /* it had no chance */
+        ws_due(w, w->o.ping_ms);
+    }
+    stream_resume(w->stream);
+}
+
 static struct chunk *frame_chunk(struct slice body, bool zipped, size_t *head_len)
 {
     char head[WS_HEAD_MAX];
@@ -287,6 +321,7 @@ void ws_begin_close(struct ws *w, int code, const char *reason)
         n += len;
     }
     w->awaiting_pong = false;
+    ws_pause(w, false); /* the peer's half of the handshake is to come */
     ws_due(w, WS_CLOSE_MS);
     if (ws_send_control(w, WSLAY_CONNECTION_CLOSE, body, n) != 0)
         stream_close(w->stream);
@@ -341,6 +376,10 @@ void ws_close_all(struct loop *l, int code, const char *reason)
 
 static void ws_expired(struct ws *w)
 {
+    if (w->paused && w->sm.state == WS_OPEN) {
+        w->due_ms = loop_now_ms(w->hub->loop) + w->o.ping_ms;
+        return;
+    }
     if (w->sm.state != WS_OPEN || w->awaiting_pong) {
         stream_close(w->stream);
         w->due_ms = UINT64_MAX;
@@ -423,6 +462,13 @@ static void on_failed(void *ctx, const struct err *e)
     stream_close(w->stream);
 }
 
+static void on_drained(void *ctx)
+{
+    struct ws *w = ctx;
+    if (w->user.drained != NULL && w->sm.state == WS_OPEN)
+        w->user.drained(w->ctx, w);
+}
+
 static void on_closed(void *ctx)
 {
     struct ws *w = ctx;
@@ -438,7 +484,12 @@ static void on_closed(void *ctx)
 }
 
 static const struct stream_user ws_stream_user = {
-    .data = on_data, .eof = on_eof, .failed = on_failed, .closed = on_closed};
+    .data = on_data,
+    .eof = on_eof,
+    .failed = on_failed,
+    .drained = on_drained,
+    .closed = on_closed,
+};
 
 /* ---- a new socket ---- */
 

@@ -22,6 +22,8 @@ struct ws_user {
     /* Last callback, always from the loop; w is invalid afterwards. code: the close code received
      * or sent, 1006 without. */
     void (*closed)(void *ctx, struct ws *w, int code);
+    /* What waited to be sent fell below a quarter of max_queue: go on. May be NULL. */
+    void (*drained)(void *ctx, struct ws *w);
 };
 
 /* True if the request asks for a WebSocket: GET over HTTP/1.1 with Upgrade and Connection. Whether
@@ -37,6 +39,11 @@ int ws_accept(struct exchange *x, const struct ws_options *o, const struct ws_us
 /* Sends a text message (the text must be UTF-8). ERR_GONE (closing or closed), ERR_LIMIT (queue
  * full: nothing queued), ERR_NO_MEMORY. */
 int ws_send_text(struct ws *w, struct slice text);
+/* Sends a binary message: `head`, then `body`. Never compressed. Fails like ws_send_text. */
+int ws_send_binary(struct ws *w, struct slice head, struct slice body);
+/* Holds back what the peer sends; messages that have arrived already may still come. The peer is
+ * not asked for signs of life meanwhile: its answers would wait too. */
+void ws_pause(struct ws *w, bool paused);
 
 /* A message encoded once for many sockets: plain and (made on first need) compressed without
  * context. ws_send_frame queues references. It fails like ws_send_text. */

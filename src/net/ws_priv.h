@@ -75,6 +75,7 @@ struct ws {
     struct sm sm;
     uint64_t due_ms; /* ping, give up waiting for its pong, or give up closing */
     bool awaiting_pong;
+    bool paused;
     bool close_seen; /* the peer's close frame came, or we failed the connection: read no more */
     int code;        /* for `closed` */
     char *early;     /* bytes that came with the request, until the loop runs */

@@ -328,6 +328,7 @@ def test_events_stream_states(own_stack):
         d = json.loads(f.event()["data"])
         seen[d["name"]] = d
     assert seen["idle"]["is_up"] and not seen["normally-down"]["is_up"]
+    assert f.event()["event"] == "live"
     st.ask_agent("POST", "/services/idle", {"action": "down"})
     for _ in range(60):
         d = json.loads(f.event()["data"])

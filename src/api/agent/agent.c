@@ -89,7 +89,7 @@ static const struct api_route routes[] = {
           .handler = agent_statuses),
     ROUTE(GET, "/services/events", RIGHT_READ, "service", .tag = "services",
           .operation_id = "follow_services",
-          .summary = "an event stream: every state once, then every change",
+          .summary = "an event stream: every state once, then live, then every change",
           .handler = agent_events),
     ROUTE(GET, "/services/{name}/status", RIGHT_READ, "service", .tag = "services",
           .operation_id = "get_status", .summary = "state of a service", .handler = agent_status),

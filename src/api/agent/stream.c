@@ -302,6 +302,16 @@ void agent_follow(struct api_call *c, struct slice name, const struct s6_follow_
     stream_opened(s);
 }
 
+/* Every present state has been told: what a listener knew beyond is gone. */
+static int send_live(struct stream *s)
+{
+    struct buf b = BUF_INIT(16);
+    (void)buf_addlit(&b, "{}");
+    int rc = stream_send(s, "", "live", &b);
+    buf_done(&b);
+    return rc;
+}
+
 void agent_events(struct api_call *c)
 {
     struct agent *a = c->app;
@@ -319,6 +329,8 @@ void agent_events(struct api_call *c)
         s6_events_add(a->gateway_events, &s->gateways, &e) != 0)
         stream_fail(s, err_name(e.code), e.msg);
     s->snapshot = false;
+    if (!s->broken && !s->ended && s->x != NULL && send_live(s) != 0)
+        s->broken = true;
     if (s->broken)
         stream_abort(s);
     stream_opened(s);

@@ -427,6 +427,41 @@ static const struct answer_field workload_usage[] = {
         TIME_OPT("updated_at", "Last asked for", "2026-11-21T03:51:00Z"),                          \
         TIME_OPT("changed_at", "The actual state changed", "2026-11-21T03:52:00Z"),                \
         FIELD("usage", ANSWER_OBJ, "The last sample", .flags = OPT, .ref = "WorkloadUsage")
+static const char *const log_streams[] = {"stdout", "stderr", NULL};
+static const struct answer_field workload_log_line[] = {
+    TIME_OR_NULL("time", "When the runtime got it, to the nanosecond"),
+    ENUM("stream", log_streams, "Where it was written", "stdout"),
+    STR("text", "The line, without its end", "ready"),
+};
+static const struct answer_field workload_logs[] = {
+    WORKLOAD_ID,
+    LIST("lines", "WorkloadLogLine", "The oldest first"),
+    BOOL("cut", "Older lines were left out: the answer has its limit", false),
+};
+static const struct answer_field workload_exec_result[] = {
+    INT("exit_code", "Exit status of the program", 0),
+    STR("stdout", "What it wrote, at most 1 MiB", "bin\\n"),
+    STR("stderr", "What it wrote as errors, at most 1 MiB", ""),
+    BOOL("truncated", "It wrote more than that", false),
+};
+static const struct answer_field event_info[] = {
+    INT("index", "Grows by one with each event since gantryd began", 17),
+    STR("cursor", "Of this event, for `after`", "3f2a9c0d11223344-17"),
+    TIME("time", "When it happened", "2026-11-21T03:52:00Z"),
+    STR("kind", "workload, service, task, node", "workload"),
+    STR("name", "Of what; of a service container/service", "web"),
+    STR("type", "What happened", "state"),
+    STR_OPT("from", "The state before", "running"),
+    STR_OPT("to", "The state now", "stopped"),
+    STR_OPT("reason", "A stable word", "crash"),
+    STR_OPT("message", "For people", "exited with code 1"),
+    STR_OPT("who", "Who asked, if somebody did", "uid:0"),
+    STR_OPT("revision", "Of the workload", "7"),
+};
+static const struct answer_field event_list[] = {
+    LIST("events", "Event", "Those that are kept, the oldest first"),
+    STR("cursor", "Where a stream goes on behind them: `after`", "3f2a9c0d11223344-17"),
+};
 static const struct answer_field workload_state[] = {WORKLOAD_STATE};
 static const struct answer_field workload_whole[] = {
     WORKLOAD_STATE,
@@ -587,6 +622,11 @@ static const struct answer_schema schemas[] = {
     SCHEMA("WorkloadList", "Workloads", workload_list),
     SCHEMA("WorkloadState", "How a workload is", workload_state),
     SCHEMA("WorkloadUsage", "What a workload uses", workload_usage),
+    SCHEMA("WorkloadLogs", "What a workload has written", workload_logs),
+    SCHEMA("WorkloadLogLine", "One line of it", workload_log_line),
+    SCHEMA("WorkloadExecResult", "A program that has ended", workload_exec_result),
+    SCHEMA("Event", "Something that happened", event_info),
+    SCHEMA("EventList", "Events that are kept", event_list),
     SCHEMA("TaskInfo", "A task", task_info),
     SCHEMA("TaskList", "Tasks", task_list),
     SCHEMA("Explanation", "Why something is as it is", explanation),
@@ -773,7 +813,18 @@ const char answer_header_params[] =
     "\"required\":false,\"description\":\"The ETag that the change is meant for: if there is "
     "another by now, 412 and nothing is changed\",\"schema\":{\"type\":\"string\"}}}";
 
+#define SHELL_FRAME "{\"type\":\"string\",\"contentEncoding\":\"binary\",\"minLength\":1}"
+#define ABOUT_SHELL                                                                                \
+    "Query: `command` for the program and once more for each argument; `tty`, `interactive` "      \
+    "(true or false), `rows`, `columns`, `user`. Messages are binary, their first byte is the "    \
+    "channel: 0 standard input (without bytes: its end), 1 standard output, 2 standard error, 3 "  \
+    "the size of the terminal as JSON {rows, columns}, 4 the end as JSON {exit_code, error}, "     \
+    "after which the connection is closed with 1000. Clients send 0 and 3. A client that leaves "  \
+    "takes the program's input and output away. The subprotocol is `gantry.v1`; a token as with "  \
+    "logs."
 static const struct answer_websocket websockets[] = {
+    {"/v1/workloads/{id}/exec", "control workload", "A program in a workload, interactive",
+     ABOUT_SHELL, SHELL_FRAME},
     {"/ws/containers/{container}/services/{service}/logs", "read service",
      "The log of a service, live", ABOUT_LOG, LOG_FRAME},
     {"/ws/containers/{container}/ros2/topics/{topic}", "read topic",

@@ -1,12 +1,14 @@
 /* GET /v1/events: what happens, as server-sent events. First how everything is ("snapshot", some
- * workloads each), then "live", then the events; a client that comes back with the id of the last
- * one (Last-Event-ID, or `after`) goes on there without a snapshot, if it is still kept.
+ * workloads or services each), then "live", then the events; a client that comes back with the id
+ * of the last one (Last-Event-ID, or `after`) goes on there without a snapshot, if it is still
+ * kept.
  *
  * One that does not read is cut when the ring has passed it: last a "cut" with the reason, so that
  * it knows that it missed something.
  */
 #include "api/rest/workloads.h"
 #include "net/sse.h"
+#include "service/service_watch.h"
 
 #include "base/log.h"
 
@@ -31,6 +33,8 @@ struct stream_of_events {
     struct event_filter filter; /* texts in words */
     char words[4][RIGHT_PATTERN_MAX];
     bool snapshot;                   /* not all of it has been told yet */
+    bool services;                   /* all workloads have been; now the services */
+    uint64_t service;                /* the last one told */
     char after[WORKLOAD_ID_MAX + 1]; /* the last one told */
     char cursor[EVENT_CURSOR_SIZE];  /* where the events go on after the snapshot */
     bool ready;                      /* has something to tell */
@@ -113,6 +117,37 @@ static int page_one(void *ctx, const struct engine_view *w)
     return 0;
 }
 
+static int service_one(void *ctx, const struct service_seen *v)
+{
+    struct page *p = ctx;
+    struct stream_of_events *s = p->s;
+    char since[TIME_TEXT_SIZE];
+    if ((s->words[1][0] != '\0' && !pattern_match(s->words[1], v->name)) ||
+        !may_see(s, "service", v->name))
+        return 0;
+    if (p->n == PAGE)
+        return 1;
+    json_obj(&p->j);
+    json_kslice(&p->j, "name", v->name);
+    json_kstr(&p->j, "state", v->up ? "up" : "down");
+    json_kstr(&p->j, "message", v->raw);
+    if (v->since_ns != 0) {
+        time_format_rfc3339(since, v->since_ns);
+        json_kstr(&p->j, "since", since);
+    }
+    /* Nothing is heard of its agent at present. */
+    json_kbool(&p->j, "stale", v->stale);
+    json_end_obj(&p->j);
+    s->service = v->index;
+    p->n++;
+    return 0;
+}
+
+static bool wants(const struct stream_of_events *s, const char *kind)
+{
+    return s->words[0][0] == '\0' || strcmp(s->words[0], kind) == 0;
+}
+
 /* One page. 1: there are more. */
 static int snapshot_page(struct stream_of_events *s)
 {
@@ -124,8 +159,16 @@ static int snapshot_page(struct stream_of_events *s)
     json_obj(&p.j);
     json_key(&p.j, "workloads");
     json_arr(&p.j);
-    if (r->o.engine != NULL && (s->words[0][0] == '\0' || strcmp(s->words[0], "workload") == 0))
+    if (!s->services && r->o.engine != NULL && wants(s, "workload"))
         more = engine_each_after(r->o.engine, WORKLOAD_NONE, slice_of(s->after), page_one, &p);
+    json_end_arr(&p.j);
+    json_key(&p.j, "services");
+    json_arr(&p.j);
+    if (more == 0) {
+        s->services = true;
+        if (r->o.services != NULL && wants(s, "service"))
+            more = service_watch_each(r->o.services, s->service, service_one, &p);
+    }
     json_end_arr(&p.j);
     json_end_obj(&p.j);
     int rc = b.err;
@@ -369,12 +412,68 @@ bool rest_events_ready(struct api_call *c)
     return false;
 }
 
+static void wake_never(void *ctx)
+{
+    (void)ctx;
+}
+
+/* The events that are kept, behind `after` if that is one of them. */
+static void events_read(struct api_call *c, struct stream_of_events *s)
+{
+    struct event_hub *h = s->front->r->o.events;
+    struct err e = {0};
+    struct event_seen ev;
+    struct slice after = c->query[EVENT_QUERY_AFTER].s;
+    char cursor[EVENT_CURSOR_SIZE];
+    struct buf *b = rest_out(c->app);
+    int rc = event_reader_new(&s->reader, h, &s->filter, after, wake_never, NULL, &e);
+    bool all = rc == ERR_GONE || after.len == 0;
+    if (rc == ERR_GONE)
+        rc = event_reader_new(&s->reader, h, &s->filter, SLICE_LIT(""), wake_never, NULL, &e);
+    if (rc != 0) {
+        api_reply_err(c, &e);
+        return;
+    }
+    if (all)
+        event_reader_rewind(s->reader);
+    struct json_out j;
+    json_begin(&j, b);
+    json_obj(&j);
+    json_key(&j, "events");
+    json_arr(&j);
+    while (event_next(s->reader, &ev) == 0)
+        if (may_see(s, kind_of(ev.kind), ev.name))
+            json_raw(&j, ev.json);
+    json_end_arr(&j);
+    event_hub_cursor(h, cursor);
+    json_kstr(&j, "cursor", cursor);
+    json_end_obj(&j);
+    event_reader_free(STEAL(s->reader));
+    rest_reply_out(c);
+}
+
+static void events_kept(struct api_call *c)
+{
+    struct err e = {0};
+    struct stream_of_events s = {.front = ((struct rest *)c->app)->events, .who = c->who};
+    if (copy_words(&s, c, &e) != 0)
+        api_reply_err(c, &e);
+    else
+        events_read(c, &s);
+}
+
 void rest_events(struct api_call *c)
 {
     struct event_front *f = ((struct rest *)c->app)->events;
+    if (c->query[EVENT_QUERY_FOLLOW].i == 0) {
+        events_kept(c);
+        return;
+    }
     struct stream_of_events *s = stream_new(c);
     if (s == NULL)
         return;
+    if (f->r->o.services != NULL)
+        service_watch_wake(f->r->o.services);
     struct http_header h[4];
     size_t n = api_cors_headers(c, h);
     s->who = identity_ref(c->who);

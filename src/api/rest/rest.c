@@ -224,6 +224,47 @@ static const struct api_param workload_act_body[WORKLOAD_ACT_COUNT] = {
                             .doc = "With restart: do not wait for the lock file",
                             .example = "false"},
 };
+static const struct api_param workload_logs_query[WORKLOAD_LOGS_COUNT] = {
+    [WORKLOAD_LOGS_TAIL] = {.name = "tail",
+                            .type = API_STR,
+                            .doc = "Last lines to show, 100 unless told; \"all\" or -1: all",
+                            .example = "\"100\""},
+    [WORKLOAD_LOGS_SINCE] = {.name = "since",
+                             .type = API_STR,
+                             .doc = "Only from this time on: 2026-11-21T03:52:00Z, a beginning of "
+                                    "that, or 10m for the last ten minutes",
+                             .example = "\"10m\""},
+    [WORKLOAD_LOGS_FOLLOW] = {.name = "follow",
+                              .type = API_BOOL,
+                              .doc = "Go on as server-sent events: event line, then end"},
+};
+static const struct api_param workload_exec_body[WORKLOAD_EXEC_COUNT] = {
+    [WORKLOAD_EXEC_COMMAND] = {.name = "command",
+                               .type = API_STRS,
+                               .required = true,
+                               .doc = "The program and its arguments; no shell is between",
+                               .example = "[\"ls\",\"-l\"]"},
+    [WORKLOAD_EXEC_USER] = {.name = "user",
+                            .type = API_STR,
+                            .nullable = true,
+                            .doc = "As whom; null: as the workload",
+                            .example = "\"root\""},
+    [WORKLOAD_EXEC_ENV] = {.name = "env",
+                           .type = API_STR_MAP,
+                           .nullable = true,
+                           .doc = "Further variables, 256 at most",
+                           .example = "{\"LANG\":\"C.UTF-8\"}"},
+    [WORKLOAD_EXEC_DIR] = {.name = "working_dir",
+                           .type = API_STR,
+                           .nullable = true,
+                           .doc = "Where; null: as the workload",
+                           .example = "\"/\""},
+    [WORKLOAD_EXEC_TIMEOUT] = {.name = "timeout",
+                               .type = API_INT,
+                               .nullable = true,
+                               .def = 60,
+                               .doc = "Seconds to wait for its end, from 1 to 3600; null: 60"},
+};
 static const struct api_param task_query[TASK_QUERY_COUNT] = {
     [TASK_QUERY_WORKLOAD] = {.name = "workload",
                              .type = API_STR,
@@ -266,6 +307,10 @@ static const struct api_param event_query[EVENT_QUERY_COUNT] = {
                                "Go on after this cursor; also as Last-Event-ID. If it is not kept "
                                "any more, there is a snapshot first",
                            .example = "\"3f2a9c0d11223344-17\""},
+    [EVENT_QUERY_FOLLOW] = {.name = "follow",
+                            .type = API_BOOL,
+                            .def = 1,
+                            .doc = "false: the events that are kept, as one answer"},
 };
 
 static void get_root(struct api_call *c)
@@ -323,6 +368,32 @@ static const struct api_route routes[] = {
           .summary = "Restart a workload, try again, or let it go on",
           .operation_id = "workload_act", .answer_schema = "WorkloadChange",
           .precondition = rest_engine_ready, .handler = rest_workload_act),
+    ROUTE(GET, "/v1/workloads/{id}/logs", RIGHT_READ, "workload", .query = workload_logs_query,
+          .n_query = ARRAY_LEN(workload_logs_query), .statuses = {400, 501, 504}, .events = true,
+          .tag = "workloads", .summary = "What a workload has written",
+          .description =
+              "As the runtime has kept it, oldest line first, at most 8 MiB: `cut` tells that "
+              "older lines were left out. With `follow=true` a stream of server-sent events: "
+              "`line`, with the members of a line, and last `end` with `{\"error\"}`, null when "
+              "the log is over. The id of a `line` is its time; sent back as Last-Event-ID the "
+              "stream goes on behind it.",
+          .operation_id = "workload_logs", .answer_schema = "WorkloadLogs",
+          .precondition = rest_engine_ready, .handler = rest_workload_logs),
+    ROUTE(GET, "/v1/workloads/{id}/stats", RIGHT_READ, "workload", .statuses = {409, 501, 504},
+          .tag = "workloads", .summary = "What a workload uses now",
+          .description = "Asked of the runtime at the moment of the call.",
+          .operation_id = "workload_stats", .answer_schema = "WorkloadUsage",
+          .precondition = rest_engine_ready, .handler = rest_workload_stats),
+    ROUTE(POST, "/v1/workloads/{id}/exec", RIGHT_CONTROL, "workload", .body = workload_exec_body,
+          .n_body = ARRAY_LEN(workload_exec_body), .body_schema = "WorkloadExec",
+          .statuses = {400, 409, 501, 504}, .tag = "workloads",
+          .summary = "Run a program in a workload, and wait for its end",
+          .description = "Of either output the first MiB is kept. A program that is not over after "
+                         "`timeout` gets 504; it loses its output, and ends by that, or not. "
+                         "Interactive programs: the WebSocket of the same path, see "
+                         "`x-gantry-websockets`.",
+          .operation_id = "workload_exec", .answer_schema = "WorkloadExecResult",
+          .precondition = rest_engine_ready, .handler = rest_workload_exec),
     ROUTE(GET, "/v1/tasks", RIGHT_READ, "workload", .query = task_query,
           .n_query = ARRAY_LEN(task_query), .list = true, .tag = "workloads",
           .summary = "What was asked for, and what became of it", .operation_id = "task_list",
@@ -816,10 +887,13 @@ int rest_new(struct rest **ret, const struct rest_options *o, struct err *e)
         rc = api_new(&r->api, &ao, e);
     if (rc == 0)
         rc = rest_events_open(r, e);
+    if (rc == 0)
+        rc = rest_live_open(r, e);
     if (rc == 0 && (rc = loop_timer_init(o->loop, &r->ping, rest_ping, r)) != 0)
         err_set(e, rc, "cannot make a timer");
     if (rc != 0) {
         rest_events_close(r);
+        rest_live_close(r);
         rest_destroy(r);
         return rc;
     }
@@ -869,6 +943,7 @@ void rest_drain(struct rest *r)
     r->draining = true;
     rest_viewers_drain(r);
     rest_events_drain(r);
+    rest_live_drain(r);
 }
 
 void rest_free(struct rest *r, void (*closed)(void *ctx), void *ctx)
@@ -880,10 +955,11 @@ void rest_free(struct rest *r, void (*closed)(void *ctx), void *ctx)
     r->closed = closed;
     r->closed_ctx = ctx;
     rest_events_close(r);
+    rest_live_close(r);
     loop_timer_close(&r->ping, rest_destroy);
 }
 
 size_t rest_viewers(const struct rest *r)
 {
-    return r->n_viewers;
+    return r->n_viewers + rest_live_count(r);
 }

@@ -16,6 +16,7 @@
 #include "core/token_admin.h"
 #include "service/agent.h"
 #include "service/log_hub.h"
+#include "service/service_watch.h"
 
 struct process_stats;
 struct rest;
@@ -54,13 +55,14 @@ struct rest_options {
     const struct audit_source *audit_source; /* NULL: nothing can be read */
     uint64_t slow_ms;                        /* requests that take longer are logged; 0: none */
     const struct store_admin *store;         /* NULL: there is none; 503 */
-    const char *store_fault;       /* why there is none; "" or NULL: the store is in order */
-    const char *store_doubt;       /* what is wrong with one that is in use; "" or NULL: nothing */
-    struct engine *engine;         /* NULL: no workloads; these calls get 503 */
-    struct event_hub *events;      /* NULL: none; 503 */
-    const struct tasks *tasks;     /* with an engine */
-    const struct sealer *sealer;   /* with an engine */
-    const char *const *secret_env; /* patterns: variables that are secrets whoever sends them */
+    const char *store_fault;        /* why there is none; "" or NULL: the store is in order */
+    const char *store_doubt;        /* what is wrong with one that is in use; "" or NULL: nothing */
+    struct engine *engine;          /* NULL: no workloads; these calls get 503 */
+    struct event_hub *events;       /* NULL: none; 503 */
+    struct service_watch *services; /* NULL: nothing is known of services without asking */
+    const struct tasks *tasks;      /* with an engine */
+    const struct sealer *sealer;    /* with an engine */
+    const char *const *secret_env;  /* patterns: variables that are secrets whoever sends them */
     size_t n_secret_env;
     /* Writes the program's own metrics behind those of the front end; NULL: there are none. */
     void (*more_metrics)(void *ctx, struct buf *out);
@@ -92,6 +94,7 @@ void rest_drain(struct rest *r);
  */
 void rest_free(struct rest *r, void (*closed)(void *ctx), void *ctx);
 
+/* Of logs, and programs that run in workloads. */
 size_t rest_viewers(const struct rest *r);
 /* What GET /metrics answers, of METRIC_CONTENT_TYPE; `p` is read by process_stats_read, which asks
  * the kernel and so belongs off the loop. */

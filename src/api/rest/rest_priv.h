@@ -36,6 +36,7 @@ struct rest {
     struct loop_timer ping; /* for the event streams; runs only while there are any */
     bool draining;
     struct event_front *events; /* NULL: none */
+    struct live_front *live;
     const struct server *server;
     bool config_ok, config_loaded; /* the last one; any one */
     char config_detail[201];
@@ -59,6 +60,12 @@ int rest_events_open(struct rest *r, struct err *e);
 void rest_events_drain(struct rest *r);
 void rest_events_close(struct rest *r);
 size_t rest_events_count(const struct rest *r);
+
+/* live.c: logs that are followed, programs that run. As above. */
+int rest_live_open(struct rest *r, struct err *e);
+void rest_live_drain(struct rest *r);
+void rest_live_close(struct rest *r);
+size_t rest_live_count(const struct rest *r);
 
 /* services.c */
 void rest_containers(struct api_call *c);

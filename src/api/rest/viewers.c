@@ -1,7 +1,7 @@
 /* Viewers of live logs: WebSockets (talos contract 2.1) and server-sent events. All of one log
  * share what the hub reads; a text is encoded once for all of them. A viewer that does not keep up
  * is cut. */
-#include "api/rest/rest_priv.h"
+#include "api/rest/live.h"
 #include "base/log.h"
 #include "net/sse.h"
 #include "net/ws.h"
@@ -291,6 +291,8 @@ bool rest_upgrade(void *app, struct exchange *x, struct slice path)
 {
     struct rest *r = app;
     struct slice parts[2] = {{0}};
+    if (rest_shell_upgrade(r, x, path))
+        return true;
     const struct ws_path *what = ws_path_find(path, parts);
     if (what == NULL) {
         refuse(r, x, 403, SLICE_LIT("{\"error\":\"No WebSocket is served here\",\"detail\":null}"));

@@ -46,9 +46,8 @@ static void put_slice(struct json_out *j, const char *key, struct slice text)
         json_kslice(j, key, text);
 }
 
-static void put_usage(struct json_out *j, const struct driver_usage *u)
+void rest_put_usage(struct json_out *j, const struct driver_usage *u)
 {
-    json_key(j, "usage");
     json_obj(j);
     if (u->cpu_percent >= 0) {
         json_key(j, "cpu_percent");
@@ -119,8 +118,10 @@ void rest_put_view(struct json_out *j, const struct engine_view *w)
     put_time(j, "created_at", w->created_ns);
     put_time(j, "updated_at", w->updated_ns);
     put_time(j, "changed_at", w->changed_ns);
-    if (w->has_usage)
-        put_usage(j, &w->usage);
+    if (w->has_usage) {
+        json_key(j, "usage");
+        rest_put_usage(j, &w->usage);
+    }
 }
 
 static void put_meta(void *ctx, const char *key, const char *value)

@@ -1,5 +1,5 @@
 /* workloads.h: the calls about workloads, of this folder's files workloads.c, explain.c, events.c,
- * workload_live.c. */
+ * workload_logs.c, workload_exec.c. */
 #ifndef GANTRY_API_REST_WORKLOADS_H
 #define GANTRY_API_REST_WORKLOADS_H
 
@@ -45,6 +45,24 @@ void rest_task_list(struct api_call *c);
 
 /* Members of an open object: how a workload is. */
 void rest_put_view(struct json_out *j, const struct engine_view *w);
+/* An object. */
+void rest_put_usage(struct json_out *j, const struct driver_usage *u);
+
+/* workload_logs.c */
+enum { WORKLOAD_LOGS_TAIL, WORKLOAD_LOGS_SINCE, WORKLOAD_LOGS_FOLLOW, WORKLOAD_LOGS_COUNT };
+void rest_workload_logs(struct api_call *c);
+void rest_workload_stats(struct api_call *c);
+
+/* workload_exec.c */
+enum {
+    WORKLOAD_EXEC_COMMAND,
+    WORKLOAD_EXEC_USER,
+    WORKLOAD_EXEC_ENV,
+    WORKLOAD_EXEC_DIR,
+    WORKLOAD_EXEC_TIMEOUT,
+    WORKLOAD_EXEC_COUNT
+};
+void rest_workload_exec(struct api_call *c);
 
 /* events.c */
 enum {
@@ -53,6 +71,7 @@ enum {
     EVENT_QUERY_TYPE,
     EVENT_QUERY_REASON,
     EVENT_QUERY_AFTER,
+    EVENT_QUERY_FOLLOW,
     EVENT_QUERY_COUNT
 };
 bool rest_events_ready(struct api_call *c);
