@@ -14,7 +14,8 @@ struct ws_options {
     uint64_t ping_ms;     /* 0: 20,000 */
     const char *protocol; /* a subprotocol, selected if the client offers it; NULL: none. Borrowed
                              for the call */
-    uint64_t pong_ms;     /* a peer that does not answer within it is dropped. 0: 20,000 */
+    bool plain; /* never compressed: what arrives is as large as what was sent, so a pause holds */
+    uint64_t pong_ms; /* a peer that does not answer within it is dropped. 0: 20,000 */
 };
 
 struct ws_user {

@@ -80,7 +80,7 @@ int ws_accept(struct exchange *x, const struct ws_options *o, const struct ws_us
     }
     struct ws_deflate deflate = {0};
     const struct http_request *r = exchange_request(x);
-    for (size_t i = 0; i < r->n_headers && !deflate.on; i++)
+    for (size_t i = 0; i < r->n_headers && !deflate.on && (o == NULL || !o->plain); i++)
         if (slice_eqs(r->headers[i].name, "sec-websocket-extensions"))
             ws_deflate_agree(r->headers[i].value, &deflate, extension);
     struct ws *w = NULL;

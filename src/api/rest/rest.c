@@ -399,11 +399,16 @@ static const struct api_route routes[] = {
           .summary = "What was asked for, and what became of it", .operation_id = "task_list",
           .statuses = {400}, .answer_schema = "TaskList", .precondition = rest_engine_ready,
           .handler = rest_task_list),
-    ROUTE(GET, "/v1/events", RIGHT_READ, "event", .query = event_query,
-          .n_query = ARRAY_LEN(event_query), .list = true, .tag = "workloads",
-          .summary = "What happens, live: a snapshot, then one event a change",
-          .operation_id = "events", .statuses = {400}, .answer_type = "text/event-stream",
-          .precondition = rest_events_ready, .handler = rest_events),
+    ROUTE(
+        GET, "/v1/events", RIGHT_READ, "event", .query = event_query,
+        .n_query = ARRAY_LEN(event_query), .list = true, .tag = "workloads",
+        .summary = "What happens, live: a snapshot, then one event a change",
+        .description =
+            "Server-sent events: `snapshot` (one or more) with workloads and services as they are, "
+            "`live` with the cursor, then one event a change, named by its kind. With "
+            "`follow=false` one answer: the events that are kept.",
+        .operation_id = "events", .statuses = {400}, .events = true, .answer_schema = "EventList",
+        .precondition = rest_events_ready, .handler = rest_events),
     ROUTE(GET, "/v1/explain/workload/{id}", RIGHT_READ, "workload", .tag = "workloads",
           .summary = "Why a workload is as it is, and what comes next",
           .operation_id = "explain_workload", .answer_schema = "Explanation",

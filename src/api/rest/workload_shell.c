@@ -407,8 +407,10 @@ static void shell_open(struct rest *r, struct exchange *x, struct slice id,
     char kept[WORKLOAD_ID_MAX + 1];
     size_t n = id.len <= WORKLOAD_ID_MAX ? id.len : WORKLOAD_ID_MAX;
     memcpy(kept, id.p, n);
-    struct ws_options o = {
-        .max_queue = QUEUE_MAX, .max_message = MESSAGE_MAX, .protocol = API_WS_PROTOCOL};
+    struct ws_options o = {.max_queue = QUEUE_MAX,
+                           .max_message = MESSAGE_MAX,
+                           .plain = true,
+                           .protocol = API_WS_PROTOCOL};
     record(r, x, id, who, &w.words);
     bool ok = ws_accept(x, &o, &ws_user, s, &s->ws) == 0;
     api_count_upgrade(r->api, ok ? 101 : 400);
