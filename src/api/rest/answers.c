@@ -768,9 +768,6 @@ static const struct answer_status statuses[] = {
      "ErrorResponse", NULL, ERROR_EXAMPLE("no space left on the disk of the store"), NULL, NULL},
     {504, "GatewayTimeout", "A program in the container did not end, or not start, in time",
      "ErrorResponse", NULL, ERROR_EXAMPLE("the program did not end within 60 s"), NULL, NULL},
-    {507, "InsufficientStorage", "The disk of the store is full", "ErrorResponse", NULL,
-     ERROR_EXAMPLE("cannot make the copy \\\"/var/lib/gantry/state.db.backup\\\": no space left"),
-     NULL, NULL},
 };
 
 const struct answer_status *answer_statuses(size_t *n)
