@@ -19,7 +19,9 @@ bool rest_engine_ready(struct api_call *c)
 {
     if (engine_of(c) != NULL)
         return true;
-    api_reply_error(c, 503, "Workloads are off; set workloads.enabled");
+    api_reply_error(c, 503,
+                    "There are no workloads here: workloads.enabled is false, or there is no "
+                    "store; GET /readyz says which");
     return false;
 }
 
