@@ -435,7 +435,16 @@ def test_bind_roots(engine, clean, tmp_path):
         f = d.fails("ensure", id="bb", revision="2", doc=mount(tmp_path / "loop"))
         assert f["reason"] == "INVALID_SPECIFICATION" and "cannot be seen" in f["text"]
         assert inspect(engine, "bb")["Config"]["Labels"]["persys.revision_id"] == "1", "nothing was removed"
+        f = d.fails("ensure", id="bb", revision="2", doc=mount(tmp_path / "none"))
+        assert "bind source path does not exist" in f["text"], "what is missing is the engine's to tell"
         d.ok("ensure", id="bb", revision="3", doc=mount(tmp_path / "round"))
+    finally:
+        d.stop()
+    # A folder that is not there for us may be there for the engine, with links in it.
+    d = Drive(engine.socket, bind_roots=[str(tmp_path / "unseen")])
+    try:
+        f = d.fails("ensure", id="bb", revision="4", doc=mount(tmp_path / "unseen" / "x"))
+        assert f["reason"] == "INVALID_SPECIFICATION" and "cannot be seen" in f["text"]
     finally:
         d.stop()
 

@@ -36,6 +36,18 @@ static void paths_free(struct docker_paths *p)
 }
 
 /* On a thread of the pool, from here; nothing but *p is touched. */
+
+/* Whether what is not there is missing, and not only out of our sight: in a container or with a
+ * private /tmp, the folder itself is not there either. */
+static bool missing(const struct docker_paths *p, const char *path)
+{
+    char root[PATH_MAX];
+    for (size_t i = 0; i < p->n_roots; i++)
+        if (docker_path_within(path, p->roots[i]) && realpath(p->roots[i], root) != NULL)
+            return true;
+    return false;
+}
+
 static bool allowed(const struct docker_paths *p, const char *real)
 {
     char root[PATH_MAX];
@@ -51,13 +63,14 @@ static void look(uv_work_t *work)
     char real[PATH_MAX];
     for (size_t i = 0; i < p->n_paths && p->e.code == 0; i++) {
         bool seen = realpath(p->paths[i], real) != NULL;
+        int why = errno;
         if (seen && !allowed(p, real))
             err_set(&p->e, ERR_INVALID,
                     "host path \"%s\" leads to \"%s\", which is not in a folder that may be "
                     "mounted",
                     p->paths[i], real);
-        else if (!seen && errno != ENOENT)
-            err_sys(&p->e, errno, "where host path \"%s\" leads to cannot be seen", p->paths[i]);
+        else if (!seen && (why != ENOENT || !missing(p, p->paths[i])))
+            err_sys(&p->e, why, "where host path \"%s\" leads to cannot be seen", p->paths[i]);
         if (p->e.code != 0)
             p->e.code = ERR_INVALID;
     }
