@@ -18,7 +18,8 @@
 
 #define PREFIX "PERSYS_"
 #define FILE_MAX_BYTES (1u << 20)
-#define DURATION_MAX_NS (INT64_C(366) * 86400 * INT64_C(1000000000))
+#define BILLION INT64_C(1000000000)
+#define DURATION_MAX_NS (INT64_C(366) * 86400 * BILLION)
 
 enum { NAME_MAX_BYTES = 64, PLACE_MAX = 4200 };
 
@@ -141,7 +142,7 @@ static int64_t cut_unit(struct slice *v)
 static bool cut_number(struct slice *v, int64_t *whole, int64_t *rest)
 {
     size_t i = 0, digits = 0;
-    int64_t scale = INT64_C(100000000);
+    int64_t scale = BILLION / 10;
     *whole = *rest = 0;
     for (; i < v->len && v->p[i] >= '0' && v->p[i] <= '9'; i++, digits++) {
         if (*whole > DURATION_MAX_NS / 10)
@@ -171,8 +172,8 @@ static bool read_duration(struct slice v, int64_t *ret)
         int64_t unit = cut_unit(&v);
         if (unit == 0 || whole > DURATION_MAX_NS / unit)
             return false;
-        /* rest and unit may be as large as a billion and an hour: the product of both is not. */
-        sum += whole * unit + (unit >= 1000 ? rest / 1000 * (unit / 1000) / 1000 : 0);
+        /* Billionths of an hour are whole nanoseconds; of a millisecond their product fits. */
+        sum += whole * unit + (unit >= BILLION ? rest * (unit / BILLION) : rest * unit / BILLION);
         if (sum > DURATION_MAX_NS)
             return false;
     }

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 import warnings
 
@@ -308,6 +309,8 @@ REFUSED = [
     (dict(id="bad-1", spec=sleeper(ports=[dict(container_port=70000)])), "70000"),
     (dict(id="bad-1", spec=sleeper(ports=[dict(container_port=80, protocol="sctp")])), '"sctp"'),
     (dict(id="bad-1", spec=sleeper(restart_policy=dict(policy="sometimes"))), '"sometimes"'),
+    (dict(id="bad-1", spec=sleeper(restart_policy=dict(policy="x" * 39 + "ä"))), "is none of no"),  # its reason cuts the letter
+    (dict(id="x" + "ä" * 100, spec=sleeper()), "id"),
     (dict(id="bad-1", spec=sleeper(volumes=[dict(host_path="relative", container_path="/x")])), "relative"),
     (dict(id="bad-1", spec=sleeper(managed_volumes=[dict(name="v", mount_path="/v")])), "managed volumes"),
     (dict(id="bad-1", spec=sleeper(args=["x"] * 2000)), "2000"),
@@ -424,7 +427,7 @@ def test_metrics_under_the_agents_names(agent, channel):
         with urllib.request.urlopen(f"http://127.0.0.1:{agent.metrics_port}/metrics", timeout=10) as r:
             assert r.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
             return parse_metrics(r.read().decode())
-    before = scrape()
+    before = wait_for("a sample of the processors", lambda: (lambda m: m if ("persys_agent_system_cpu_utilization_percent", ()) in m else None)(scrape()))
     assert agent.rpc(channel, "ApplyWorkload", id="count-1", spec=sleeper()).applied
     agent.becomes(channel, "count-1", RUNNING)
     m = scrape()
@@ -464,3 +467,297 @@ def test_metrics_under_the_agents_names(agent, channel):
     for request, status in ((b"GET /v1/workloads HTTP/1.1", b"404"), (b"POST /metrics HTTP/1.1", b"405")):
         assert status in harness.raw(("127.0.0.1", agent.metrics_port), request + b"\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     agent.drop(channel, "count-1")
+
+
+# ---- who may
+
+def test_rights_of_tokens(make_agent):
+    a = make_agent()
+    a.persys["PERSYS_GRPC_ADDR"] = "0.0.0.0"
+    a.begin()
+    tokens = {r: a.call("POST", "/tokens", {"name": r, "role": r}).json()["token"] for r in ("viewer", "operator", "admin")}
+    with a.channel() as c:
+        assert '"id":"grpc-insecure"' in a.gantryd.text()
+        for role, token in tokens.items():
+            m = (("authorization", f"Bearer {token}"),)
+            fails(lambda: a.rpc(c, "GetWorkloadStatus", metadata=m, id="none-1"), "NOT_FOUND")
+            assert a.rpc(c, "HealthCheck", metadata=m).healthy
+            if role == "viewer":
+                fails(lambda: a.rpc(c, "ApplyWorkload", metadata=m, id="none-1", spec=sleeper()), "PERMISSION_DENIED")
+                fails(lambda: a.rpc(c, "DeleteWorkload", metadata=m, id="none-1"), "PERMISSION_DENIED")
+        fails(lambda: a.rpc(c, "HealthCheck", metadata=(("authorization", "Bearer nonsense"),)), "UNAUTHENTICATED")
+        m = (("authorization", f"Bearer {tokens['admin']}"),)
+        assert a.rpc(c, "ApplyWorkload", metadata=m, id="who-1", spec=sleeper()).applied
+        a.becomes(c, "who-1", RUNNING)
+        assert a.get("who-1")["applied_by"] == "token:admin", a.get("who-1")
+        a.drop(c, "who-1")
+    a.stop_gantryd()
+    rows = [json.loads(line) for line in a.audit_file.read_text().splitlines()]
+    text = [json.dumps(r) for r in rows]
+    assert any("ApplyWorkload" in t and "token:admin" in t and "who-1" in t for t in text), text
+    assert any("ApplyWorkload" in t and "token:viewer" in t for t in text), text
+    assert not any("HealthCheck" in t and "token:viewer" in t for t in text)
+
+
+def test_grpc_on_the_listeners_of_rest(make_agent):
+    """By content-type, with the identities of REST."""
+    a = make_agent()
+    a.persys = {}
+    a.auth.append("required: true")
+    a.start_gantryd(wait=False)
+    wait_for("its socket", lambda: '"id":"started"' in a.gantryd.text())
+    with grpc.insecure_channel(f"127.0.0.1:{a.port}") as c:
+        fails(lambda: a.rpc(c, "HealthCheck"), "UNAUTHENTICATED")
+        assert c.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=10) == b"\x08\x01"
+    with grpc.insecure_channel(f"unix:{a.unix}", options=[("grpc.default_authority", "localhost")]) as c:
+        assert a.rpc(c, "HealthCheck").healthy  # our own user
+        assert a.rpc(c, "ApplyWorkload", id="unix-1", spec=sleeper()).applied
+        wait_for("it runs", lambda: a.status(c, "unix-1").actual_state == RUNNING, 20)
+        assert a.rpc(c, "DeleteWorkload", id="unix-1").success
+        wait_for("it is gone", lambda: not a.rpc(c, "ListWorkloads").workloads, 40)
+    with socket.socket() as s:
+        assert s.connect_ex(("127.0.0.1", a.rpc_port)) != 0  # no port of its own
+
+
+# ---- TLS
+
+@pytest.mark.parametrize("who,ca,ok", [("scheduler-1", "ca", True), ("plain", "ca", True), (None, "ca", False), ("stranger", "ca", False),
+                                       ("wrong-use", "ca", False), ("expired", "ca", False), ("scheduler-1", "other", False)])
+def test_mutual_tls(tls_agent, who, ca, ok):
+    with tls_agent.channel(who, ca) as c:
+        if ok:
+            assert tls_agent.rpc(c, "HealthCheck").healthy
+            assert tls_agent.rpc(c, "ApplyWorkload", id="tls-1", desired_state=2, spec=sleeper()).applied
+            tls_agent.becomes(c, "tls-1", STOPPED)
+            assert tls_agent.get("tls-1")["applied_by"] == f"cert:{who}"
+            tls_agent.drop(c, "tls-1")
+        else:
+            fails(lambda: tls_agent.rpc(c, "HealthCheck"), "UNAVAILABLE")
+
+
+@pytest.fixture(scope="module")
+def tls_agent(tmp_path_factory, engine, pb, pki):
+    a = Agent(tmp_path_factory.mktemp("persys-tls"), engine, pb, pki)
+    a.begin()
+    yield a
+    a.stop()
+    a.check_clean()
+
+
+def handshake(a, version=None, who="scheduler-1"):
+    ctx = ssl.create_default_context(cafile=str(a.pki / "ca.pem"))
+    ctx.load_cert_chain(a.pki / f"{who}.pem", a.pki / f"{who}.key")
+    ctx.set_alpn_protocols(["h2"])
+    if version:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            ctx.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+            ctx.maximum_version = version
+        ctx.set_ciphers("ALL:@SECLEVEL=0")
+    with socket.create_connection(("127.0.0.1", a.rpc_port), 10) as s, ctx.wrap_socket(s, server_hostname="localhost") as t:
+        return dict(x[0] for x in t.getpeercert()["subject"])["commonName"], t.selected_alpn_protocol(), t.version()
+
+
+def test_versions_and_rotation(tls_agent, pki):
+    a = tls_agent
+    assert handshake(a) == ("server", "h2", "TLSv1.3") and handshake(a, ssl.TLSVersion.TLSv1_2) == ("server", "h2", "TLSv1.2")
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        handshake(a, ssl.TLSVersion.TLSv1_1)
+    with grpc.insecure_channel(f"127.0.0.1:{a.rpc_port}") as c:
+        fails(lambda: a.rpc(c, "HealthCheck"), "UNAVAILABLE")  # plain bytes
+    with a.channel("scheduler-1") as c:
+        assert a.rpc(c, "HealthCheck").healthy
+        install(pki, "server2")
+        assert handshake(a)[0] == "server2"
+        # A key that does not fit, then no certificate at all: the pair before stays.
+        (pki / "live.key").write_bytes((pki / "plain.key").read_bytes())
+        assert handshake(a)[0] == "server2"
+        (pki / "live.pem").write_text("no certificate")
+        assert handshake(a)[0] == "server2"
+        wait_for("the log tells", lambda: "grpc-tls-reload-failed" in a.gantryd.text())
+        install(pki, "server")
+        assert handshake(a)[0] == "server"
+        assert a.rpc(c, "HealthCheck").healthy  # the connection of before goes on
+
+
+def test_two_hundred_tls_connections(tls_agent):
+    for _ in range(200):
+        with tls_agent.channel("scheduler-1") as c:
+            fails(lambda: tls_agent.status(c, "none-1"), "NOT_FOUND")
+
+
+def test_allowed_names_and_roles(make_agent, pki):
+    a = make_agent(pki)
+    a.persys.update(PERSYS_TLS_ALLOWED_CN="scheduler-*, other", GANTRY_GRPC_ROLE="viewer")
+    a.begin()
+    with a.channel("scheduler-1") as c:
+        fails(lambda: a.status(c, "none-1"), "NOT_FOUND")
+        fails(lambda: a.rpc(c, "ApplyWorkload", id="none-1", spec=sleeper()), "PERMISSION_DENIED")
+    token = a.call("POST", "/tokens", {"name": "t", "role": "admin"}).json()["token"]
+    with a.channel("plain") as c:
+        assert "grpc.allowed_names" in fails(lambda: a.rpc(c, "HealthCheck"), "UNAUTHENTICATED").details()
+        fails(lambda: a.rpc(c, "HealthCheck", metadata=(("authorization", f"Bearer {token}"),)), "UNAUTHENTICATED")
+        assert c.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=10) == b"\x08\x01"
+    a.stop_gantryd()
+    # Rules of certificates decide as soon as there are any.
+    del a.persys["PERSYS_TLS_ALLOWED_CN"]
+    a.persys["GANTRY_GRPC_ROLE"] = "admin"
+    a.auth.append("certificates: [{name: scheduler-1, role: viewer}]")
+    a.start_gantryd()
+    with a.channel("scheduler-1") as c:
+        fails(lambda: a.rpc(c, "DeleteWorkload", id="none-1"), "PERMISSION_DENIED")
+        fails(lambda: a.status(c, "none-1"), "NOT_FOUND")
+    with a.channel("plain") as c:
+        assert "auth.certificates" in fails(lambda: a.rpc(c, "HealthCheck"), "UNAUTHENTICATED").details()
+
+
+# ---- beginning and ending
+
+def refuses_to_start(a, status, *words):
+    a.start_gantryd(wait=False)
+    wait_for("it gives up", lambda: not a.gantryd.alive())
+    text, code = a.gantryd.text(), a.gantryd.p.returncode
+    a.gantryd = None
+    assert code == status and all(w in text for w in words), (code, text[-2000:])
+
+
+def test_files_that_are_missing(make_agent, pki):
+    a = make_agent(pki)
+    a.persys["PERSYS_TLS_CA"] = "/nonexistent/ca.pem"
+    refuses_to_start(a, 3, "grpc.tls.ca", "/nonexistent/ca.pem", "operator's guide")
+    a.persys = {"PERSYS_GRPC_PORT": str(a.rpc_port)}
+    refuses_to_start(a, 3, "/etc/persys/certs/agent/compute-agent.pem")
+
+
+def test_a_port_that_is_taken(make_agent):
+    a = make_agent()
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", a.rpc_port))
+        s.listen()
+        refuses_to_start(a, 1, "cannot serve gRPC", str(a.rpc_port))
+    with socket.socket() as s:
+        s.bind(("0.0.0.0", a.metrics_port))
+        s.listen()
+        refuses_to_start(a, 1, "cannot serve metrics", str(a.metrics_port))
+
+
+def test_plain_beyond_this_machine_is_asked_for(make_agent):
+    a = make_agent()
+    a.persys = {}
+    a.extra_config = f"grpc: {{enabled: true, port: {a.rpc_port}, tls: {{enabled: false}}}}\n"
+    refuses_to_start(a, 3, "grpc without TLS", "insecure: true")
+
+
+@pytest.mark.parametrize("name,value,words", [
+    ("PERSYS_GRPC_PORT", "0", '"0" is no port'), ("PERSYS_GRPC_PORT", "http", '"http" is no port'), ("PERSYS_METRICS_PORT", "70000", "70000"),
+    ("PERSYS_TLS_ENABLED", "yes", '"yes" is no truth value'), ("PERSYS_RECONCILE_INTERVAL", "soon", '"soon" is no duration'),
+    ("PERSYS_RECONCILE_INTERVAL", "-5s", '"-5s" is no duration'), ("PERSYS_RECONCILE_INTERVAL", "0s", '"0s" is no duration'),
+    ("PERSYS_RECONCILE_INTERVAL", "10", '"10" is no duration'), ("PERSYS_VAULT_CERT_TTL", "1d", '"1d" is no duration'),
+    ("DOCKER_HOST", "tcp://10.0.0.1:2375", "tcp://10.0.0.1:2375"), ("PERSYS_GRPC_ADDR", "example.org", "example.org"),
+    ("PERSYS_STATE_PATH", "state.db", "state.db"), ("PERSYS_CONFIG_FILE", "/nonexistent/agent_config.yaml", "/nonexistent/agent_config.yaml"),
+])
+def test_bad_values_are_refused_by_name(tmp_path, name, value, words):
+    r = subprocess.run([harness.program("gantryd"), "--check-config"], capture_output=True, text=True, timeout=20, cwd=tmp_path,
+                       env=dict(os.environ, **{name: value}))
+    assert r.returncode == 1 and f"{name}: " in r.stderr and words in r.stderr, r
+
+
+def effective(tmp_path, **env):
+    r = subprocess.run([harness.program("gantryd"), "--print-config", "effective"], capture_output=True, text=True, timeout=20, cwd=tmp_path,
+                       env=dict(os.environ, **env))
+    assert r.returncode == 0, r
+    return r.stdout
+
+
+def test_variables_and_their_file(tmp_path):
+    (tmp_path / "agent_config.yaml").write_text("grpc_port: 6001\nreconcile_interval: 2m\ntls_enabled: false\nnode_labels:\n  rack: a1\n"
+                                                "log_level: warning\ndocker_endpoint: unix:///run/d.sock\nstate_store_path: /s/file.db\n")
+    out = effective(tmp_path, PERSYS_CONFIG_FILE=str(tmp_path / "agent_config.yaml"), PERSYS_RECONCILE_INTERVAL="1m30.5s", PERSYS_NODE_ID="",
+                    PERSYS_STATE_STORE_PATH="/s/variable.db", PERSYS_NODE_REGION="eu", GANTRY_NODE_REGION="us", PERSYS_NODE_LABELS="zone=z1")
+    def has(key, value):
+        row = [line for line in out.splitlines() if key in line]
+        return row and any(value in line for line in row)
+    for key, value in (("port", "6001"), ("interval", "90500ms"), ("path", "/s/variable.db"), ("socket", "/run/d.sock"), ("region", "us"),
+                       ("level", "warn"), ("insecure", "true"), ("enabled", "true")):
+        assert has(key, value), (key, value, out)
+    assert 'node.labels: {"zone":"z1"}' in out and "rack" not in out and "PERSYS_RECONCILE_INTERVAL" in out and "agent_config.yaml:1" in out
+    (tmp_path / "agent_config.yaml").write_text("grpc_prot: 6001\n")
+    r = subprocess.run([harness.program("gantryd"), "--check-config"], capture_output=True, text=True, timeout=20, cwd=tmp_path,
+                       env=dict(os.environ, PERSYS_CONFIG_FILE=str(tmp_path / "agent_config.yaml")))
+    assert r.returncode == 1 and "agent_config.yaml:1" in r.stderr and "grpc_prot" in r.stderr, r
+    r = subprocess.run([harness.program("gantryd"), "--check-config"], capture_output=True, text=True, timeout=20, cwd=tmp_path,
+                       env=dict(os.environ, PERSYS_VAULT_ADDR="http://v", PERSYS_NONSENSE="1", OTEL_SERVICE_NAME="x", PERSYS_COMPOSE_BINARY="d"))
+    assert r.returncode == 0 and "PERSYS_NONSENSE: warning: there is no such setting" in r.stderr, r
+    for name in ("PERSYS_VAULT_ADDR", "OTEL_SERVICE_NAME", "PERSYS_COMPOSE_BINARY"):
+        assert f"{name}: warning: has no effect yet in this version" in r.stderr
+    r = subprocess.run([harness.program("gantryd"), "--check-config"], capture_output=True, text=True, timeout=20, cwd=tmp_path,
+                       env=dict(os.environ, PERSYS_DOCKER_ENABLED="0", PERSYS_COMPOSE_ENABLED="f", PERSYS_VM_ENABLED="False"))
+    assert r.returncode == 1 and "no runtime is left" in r.stderr, r
+
+
+def test_a_store_of_the_original_agent_is_left_alone(make_agent):
+    """A file that is none of ours is refused, and stays as it is; the port says so, and never "not found"."""
+    a = make_agent()
+    old = a.root / "bolt.db"
+    old.write_bytes(b"\0" * 16 + bytes.fromhex("edda0ced") + os.urandom(32768))
+    before = old.read_bytes()
+    a.persys["PERSYS_STATE_PATH"] = str(old)
+    a.begin()
+    with a.channel() as c:
+        assert a.rpc(c, "HealthCheck").healthy
+        for method, request in (("GetWorkloadStatus", dict(id="web-1")), ("ApplyWorkload", dict(id="web-1", spec=sleeper())),
+                                ("DeleteWorkload", dict(id="web-1")), ("ListWorkloads", {})):
+            assert "not found" not in fails(lambda: a.rpc(c, method, **request), "UNAVAILABLE").details()
+        h = importlib.import_module("health_made")
+        check = c.unary_unary("/grpc.health.v1.Health/Check", request_serializer=h.HealthCheckRequest.SerializeToString,
+                              response_deserializer=h.HealthCheckResponse.FromString)
+        assert check(h.HealthCheckRequest(service=""), timeout=10).status == 1
+        assert check(h.HealthCheckRequest(service=SERVICE), timeout=10).status == 2
+    with pytest.raises(urllib.error.HTTPError) as e:
+        urllib.request.urlopen(f"http://127.0.0.1:{a.metrics_port}/health", timeout=10)
+    assert e.value.code == 503
+    a.stop_gantryd()
+    assert old.read_bytes() == before
+
+
+def test_stopping(make_agent):
+    """Health says so at once, who watches it is told, and gantryd ends although connections are open."""
+    a = make_agent()
+    a.begin()
+    h = importlib.import_module("health_made")
+    with a.channel() as c:
+        watch = c.unary_stream("/grpc.health.v1.Health/Watch", request_serializer=h.HealthCheckRequest.SerializeToString,
+                               response_deserializer=h.HealthCheckResponse.FromString)(h.HealthCheckRequest(service=SERVICE), timeout=30)
+        assert next(watch).status == 1
+        begin = time.monotonic()
+        assert a.stop_gantryd() == 0
+        assert time.monotonic() - begin < 8
+        with pytest.raises(grpc.RpcError):
+            assert next(watch).status == 2
+            next(watch)
+
+
+def test_the_list_stays_small(make_agent):
+    """Thousands of workloads whose metadata would not fit: the answer is one that clients take."""
+    a = make_agent()
+    a.docker_socket = str(a.root / "nobody.sock")  # nothing is made: that is not what is looked at
+    a.begin()
+    with a.channel() as c:
+        n = 6000
+
+        def some(first):
+            with a.channel() as mine:
+                for i in range(first, n, 4):
+                    r = a.rpc(mine, "ApplyWorkload", id=f"many-{i:05}-" + "y" * 100, revision_id="r" * 100, desired_state=2,
+                              spec=sleeper())
+                    assert r.applied, r
+        threads = [threading.Thread(target=some, args=(i,)) for i in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        rows = a.rpc(c, "ListWorkloads").workloads
+        assert len(rows) == n and [r.id for r in rows] == sorted(r.id for r in rows) and all(r.revision_id == "r" * 100 for r in rows)
+        assert sum(r.ByteSize() + 5 for r in rows) <= LIMIT
+        assert sum(len(dict(r.metadata)) for r in rows[:3]) == 0
+        a.stop_gantryd()

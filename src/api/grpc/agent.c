@@ -87,8 +87,10 @@ static struct waiting *wait_for(struct rpc_call *c, const char *id)
 static void apply_refused(struct rpc_call *c, const char *why)
 {
     apply_answer a = PERSYS__AGENT__V1__APPLY_WORKLOAD_RESPONSE__INIT;
-    a.message = plain(why);
-    c->detail = slice_of(why);
+    char text[AGENT_REASON_MAX];
+    agent_reason(text, why);
+    a.message = text;
+    c->detail = slice_of(text);
     rpc_reply(c, &a.base);
 }
 
@@ -147,10 +149,12 @@ static void apply(struct rpc_call *c, const ProtobufCMessage *request)
 static void delete_reply(struct rpc_call *c, bool success, const char *text)
 {
     delete_answer a = PERSYS__AGENT__V1__DELETE_WORKLOAD_RESPONSE__INIT;
+    char reason[AGENT_REASON_MAX];
+    agent_reason(reason, text);
     a.success = success;
-    a.message = plain(text);
+    a.message = reason;
     if (!success)
-        c->detail = slice_of(text);
+        c->detail = slice_of(reason);
     rpc_reply(c, &a.base);
 }
 

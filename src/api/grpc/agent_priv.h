@@ -19,6 +19,11 @@ void scratch_done(struct scratch *s);
 int agent_read_apply(const struct rpc_agent *a, const Persys__Agent__V1__ApplyWorkloadRequest *r,
                      struct workload_doc *d, struct err *e);
 
+/* agent_spec.c: a reason as it may be sent: where it was cut inside of a character, or holds what a
+ * client sent, it is made UTF-8. */
+#define AGENT_REASON_MAX 2048
+void agent_reason(char out[AGENT_REASON_MAX], const char *why);
+
 /* agent_status.c: how a workload is. `overlay`: a task under way shows as pending (3.4). Borrows
  * from s. */
 Persys__Agent__V1__WorkloadStatus *agent_status(const struct rpc_agent *a, struct scratch *s,

@@ -180,6 +180,15 @@ static int desired_of(const apply_request *r, int *ret, struct err *e)
     return 0;
 }
 
+void agent_reason(char out[AGENT_REASON_MAX], const char *why)
+{
+    struct buf b = {.data = out, .cap = AGENT_REASON_MAX - 1, .max = AGENT_REASON_MAX - 1};
+    size_t n = strlen(why),
+           most = (AGENT_REASON_MAX - 1) / 3; /* what is torn becomes three bytes */
+    out[0] = '\0';
+    (void)utf8_add_lossy(&b, why, n < most ? n : most);
+}
+
 int agent_read_apply(const struct rpc_agent *a, const apply_request *r, struct workload_doc *d,
                      struct err *e)
 {
