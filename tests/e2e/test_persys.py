@@ -742,22 +742,24 @@ def test_the_list_stays_small(make_agent):
     a = make_agent()
     a.docker_socket = str(a.root / "nobody.sock")  # nothing is made: that is not what is looked at
     a.begin()
-    with a.channel() as c:
-        n = 6000
+    try:
+        with a.channel() as c:
+            n = 12000
 
-        def some(first):
-            with a.channel() as mine:
-                for i in range(first, n, 4):
-                    r = a.rpc(mine, "ApplyWorkload", id=f"many-{i:05}-" + "y" * 100, revision_id="r" * 100, desired_state=2,
-                              spec=sleeper())
-                    assert r.applied, r
-        threads = [threading.Thread(target=some, args=(i,)) for i in range(4)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
-        rows = a.rpc(c, "ListWorkloads").workloads
-        assert len(rows) == n and [r.id for r in rows] == sorted(r.id for r in rows) and all(r.revision_id == "r" * 100 for r in rows)
-        assert sum(r.ByteSize() + 5 for r in rows) <= LIMIT
-        assert sum(len(dict(r.metadata)) for r in rows[:3]) == 0
+            def some(first):
+                with a.channel() as mine:
+                    for i in range(first, n, 4):
+                        r = a.rpc(mine, "ApplyWorkload", id=f"many-{i:05}-" + "y" * 100, revision_id="r" * 100, desired_state=2,
+                                  spec=sleeper())
+                        assert r.applied, r
+            threads = [threading.Thread(target=some, args=(i,)) for i in range(4)]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+            rows = a.rpc(c, "ListWorkloads").workloads
+            assert len(rows) == n and [r.id for r in rows] == sorted(r.id for r in rows) and all(r.revision_id == "r" * 100 for r in rows)
+            assert sum(r.ByteSize() + 5 for r in rows) <= LIMIT
+            assert sum(len(dict(r.metadata)) for r in rows[:3]) == 0
+    finally:
         a.stop_gantryd()
