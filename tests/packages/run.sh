@@ -313,6 +313,13 @@ run_agent() {
         -v "$(readlink -f "$BUILD/src/gantry-agent/gantry-agent"):/usr/bin/gantry-agent:ro" busybox:local /usr/bin/gantry-agent serve
 }
 
+# A workload with a secret: the key is made in its own volume, and is not the image's.
+keeps_workloads() {
+    printf 'id: web\ncontainer: {image: "busybox:1", image_pull: never, secret_env: {PIN: "1234"}}\n' |
+        docker exec -i gantry gantry apply -f - &&
+        docker exec gantry sh -c 'test -s /var/lib/gantry-key/secret.key && test ! -e /etc/gantry/secret.key && gantry delete web --wait'
+}
+
 healthy() {
     docker inspect -f '{{json .Config.Healthcheck.Test}} {{.HostConfig.RestartPolicy.Name}}' gantry | grep -q 'gantry.*always'
 }
@@ -333,6 +340,7 @@ part_image() {
     check "it sees the engine" ask_image docker status gantry
     check "a container with an agent" run_agent
     check "it reaches the agent" ask_image services robot
+    check "a workload with a secret is kept" keeps_workloads
     check "restarts, has a health check" healthy
     check "docker-compose down" compose_down
     stop_engine
