@@ -1,4 +1,4 @@
-/* events.c: what happens: first how everything is, then (-f) one line a change. */
+/* events.c: what has happened; or (-f) how everything is, and then one line a change. */
 #include "base/str.h"
 #include "gantry/follow.h"
 #include "gantry/text.h"
@@ -7,7 +7,6 @@
 
 struct events {
     struct cli *c;
-    bool go_on;  /* -f */
     bool lived;  /* a snapshot was told before */
     bool missed; /* so was it that this is another one */
 };
@@ -85,8 +84,6 @@ static void on_event(void *ctx, struct follow *f, struct slice id, struct slice 
         follow_set_cursor(f, id);
         s->lived = true;
         s->missed = false;
-        if (!s->go_on)
-            follow_end(f, EXIT_DONE);
     } else if (slice_eqs(event, "cut")) {
         const char *reason = json_get_str(doc, "reason");
         follow_tell(f, reason != NULL ? slice_of(reason) : data);
@@ -111,20 +108,42 @@ static int add_query(struct buf *out, const char **mark, const char *key, struct
     return pct_encode(out, value);
 }
 
-static int make_path(void *ctx, const struct follow *f, struct buf *out)
+static const char *add_path(const struct cli *c, struct buf *out)
 {
-    const struct events *s = ctx;
-    const char *const *value = s->c->args.value, *mark = "?";
+    const char *const *value = c->args.value, *mark = "?";
     buf_addlit(out, "/v1/events");
     add_query(out, &mark, "kind", slice_of(value[OPTION_KIND]));
     add_query(out, &mark, "name", slice_of(value[OPTION_NAME]));
     add_query(out, &mark, "type", slice_of(value[OPTION_TYPE]));
+    return mark;
+}
+
+static int make_path(void *ctx, const struct follow *f, struct buf *out)
+{
+    const struct events *s = ctx;
+    const char *mark = add_path(s->c, out);
     return add_query(out, &mark, "after", follow_cursor(f));
+}
+
+/* Those that are kept. */
+static int print_kept(struct cli *c)
+{
+    _cleanup_(buf_done) struct buf path = BUF_INIT(16384);
+    _cleanup_(json_decrefp) json_t *doc = NULL;
+    const char *mark = add_path(c, &path);
+    if (add_query(&path, &mark, "follow", SLICE_LIT("false")) != 0)
+        return cli_fail(c, EXIT_USAGE, NULL, "--name or --type is too long");
+    int rc =
+        cli_call_json(c, &(struct cli_call){.method = HTTP_METHOD_GET, .path = path.data}, &doc);
+    const json_t *list = json_object_get(doc, "events");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        print_event(c, json_array_get(list, i));
+    return rc;
 }
 
 int cmd_events(struct cli *c)
 {
     static const struct follow_user user = {make_path, on_event, "events"};
-    struct events s = {.c = c, .go_on = args_has(&c->args, OPTION_FOLLOW)};
-    return follow_run(c, &user, &s);
+    struct events s = {.c = c};
+    return args_has(&c->args, OPTION_FOLLOW) ? follow_run(c, &user, &s) : print_kept(c);
 }

@@ -49,8 +49,9 @@ const struct verb cli_verbs[] = {
     {NULL, "events", "", 0, 0,
      OPTION_BIT(OPTION_FOLLOW) | OPTION_BIT(OPTION_KIND) | OPTION_BIT(OPTION_NAME) |
          OPTION_BIT(OPTION_TYPE),
-     "how everything is, and with -f what happens",
-     "  With -f it goes on after gantryd was restarted, where it stopped if that is still kept.\n",
+     "what has happened, as far as it is kept",
+     "  With -f how everything is, and then what happens. It goes on after gantryd was "
+     "restarted.\n",
      cmd_events},
     {NULL, "tasks", "[ID]", 0, 1, OPTION_BIT(OPTION_LINES) | WATCH,
      "what was asked for, and what became of it", NULL, cmd_tasks},

@@ -65,7 +65,7 @@ def test_apply_get_describe_delete(run, tmp_path):
     assert re.search(r"^Should be: .*running", run("explain", "c-web").stdout, re.M)
     assert "apply_workload" in run("tasks", "c-web").stdout
     assert "docker" in run("node").stdout
-    assert "c-web  is running" in run("events").stdout
+    assert re.search(r"workload  c-web  created - -> running", run("events", "--name", "c-*").stdout)
     # One that others need cannot go before them: whatever the order of the documents, it goes last.
     run("delete", "-f", str(f), "--wait", "--timeout", "50s")
     assert run("get").stdout.splitlines()[1:] == []

@@ -103,6 +103,10 @@ static const struct canned {
      "{\"time\":\"2026-01-01T00:00:01Z\",\"stream\":\"stderr\",\"text\":\"two\\n\"}]}"},
     {"GET", W "/web/logs?tail=all&since=2026-01-01T00%3A00%3A00Z", 200,
      "{\"id\":\"web\",\"lines\":[]}"},
+    {"GET", "/v1/events?type=state&follow=false", 200,
+     "{\"events\":[{\"index\":1,\"time\":\"2026-01-01T00:00:00Z\",\"kind\":\"workload\","
+     "\"name\":\"web\",\"type\":\"state\",\"to\":\"running\",\"who\":\"uid:0\"}],"
+     "\"cursor\":\"e-1\"}"},
     {"GET", "/v1/node", 200,
      "{\"id\":\"edge-1\",\"version\":\"9.9\",\"labels\":{\"region\":\"eu\"},"
      "\"usage\":{\"cpu_percent\":3.5},\"runtimes\":[{\"type\":\"container\",\"name\":\"docker\","
@@ -700,14 +704,15 @@ static void events(void **state)
 {
     (void)state;
     struct outcome o;
-    RUN(&o, "events");
+    RUN(&o, "events", "--type", "state");
     assert_string_equal(o.err, "");
     assert_int_equal(o.code, EXIT_DONE);
-    assert_string_equal(o.out, "-  workload  web  is running, should be running: Up 3 seconds\n");
-    RUN(&o, "-o", "json", "events");
-    HAS(o.out, "{\"workloads\":[{");
-    RUN(&o, "events", "--type", "state");
-    assert_string_equal(o.out, "");
+    assert_string_equal(o.out,
+                        "2026-01-01 00:00:00  workload  web  state - -> running, by uid:0\n");
+    RUN(&o, "-o", "json", "events", "--type", "state");
+    HAS(o.out, "{\"events\":[{");
+    RUN(&o, "events", "--kind", "nonsense");
+    assert_int_equal(o.code, EXIT_USAGE);
 }
 
 /* Reads until the text is there, then ends it as a user does. */
@@ -744,6 +749,7 @@ static void events_go_on(void **state)
     close(p[0]);
     close(q[0]);
     assert_true(got > 0);
+    HAS(text, "-  workload  web  is running, should be running: Up 3 seconds\n");
     HAS(text, "2026-01-01 00:00:00  workload  web  state pending -> running, crash: a^[b\n");
     HAS(told, "the server ended the stream");
 }
@@ -831,7 +837,7 @@ static void no_memory(void **state)
         {"describe", "web", NULL},
         {"get", NULL},
         {"stats", "web", NULL},
-        {"events", NULL},
+        {"events", "--type", "state", NULL},
         {"import", "docker-run", "--", "docker", "run", "nginx", NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
