@@ -92,6 +92,33 @@ def pid_of(st, name):
     return st.ask_agent("GET", f"/services/{name}/status").json()["pid"]
 
 
+def explain(st, name):
+    a = st.get(f"/v1/explain/service/robot/{name}")
+    assert a.status == 200, a
+    return a.json()
+
+
+def test_explain_tells_what_is_so(st):
+    x = explain(st, "worker")
+    assert x["id"] == "robot/worker" and x["should_be"] == "running" and x["why"] == "it is as it should be" and x["next"] == "nothing"
+    st.ask("POST", "/containers/robot/services/worker", {"action": "down"})
+    x = wait_for("it is down", lambda: (lambda x: x if x["is"].startswith("not running") else None)(explain(st, "worker")))
+    assert x["should_be"] == "not running" and "SIGTERM" in x["why"] and x["asked_by"].startswith("somebody stopped it"), x
+    x = explain(st, "normally-down")
+    assert x["should_be"] == "not running" and "never started" in x["why"] and x["asked_by"] == "its service directory", x
+    # It ends at once, again and again.
+    (st.tree.scandir / "fragile" / "crash").write_text("")
+    os.kill(pid_of(st, "fragile"), signal.SIGKILL)
+    x = wait_for("it fails", lambda: (lambda x: x if "exit code 7" in x["why"] else None)(explain(st, "fragile")))
+    assert x["should_be"] == "running" and x["next"].startswith("its supervisor starts it again"), x
+    # Its finish script gives up.
+    finish = st.tree.scandir / "fragile" / "finish"
+    finish.write_text("#!/bin/sh\nexit 125\n")
+    finish.chmod(0o755)
+    x = wait_for("it is given up", lambda: (lambda x: x if x["should_be"] == "not running" else None)(explain(st, "fragile")))
+    assert "finish script gave up" in x["why"] and "exit code 7" in x["why"] and x["next"] == "nothing, until somebody starts it", x
+
+
 def test_a_service_comes_and_goes(st):
     known(st, "robot/worker", "up")
     s = Stream(st, "/v1/events?kind=service&name=robot/late")

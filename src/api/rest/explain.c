@@ -85,31 +85,73 @@ static bool says(struct slice raw, const char *words)
     return false;
 }
 
+/* "exit code 7" or "SIGTERM"; 0: the line does not tell how it ended. */
+static int ended_with(struct slice raw, char *out, size_t size)
+{
+    const char *open = raw.len > 0 ? memchr(raw.p, '(', raw.len) : NULL;
+    const char *end = open != NULL ? memchr(open, ')', raw.len - (size_t)(open - raw.p)) : NULL;
+    if (end == NULL)
+        return 0;
+    struct slice in = {open + 1, (size_t)(end - open - 1)};
+    if (slice_starts(in, "exitcode "))
+        return snprintf(out, size, "with exit code %.*s", (int)(in.len - 9), in.p + 9);
+    if (slice_starts(in, "signal "))
+        return snprintf(out, size, "by %.*s", (int)(in.len - 7), in.p + 7);
+    return 0;
+}
+
+/* Somebody's order ends it by SIGTERM or, if that does not help, by SIGKILL; or it ends well. */
+static bool ended_as_told(struct slice raw)
+{
+    return says(raw, "(exitcode 0)") || says(raw, "(signal SIGTERM)") ||
+           says(raw, "(signal SIGKILL)");
+}
+
+static void service_answers(struct answers *a, char why[256], struct slice raw, bool up)
+{
+    char how[80] = "";
+    bool ended = !up && ended_with(raw, how, sizeof(how)) > 0;
+    bool want_up = says(raw, "want up") || (up && !says(raw, "want down"));
+    bool by_default = up ? !says(raw, "normally down") : says(raw, "normally up");
+    a->should = want_up ? "running" : "not running";
+    a->asked = want_up == by_default ? "its service directory"
+               : want_up             ? "somebody started it: it is down by default"
+                                     : "somebody stopped it: it is up by default";
+    a->next = "nothing";
+    a->why = why;
+    if (up && want_up) {
+        (void)snprintf(why, 256, "%s",
+                       says(raw, ", paused") ? "it is as it should be, but its process is paused"
+                                             : "it is as it should be");
+    } else if (up) {
+        (void)snprintf(why, 256, "it was told to end, and has not ended yet");
+        a->next = "its supervisor waits for it to end";
+    } else if (want_up) {
+        (void)snprintf(why, 256, ended ? "it ended %s" : "it has not been started yet", how);
+        a->next = "its supervisor starts it again, once a second at most";
+    } else if (ended && by_default && !ended_as_told(raw)) {
+        (void)snprintf(why, 256,
+                       "it ended %s and is not started again: its finish script gave up, or it was "
+                       "stopped when it had failed",
+                       how);
+        a->asked = "its finish script, or whoever stopped it";
+        a->next = "nothing, until somebody starts it";
+    } else if (ended) {
+        (void)snprintf(why, 256, "it is as it should be; it ended %s", how);
+    } else {
+        (void)snprintf(why, 256,
+                       "it is as it should be; it has not run since its supervisor began");
+    }
+}
+
 static void explain_status(struct api_call *c, struct slice raw, bool up, int64_t uptime_s)
 {
-    char is[256];
-    bool want_up = says(raw, "want up") || (up && !says(raw, "want down"));
+    char is[256], why[256];
     struct slice shown = {raw.p, raw.len < 200 ? raw.len : 200};
     (void)snprintf(is, sizeof(is), "%s: %.*s", up ? "running" : "not running", (int)shown.len,
                    shown.p);
-    const char *why = up == want_up           ? "it is as it should be"
-                      : up                    ? "it has not ended yet"
-                      : says(raw, "exitcode") ? "it ended by itself, with the exit code above"
-                      : says(raw, "signal")   ? "it was ended by the signal above"
-                                              : "it was not started since its supervisor began";
-    struct answers a = {
-        .kind = "service",
-        .is = is,
-        .should = want_up ? "running" : "not running",
-        .why = why,
-        .next = up == want_up ? "nothing"
-                : want_up     ? "its supervisor starts it again, once a second at most"
-                              : "its supervisor waits for it to end",
-        .asked = says(raw, "normally down") && want_up
-                     ? "somebody started it: it is down by default"
-                 : says(raw, "normally up") && !want_up ? "somebody stopped it: it is up by default"
-                                                        : "its service directory",
-    };
+    struct answers a = {.kind = "service", .is = is};
+    service_answers(&a, why, raw, up);
     char name[512];
     (void)snprintf(name, sizeof(name), "%.*s/%.*s", (int)c->path[0].len, c->path[0].p,
                    (int)c->path[1].len, c->path[1].p);
