@@ -2,7 +2,6 @@
 import asyncio
 import http.client
 import json
-import os
 import socket
 import time
 import urllib.parse
@@ -10,10 +9,9 @@ import urllib.parse
 import pytest
 import websockets
 
-from harness import wait_for
+from harness import SANITIZED, wait_for
 from test_workloads import SLEEPER, Keeper
 
-SANITIZED = os.environ.get("GANTRY_SANITIZED") == "1"
 STDIN, STDOUT, STDERR, SIZE, EXIT = range(5)
 
 

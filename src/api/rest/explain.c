@@ -136,11 +136,10 @@ static void service_answers(struct answers *a, char why[256], struct slice raw, 
                        how);
         a->asked = "its finish script, or whoever stopped it";
         a->next = "nothing, until somebody starts it";
-    } else if (ended) {
+    } else if (ended && !says(raw, "(exitcode 0)")) {
         (void)snprintf(why, 256, "it is as it should be; it ended %s", how);
-    } else {
-        (void)snprintf(why, 256,
-                       "it is as it should be; it has not run since its supervisor began");
+    } else { /* its supervisor begins with an exit code of 0 */
+        (void)snprintf(why, 256, "it is as it should be; it ended well, or was never started");
     }
 }
 
