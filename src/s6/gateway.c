@@ -171,8 +171,7 @@ static int no_effect(const struct gateways *g, struct slice name, const char *wh
 static int order(struct gateways *g, struct slice name, const char *letters, struct err *e)
 {
     int rc = slot_control(&g->slots, name, letters, e);
-    if (rc != ERR_STATE || slot_supervised(&g->slots, name, false) ||
-        slots_rescan(&g->slots, SLOTS_NEW, NULL) != 0)
+    if (rc != ERR_STATE || slot_supervised(&g->slots, name, false) || !slots_scanned(&g->slots))
         return rc;
     uint64_t until = clock_mono_ms(&clock_system) + TAKEN_MS;
     while (rc == ERR_STATE && clock_mono_ms(&clock_system) < until && !is_stopping(g)) {

@@ -233,6 +233,11 @@ int slots_rescan(struct slots *s, enum slots_scan what, struct err *e)
     return send_letters(s->fd, ".s6-svscan/control", what == SLOTS_ALL ? "an" : "a", e);
 }
 
+bool slots_scanned(const struct slots *s)
+{
+    return send_letters(s->fd, ".s6-svscan/control", "", NULL) == 0;
+}
+
 int slot_control(const struct slots *s, struct slice name, const char *letters, struct err *e)
 {
     char slot[SLOT_NAME_SIZE], path[SLOT_NAME_SIZE + 32];

@@ -337,8 +337,10 @@ def reflection_pb2(tmp_path_factory):
     """The messages of the protocol, from our description of it."""
     import importlib.util
     d = tmp_path_factory.mktemp("pb2")
-    subprocess.run(["protoc", f"-I{ROOT}/proto/grpc/reflection/v1", f"--python_out={d}", "reflection.proto"], check=True, capture_output=True)
-    spec = importlib.util.spec_from_file_location("reflection_pb2", d / "reflection_pb2.py")
+    # By the name that others give it too: a Python process knows each file once.
+    name = "grpc/reflection/v1/reflection"
+    subprocess.run(["protoc", f"-I{ROOT}/proto", f"--python_out={d}", f"{name}.proto"], check=True, capture_output=True)
+    spec = importlib.util.spec_from_file_location("reflection_pb2", d / f"{name}_pb2.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import socket
+import signal
 import subprocess
 import tempfile
 import time
@@ -197,10 +198,15 @@ def test_not_supervised_is_409(st):
     subprocess.run(["s6-svc", "-xd", str(slot)], check=True)
     subprocess.run(["s6-svc", "-xd", str(slot / "log")], check=True)
     wait_for("no supervisor", lambda: subprocess.run(["s6-svok", str(slot)]).returncode != 0)
-    s = st.state("orphan")
-    assert s["reason"] == "not_supervised" and s["registered"] and s["pid"] is None
-    r = st.act("orphan", "start")
-    assert r.status == 409, r
+    st.tree.svscan.p.send_signal(signal.SIGSTOP)  # it would start another one
+    try:
+        wait_for("no supervisor", lambda: subprocess.run(["s6-svok", str(slot)]).returncode != 0)
+        s = st.state("orphan")
+        assert s["reason"] == "not_supervised" and s["registered"] and s["pid"] is None
+        r = st.act("orphan", "start")
+        assert r.status == 409, r
+    finally:
+        st.tree.svscan.p.send_signal(signal.SIGCONT)
     subprocess.run(["s6-svscanctl", "-a", str(st.tree.scandir)], check=True)
     st.remove("orphan")
 

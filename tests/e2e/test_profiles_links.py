@@ -164,8 +164,9 @@ def plant(st, slot, what):
         as_user("mkfifo", f"{slot}/supervise/control")
         as_user("touch", f"{slot}/run", f"{slot}/supervise/lock", f"{slot}/down")
         as_user("sh", "-c", f"head -c 35 /dev/zero > {slot}/supervise/status")
-        as_user("rm", "-rf", f"{slot}/{where}")
-    as_user("ln", "-sT", target, f"{slot}/{where}".rstrip("/"))
+    # A supervisor may write its own file there at any moment.
+    as_user("sh", "-c", 'for i in $(seq 100); do rm -rf "$1"; ln -sT "$2" "$1" 2>/dev/null && exit 0; done; exit 1', "sh",
+            f"{slot}/{where}".rstrip("/"), target)
     return slot / "supervise" / "lock"
 
 
