@@ -38,6 +38,20 @@ struct driver_object {
     struct slice print; /* workload_doc_print of what it was made from, as labelled; empty: none */
 };
 
+/* A managed volume, ready for use (driver/volumes makes these from the document). */
+enum driver_mount_kind {
+    DRIVER_MOUNT_DIRECTORY, /* of the machine */
+    DRIVER_MOUNT_FILE,      /* a disk image, for virtual machines */
+    DRIVER_MOUNT_NETWORK    /* "rbd:POOL/IMAGE", for virtual machines */
+};
+struct driver_mount {
+    enum driver_mount_kind kind;
+    const char *source; /* absolute path, or the network's name of it */
+    const char *target; /* the document's mount_path */
+    const char *format; /* of a disk image: "raw", "qcow2"; NULL: a directory */
+    bool read_only;
+};
+
 /* One act's order. Everything borrowed until the callback. */
 struct driver_order {
     struct slice id, revision;
@@ -47,6 +61,11 @@ struct driver_order {
     /* Told how far it is ("pulling busybox: 3 of 7 layers"), at most every second; may be NULL. */
     void (*progress)(void *ctx, const char *text);
     struct slice print; /* workload_doc_print, for the label; empty: none is written */
+    const struct driver_mount *mounts; /* of the document's managed volumes, in its order */
+    size_t n_mounts;
+    /* remove: the workload is deleted, and not only this object of it. What belongs to the
+     * workload and was made by us (disks, volumes of a project) may go with it. */
+    bool for_good;
 };
 
 /* f NULL: done. o: the object afterwards, NULL when it is gone or was not looked at. */
@@ -64,6 +83,7 @@ struct driver_logs_order {
     int64_t tail;     /* lines; < 0: all */
     int64_t since_ns; /* wall time; 0: from the start */
     bool follow;
+    struct slice part; /* of a workload with several (a Compose service); empty: all of them */
 };
 struct driver_logs_user {
     /* One line without its end; time_ns is the runtime's own, 0 if it has none. Any bytes. */
@@ -95,6 +115,43 @@ struct driver_usage {
     const char *source;   /* "docker" */
 };
 typedef void (*driver_usage_fn)(void *ctx, const struct fault *f, const struct driver_usage *u);
+
+/* One of the things that a workload is made of: a service of a Compose project. */
+struct driver_part {
+    const char *name;      /* "web"; with several of a kind "web-2" */
+    const char *image;     /* "" : none */
+    const char *object_id; /* the runtime's own; "": there is none yet */
+    enum workload_actual actual;
+    const char *message;
+    enum workload_health health;
+    int64_t exit_code;  /* -1: none */
+    int64_t started_ns; /* wall time; 0: never */
+};
+typedef void (*driver_parts_fn)(void *ctx, const struct fault *f, const struct driver_part *parts,
+                                size_t n);
+
+/* What `ensure` would do with each part, told before it is done. */
+enum driver_change { DRIVER_KEEP, DRIVER_CREATE, DRIVER_RECREATE, DRIVER_REMOVE };
+struct driver_step {
+    const char *part; /* a service, a disk */
+    enum driver_change change;
+    const char *why; /* "its image or settings differ"; "": nothing to say */
+};
+typedef void (*driver_plan_fn)(void *ctx, const struct fault *f, const struct driver_step *steps,
+                               size_t n);
+
+struct driver_snapshot {
+    const char *name, *description;
+    int64_t created_ns; /* wall time */
+    bool current, with_memory;
+};
+enum driver_snapshot_verb {
+    DRIVER_SNAPSHOT_CREATE,
+    DRIVER_SNAPSHOT_REVERT,
+    DRIVER_SNAPSHOT_DELETE
+};
+typedef void (*driver_snapshots_fn)(void *ctx, const struct fault *f,
+                                    const struct driver_snapshot *items, size_t n);
 
 struct driver_watcher {
     /* Something happened to the object of this id: look again. */
@@ -140,6 +197,21 @@ struct driver_ops {
     int (*exec_resize)(struct driver_call *c, uint16_t rows, uint16_t columns);
     void (*cancel_call)(struct driver_call *c); /* logs and exec: no callback comes any more */
     int (*usage)(void *self, struct slice id, driver_usage_fn fn, void *ctx);
+
+    /* ---- what only some have; NULL: not offered */
+
+    /* ensure turns an older object into the new one by itself, keeping what need not change: the
+     * engine does not remove it first (it does wait for the lock file). */
+    bool in_place;
+    int (*parts)(void *self, struct slice id, driver_parts_fn fn, void *ctx);
+    int (*plan)(void *self, const struct workload_doc *doc, driver_plan_fn fn, void *ctx);
+    /* The serial console: output, exec_write, exec_resize and cancel_call as with exec. force: take
+     * it from who has it. ERR_BUSY: somebody has it. */
+    int (*console)(void *self, struct slice id, bool force, const struct driver_exec_user *u,
+                   void *ctx, struct driver_call **ret, struct err *e);
+    int (*snapshots)(void *self, struct slice id, driver_snapshots_fn fn, void *ctx);
+    int (*snapshot)(void *self, struct slice id, enum driver_snapshot_verb verb, struct slice name,
+                    driver_done_fn fn, void *ctx);
 };
 
 struct driver {

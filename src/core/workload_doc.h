@@ -63,6 +63,18 @@ enum doc_pull {
     DOC_PULL_MISSING,
     DOC_PULL_NEVER
 };
+enum doc_volume_driver { DOC_VOLUME_LOCAL, DOC_VOLUME_NFS, DOC_VOLUME_CEPH_RBD };
+enum doc_retain { DOC_RETAIN_DELETE, DOC_RETAIN_RETAIN };
+/* A volume that is known by its name and outlives a revision (contract 6). */
+struct doc_managed_volume {
+    char *name;
+    int driver;                  /* enum doc_volume_driver */
+    int64_t size_gb;             /* 0: the driver's default */
+    char *access_mode, *fs_type; /* NULL: the driver's own */
+    char *mount_path;            /* absolute, inside */
+    bool read_only;
+    int retain_policy; /* enum doc_retain */
+};
 struct doc_registry {
     char *username, *password; /* password: secret */
 };
@@ -81,10 +93,55 @@ struct doc_container {
     char *user, *working_dir, *hostname, *network_mode;
     struct schema_list entrypoint; /* char *; empty: the image's */
     bool tty, privileged, read_only_rootfs;
-    int64_t stop_timeout_s; /* before it is killed; 0: 30 */
+    int64_t stop_timeout_s;             /* before it is killed; 0: 30 */
+    struct schema_list managed_volumes; /* struct doc_managed_volume */
 };
 
-enum doc_condition { DOC_DEPENDS_RUNNING, DOC_DEPENDS_HEALTHY };
+struct doc_compose {
+    char *project_name; /* kept and shown; the project's name is made from the id (contract 5.2) */
+    char *compose_yaml; /* plain text; the readers of documents and of the wire decode base64 */
+    struct schema_list env;        /* struct doc_pair */
+    struct schema_list secret_env; /* struct doc_pair; values are secrets */
+    int64_t stop_timeout_s;        /* of each service; 0: the services' own */
+};
+
+enum doc_disk_type { DOC_DISK_DISK, DOC_DISK_CDROM };
+struct doc_disk {
+    char *path;      /* absolute, or "rbd:POOL/IMAGE", "nfs://HOST[:PORT]/PATH" */
+    char *device;    /* "vda"; NULL: the next free one */
+    char *format;    /* "qcow2", "raw"; NULL: qcow2, of a cdrom raw */
+    int64_t size_gb; /* of a disk that is made; 0: it must be there, or has a backing file */
+    int type;        /* enum doc_disk_type */
+    bool boot;
+    char *backing_file; /* absolute: the disk is made as an overlay of it; NULL: none */
+};
+struct doc_network {
+    char *network;     /* of libvirt, or "bridge:NAME"; NULL: "default" */
+    char *mac_address; /* NULL: one that is made from the id, and stays */
+    char *ip_address;  /* kept and shown; the network gives addresses */
+    char *model;       /* NULL: virtio */
+    char *bridge;      /* NULL: none */
+};
+struct doc_cloud_init { /* all of them secrets */
+    char *user_data, *meta_data, *network_config, *vendor_data;
+};
+enum doc_firmware { DOC_FIRMWARE_BIOS, DOC_FIRMWARE_UEFI };
+struct doc_vm {
+    char *name; /* host name for cloud-init; the domain is named after the id */
+    int64_t vcpus, memory_mb;
+    struct schema_list disks;    /* struct doc_disk */
+    struct schema_list networks; /* struct doc_network */
+    char *cloud_init;            /* user data; secret */
+    struct doc_cloud_init cloud_init_config;
+    struct schema_list metadata;        /* struct doc_pair */
+    struct schema_list managed_volumes; /* struct doc_managed_volume */
+    char *os_image;         /* absolute: the first disk is an overlay of it when no disk is named */
+    int64_t disk_gb;        /* of that disk; 0: the image's own */
+    int firmware;           /* enum doc_firmware */
+    int64_t stop_timeout_s; /* before it is forced off; 0: 30 */
+};
+
+enum doc_condition { DOC_DEPENDS_RUNNING, DOC_DEPENDS_HEALTHY, DOC_DEPENDS_ADDRESS };
 struct doc_depends {
     char *id;
     int condition; /* enum doc_condition */
@@ -114,6 +171,8 @@ struct workload_doc {
     char *revision_id;              /* NULL: front ends take the print of the document */
     int desired_state;              /* enum workload_desired */
     struct doc_container container; /* image NULL: not there */
+    struct doc_compose compose;     /* compose_yaml NULL: not there */
+    struct doc_vm vm;               /* vcpus 0: not there */
     struct schema_list depends_on;  /* struct doc_depends */
     struct doc_health health;
     char *lock_file; /* absolute; NULL: none */
