@@ -90,7 +90,7 @@ $(BUILD)/share/apidocs: $(wildcard web/apidocs/*)
 run: build deps-run ## a demonstration on real parts; Ctrl-C ends it
 	@BUILD=$(BUILD) sh packaging/demo/run.sh
 
-check: build deps-run deps-check deps-packages ## all tests: unit, faults, sanitizers, valgrind, end to end, packages, fuzzers' corpora
+check: build deps-run deps-check deps-packages deps-fuzz ## all tests: unit, faults, sanitizers, valgrind, end to end, packages, fuzzers' corpora
 	@JOBS=$(JOBS) BUILD=$(BUILD) PYTHON=$(PYTHON) sh tests/run.sh all
 
 check-unit check-asan check-valgrind check-e2e check-e2e-asan: check-%: build deps-run deps-check ## one part of check

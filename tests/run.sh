@@ -11,7 +11,8 @@ CHECK_FUZZ_SECONDS=${CHECK_FUZZ_SECONDS:-15}
 passed=0
 failed=0
 
-say() { printf '\n== %s\n' "$*"; }
+began=$(date +%s)
+say() { printf '\n== %s (after %d s)\n' "$*" $(($(date +%s) - began)); }
 
 # count NAME EXIT: one more result that is a single step.
 count() {
@@ -91,9 +92,10 @@ e2e() {
     # The words are to be split: none of them has a blank.
     # shellcheck disable=SC2086
     lane "$1" "$2" 1 $chosen &
+    first=$!
     # shellcheck disable=SC2086
     lane "$1" "$2" 2 $ignored tests/e2e
-    wait
+    wait "$first"
     for number in 1 2; do
         out=$1-e2e-$number.tmp
         cat "$out"
@@ -128,14 +130,24 @@ packages() {
     fi
 }
 
-fuzz() {
-    say "fuzzers, $1 s each"
-    if ! command -v clang >/dev/null; then make -s deps-fuzz || { count "clang" 1; return; }; fi
+fuzz_build() {
+    if ! command -v clang >/dev/null; then make -s deps-fuzz || return 1; fi
     if [ ! -f build-fuzz/build.ninja ]; then
         CC=clang meson setup build-fuzz -Dtests=false -Dfuzz=true -Db_lundef=false -Db_pie=false \
-            --buildtype=debugoptimized >/dev/null || { count "setup of build-fuzz" 1; return; }
+            --buildtype=debugoptimized >/dev/null || return 1
     fi
-    ninja -C build-fuzz -j "$JOBS" --quiet || { count "build of build-fuzz" 1; return; }
+    ninja -C build-fuzz -j "$1" --quiet
+}
+
+# While other tests mostly wait; what fails here fails again, and is told, when it is its turn.
+fuzz_build_beside() {
+    ionice -c 3 nice -n 19 sh tests/run.sh fuzz-build >fuzz-build.tmp 2>&1 &
+    beside=$!
+}
+
+fuzz() {
+    say "fuzzers, $1 s each"
+    fuzz_build "$JOBS" || { count "build of build-fuzz" 1; return; }
     BUILD=build-fuzz sh tests/fuzz/run.sh "$1" >fuzz-run.tmp 2>&1
     cat fuzz-run.tmp
     p=$(sed -n 's/^\([0-9]*\) passed, [0-9]* failed$/\1/p' fuzz-run.tmp | tail -n 1)
@@ -152,8 +164,11 @@ all)
     unit
     asan
     valgrind_
+    fuzz_build_beside
     e2e release "$BUILD"
     e2e_asan
+    wait "$beside"
+    rm -f fuzz-build.tmp
     packages "$BUILD"
     fuzz "$CHECK_FUZZ_SECONDS" # make fuzz is the long form
     ;;
@@ -164,6 +179,10 @@ e2e) e2e release "$BUILD" ;;
 e2e-asan) e2e_asan ;;
 packages) packages "$BUILD" ;;
 fuzz) fuzz "${2:-$FUZZ_SECONDS}" ;;
+fuzz-build)
+    fuzz_build 1
+    exit
+    ;;
 *)
     echo "usage: tests/run.sh all | unit | asan | valgrind | e2e | e2e-asan | packages | fuzz [SECONDS]" >&2
     exit 2

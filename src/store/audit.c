@@ -14,6 +14,7 @@ enum {
     DEFAULT_SIZE = 8 << 20,
     DEFAULT_KEEP = 5,
     RETRY_S = 1,
+    FLUSH_S = 1,    /* from the first record that is not on the disk */
     LAST_TRIES = 2, /* seconds, when the program ends */
     READERS_MAX = 4,
     KEEP_BUFFER = 64 << 10,
@@ -33,6 +34,7 @@ struct audit {
     size_t writing;   /* bytes that the thread has taken and not yet written */
     uint64_t queued_records, written, lost, lost_unsaid, failures;
     bool failing, stopping;
+    bool flush_failed; /* the thread's: writing alone is then no end of it */
 };
 
 /* --- the thread --- */
@@ -73,7 +75,8 @@ static bool write_out(struct audit *a, struct buf *lines)
         uv_mutex_lock(&a->lock);
         a->written += records;
         a->writing = lines->len;
-        note(a, rc, &e);
+        if (rc != 0 || !a->flush_failed)
+            note(a, rc, &e);
         if (rc != 0 && lines->len > 0 && !(a->stopping && tries >= LAST_TRIES))
             (void)uv_cond_timedwait(&a->wake, &a->lock, RETRY_S * NS_PER_S);
         bool stop = a->stopping && rc != 0 && tries++ >= LAST_TRIES;
@@ -93,17 +96,49 @@ static void say_lost(struct audit *a)
         a->lost_unsaid = 0;
 }
 
+/* Until there is something to write or to flush. With the lock held. */
+static void wait_for_lines(struct audit *a, uint64_t flush_ns)
+{
+    while (a->queue.len == 0 && !a->stopping) {
+        uint64_t now = uv_hrtime();
+        if (flush_ns == 0)
+            uv_cond_wait(&a->wake, &a->lock);
+        else if (now >= flush_ns || uv_cond_timedwait(&a->wake, &a->lock, flush_ns - now) != 0)
+            return;
+    }
+}
+
+/* When it is due, and at the end. Returns when the next flush is due; 0: all is on the disk. */
+static uint64_t flush(struct audit *a, uint64_t due_ns, bool at_once)
+{
+    struct err e = {0};
+    uint64_t now = uv_hrtime();
+    if (!a->file.dirty)
+        return 0;
+    if (due_ns == 0)
+        due_ns = now + FLUSH_S * NS_PER_S;
+    if (now < due_ns && !at_once)
+        return due_ns;
+    int rc = audit_file_flush(&a->file, &e);
+    uv_mutex_lock(&a->lock);
+    if (rc != 0 || a->flush_failed)
+        note(a, rc, &e);
+    uv_mutex_unlock(&a->lock);
+    a->flush_failed = rc != 0;
+    return rc == 0 ? 0 : now + RETRY_S * NS_PER_S;
+}
+
 static void run(void *arg)
 {
     struct audit *a = arg;
     struct buf lines = BUF_INIT(AUDIT_QUEUE_MAX);
     bool go_on = true;
+    uint64_t flush_ns = 0;
     while (go_on) {
         uv_mutex_lock(&a->lock);
         if (a->queue.len == 0)
             say_lost(a);
-        while (a->queue.len == 0 && !a->stopping)
-            uv_cond_wait(&a->wake, &a->lock);
+        wait_for_lines(a, flush_ns);
         struct buf taken = a->queue;
         a->queue = lines;
         lines = taken;
@@ -113,6 +148,7 @@ static void run(void *arg)
         uv_mutex_unlock(&a->lock);
         if (lines.len > 0 && !write_out(a, &lines))
             go_on = false;
+        flush_ns = flush(a, flush_ns, !go_on);
         if (lines.cap > KEEP_BUFFER)
             buf_done(&lines);
         buf_clear(&lines);
@@ -145,8 +181,8 @@ static void take(void *ctx, const struct audit_record *r)
         a->lost++;
         a->lost_unsaid++;
     }
-    uv_cond_signal(&a->wake);
     uv_mutex_unlock(&a->lock);
+    uv_cond_signal(&a->wake);
 }
 
 void audit_sink(struct audit *a, struct audit_sink *out)

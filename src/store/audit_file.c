@@ -21,9 +21,13 @@ void audit_file_name(const struct audit_file *f, unsigned number, char out[AUDIT
 
 void audit_file_close(struct audit_file *f)
 {
-    if (f->fd >= 0)
+    if (f->fd >= 0) {
+        if (f->dirty)
+            (void)fdatasync(f->fd); /* the system tries again by itself, as far as it can */
         close(f->fd);
+    }
     f->fd = -1;
+    f->dirty = false;
 }
 
 static int fail(struct audit_file *f, struct err *e, const char *what)
@@ -143,7 +147,16 @@ int audit_file_append(struct audit_file *f, struct slice lines, size_t *done, st
             fits = (size_t)((const char *)memchr(rest.p, '\n', rest.len) + 1 - rest.p);
         rc = write_lines(f, (struct slice){rest.p, fits}, done, e);
     }
-    if (rc == 0 && fdatasync(f->fd) != 0)
-        rc = err_sys(e, errno, "cannot flush the audit file \"%s\"", f->path);
+    f->dirty = f->dirty || *done > 0;
     return rc;
+}
+
+int audit_file_flush(struct audit_file *f, struct err *e)
+{
+    if (!f->dirty || f->fd < 0)
+        return 0;
+    if (fdatasync(f->fd) != 0)
+        return err_sys(e, errno, "cannot flush the audit file \"%s\"", f->path);
+    f->dirty = false;
+    return 0;
 }

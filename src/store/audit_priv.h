@@ -21,15 +21,18 @@ struct audit_file {
     unsigned keep;
     int fd;      /* -1: closed */
     bool torn;   /* the file may end inside of a line */
+    bool dirty;  /* not all that was appended is on the disk */
     ino_t inode; /* of fd, to see when somebody moved the file away */
     dev_t device;
 };
 
 int audit_file_open(struct audit_file *f, struct err *e);
 void audit_file_close(struct audit_file *f);
-/* Appends whole lines, rotating between them, and flushes them to the disk. *done: how many bytes
- * (whole lines) are in the file, also when it fails. */
+/* Appends whole lines, rotating between them. *done: how many bytes (whole lines) are in the file,
+ * also when it fails. */
 int audit_file_append(struct audit_file *f, struct slice lines, size_t *done, struct err *e);
+/* Brings what was appended to the disk; nothing to do is fine. */
+int audit_file_flush(struct audit_file *f, struct err *e);
 /* "audit.log.3"; 0 is the file itself. */
 void audit_file_name(const struct audit_file *f, unsigned number, char out[AUDIT_PATH_MAX + 12]);
 

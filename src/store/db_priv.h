@@ -12,7 +12,7 @@
 #define DB_ROW_MAX (32 << 20)
 #define DB_MAGIC 0x44425354u
 
-enum db_statement { DB_PUT, DB_REMOVE, DB_SUM_OF, DB_TOTALS, DB_STATEMENTS };
+enum db_statement { DB_PUT, DB_REMOVE, DB_SUM_OF, DB_TOTALS, DB_BEGIN, DB_COMMIT, DB_STATEMENTS };
 
 /* Over all rows: how many, and the sum of their checksums. */
 struct db_totals {

@@ -35,6 +35,8 @@ static const char *const statements[DB_STATEMENTS] = {
     [DB_REMOVE] = "DELETE FROM workloads WHERE id = ?1",
     [DB_SUM_OF] = "SELECT sum FROM workloads WHERE id = ?1",
     [DB_TOTALS] = "UPDATE totals SET rows = ?1, sums = ?2 WHERE one = 1",
+    [DB_BEGIN] = "BEGIN IMMEDIATE",
+    [DB_COMMIT] = "COMMIT",
 };
 
 static const char *const reason_names[FAULT_REASONS] = {"",
@@ -236,7 +238,7 @@ int db_begin(struct db *d, struct err *e)
 {
     CHECK_MAGIC(d, DB_MAGIC);
     d->now = d->committed;
-    return db_exec(d, "BEGIN IMMEDIATE", "cannot write store", e);
+    return run(d, d->st[DB_BEGIN], e);
 }
 
 int db_commit(struct db *d, struct err *e)
@@ -246,7 +248,7 @@ int db_commit(struct db *d, struct err *e)
     bool changed = memcmp(&d->now, &d->committed, sizeof(d->now)) != 0;
     int rc = changed ? run(d, d->st[DB_TOTALS], e) : 0;
     if (rc == 0)
-        rc = db_exec(d, "COMMIT", "cannot write store", e);
+        rc = run(d, d->st[DB_COMMIT], e);
     if (rc == 0)
         d->committed = d->now;
     return rc;

@@ -180,8 +180,8 @@ static int op_commit(void *self, const struct store_change *changes, size_t n, s
     list_push_back(&w->waiting, &j->link);
     w->n_waiting++;
     w->bytes_waiting += room;
-    uv_cond_signal(&w->work);
     uv_mutex_unlock(&w->lock);
+    uv_cond_signal(&w->work); /* after the lock: who wakes up finds it free */
     return 0;
 }
 

@@ -90,7 +90,6 @@ static void give_back(struct workloads *w, struct list_node *jobs)
         list_push_back(&w->done, first);
     }
     w->rows = db_rows(w->db);
-    (void)uv_async_send(&w->wake);
 }
 
 /* --- copies --- */
@@ -182,6 +181,7 @@ void workloads_run(void *arg)
             uv_mutex_lock(&w->lock);
             give_back(w, &jobs);
             uv_mutex_unlock(&w->lock);
+            (void)uv_async_send(&w->wake);
         }
         if (copy != NULL)
             copy_go_on(w, copy);

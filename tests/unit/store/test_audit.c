@@ -24,6 +24,7 @@ int __real_fdatasync(int fd);
 static int audit_fd = -1; /* only writes to it fail */
 static size_t disk_left = SIZE_MAX;
 static bool truncate_fails, sync_fails, hold_writes, held;
+static int syncs;
 
 static bool is_ours(int fd)
 {
@@ -62,7 +63,8 @@ int __wrap_fdatasync(int fd);
 int __wrap_fdatasync(int fd)
 {
     errno = EIO;
-    return sync_fails ? -1 : __real_fdatasync(fd);
+    __atomic_add_fetch(&syncs, 1, __ATOMIC_RELEASE);
+    return __atomic_load_n(&sync_fails, __ATOMIC_ACQUIRE) ? -1 : __real_fdatasync(fd);
 }
 
 /* --- the rig --- */
@@ -78,6 +80,7 @@ static int setup(void **state)
     audit_fd = -1;
     disk_left = SIZE_MAX;
     truncate_fails = sync_fails = hold_writes = false;
+    syncs = 0;
     log_setup(open("/dev/null", O_WRONLY | O_CLOEXEC), LOG_FORMAT_JSON, LOG_INFO);
     return 0;
 }
@@ -267,9 +270,14 @@ static void full_disk(void **state)
     disk_left = SIZE_MAX;
     assert_int_equal(append(&f, "six\n", &done), 0);
     assert_string_equal(text_of(path), "one\ntwo\nsi\nsix\n");
+    struct err e = {0};
+    assert_int_equal(audit_file_flush(&f, &e), 0);
     sync_fails = true;
-    assert_int_equal(append(&f, "ten\n", &done), ERR_IO);
-    assert_int_equal(done, 4); /* it is there: to write it again would double it */
+    assert_int_equal(audit_file_flush(&f, &e), 0); /* there is nothing to do */
+    assert_int_equal(append(&f, "ten\n", &done), 0);
+    assert_int_equal(audit_file_flush(&f, &e), ERR_IO);
+    sync_fails = false;
+    assert_int_equal(audit_file_flush(&f, &e), 0);
     audit_file_close(&f);
 }
 
@@ -586,6 +594,51 @@ static void options(void **state)
     loop_free(l);
 }
 
+/* Bounded: 10 s. */
+static void wait_syncs(int n)
+{
+    for (int i = 0; i < 10000 && __atomic_load_n(&syncs, __ATOMIC_ACQUIRE) < n; i++)
+        usleep(1000);
+    assert_true(__atomic_load_n(&syncs, __ATOMIC_ACQUIRE) >= n);
+}
+
+static void flushes_once_for_many(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_open(&r, &(struct audit_options){.file = path});
+    for (int i = 0; i < 200; i++) {
+        put(&r, i, "done");
+        wait_written(&r, (uint64_t)i + 1); /* each is a write of its own */
+    }
+    wait_syncs(1);
+    assert_in_range(syncs, 1, 20); /* one a second, on a machine that is slow too */
+    put(&r, 0, "done");
+    rig_close(&r);
+    assert_true(syncs >= 2);
+}
+
+/* It is told once, tried again, and its end is told too, whatever is written meanwhile. */
+static void a_flush_that_fails(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_open(&r, &(struct audit_options){.file = path});
+    __atomic_store_n(&sync_fails, true, __ATOMIC_RELEASE);
+    put(&r, 0, "done");
+    wait_syncs(2);
+    for (int i = 0; i < 10000 && stats_of(&r).failures < 2; i++)
+        usleep(1000);
+    put(&r, 1, "done");
+    wait_written(&r, 2);
+    assert_false(stats_of(&r).writable);
+    __atomic_store_n(&sync_fails, false, __ATOMIC_RELEASE);
+    for (int i = 0; i < 10000 && !stats_of(&r).writable; i++)
+        usleep(1000);
+    assert_true(stats_of(&r).writable);
+    rig_close(&r);
+}
+
 int main(void)
 {
     json_in_init();
@@ -602,6 +655,8 @@ int main(void)
                                        TEST(overload),
                                        TEST(tries_again),
                                        TEST(switched_off),
-                                       TEST(options)};
+                                       TEST(options),
+                                       TEST(flushes_once_for_many),
+                                       TEST(a_flush_that_fails)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
