@@ -43,7 +43,7 @@ const struct option_row option_rows[OPTION_COUNT] = {
     [OPTION_EXPIRES] = {0, "expires", "TIME", false, "12h, 30d; without it, never"},
     [OPTION_FILE] = {'f', "file", "FILE", false, "file, folder, or - (standard input); repeatable"},
     [OPTION_DRY_RUN] = {0, "dry-run", NULL, false, "change nothing, tell what would be done"},
-    [OPTION_FORCE] = {0, "force", NULL, false, "do not wait for lock files"},
+    [OPTION_FORCE] = {0, "force", NULL, false, "no waiting for locks; replace what is there"},
     [OPTION_FOR] = {0, "for", "STATE", false, "running, stopped, healthy or deleted",
                     .choices = "running stopped healthy deleted"},
     [OPTION_INTERACTIVE] = {'i', "interactive", NULL, false, "give it our standard input"},
@@ -56,6 +56,8 @@ const struct option_row option_rows[OPTION_COUNT] = {
     [OPTION_KEEP_GOING] = {0, "keep-going", NULL, false,
                            "go on without the flags that have no equivalent"},
     [OPTION_USER] = {'u', "user", "USER", false, "run it as this one, not as the workload"},
+    [OPTION_DIR] = {0, "dir", "FOLDER", false, "where to (default /etc/persys/certs/agent)"},
+    [OPTION_DAYS] = {0, "days", "N", false, "how long they are valid (default 365)"},
 };
 
 static bool same(const char *a, const char *b)

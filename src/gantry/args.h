@@ -56,6 +56,8 @@ enum option_id {
     OPTION_APPLY,
     OPTION_KEEP_GOING,
     OPTION_USER,
+    OPTION_DIR,
+    OPTION_DAYS,
     OPTION_COUNT
 };
 _Static_assert(OPTION_COUNT <= 64, "the options of a verb are bits of a uint64_t");

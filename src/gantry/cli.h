@@ -215,5 +215,7 @@ int cmd_tasks(struct cli *c);
 int cmd_wait(struct cli *c);
 int cmd_import(struct cli *c);
 int cmd_node(struct cli *c);
+int cmd_certs_dev(struct cli *c);
+int cmd_certs_show(struct cli *c);
 
 #endif

@@ -184,6 +184,15 @@ const struct verb cli_verbs[] = {
      "  - is standard input. It is checked now, and used from the next start of gantryd on.\n"
      "  The store that it replaces is kept beside it, as FILE.before-TIME.\n",
      cmd_store_restore},
+    {"certs", "dev", "", 0, 0, OPTION_BIT(OPTION_DIR) | OPTION_BIT(OPTION_DAYS) | FORCE,
+     "certificates for trying things out",
+     "  ca.pem, compute-agent.pem for gantryd's gRPC port, client.pem for who calls it, and their\n"
+     "  keys, mode 0600, all at once. They are good for localhost, this machine's name and its\n"
+     "  addresses; --host NAME, here as often as wanted, adds more. What is there stays there,\n"
+     "  but for --force.\n",
+     cmd_certs_dev, true},
+    {"certs", "show", "FILE...", 1, -1, 0, "what certificates say",
+     "  Exit status 1: one has expired, or is not valid yet.\n", cmd_certs_show, true},
     {"context", "list", "", 0, 0, 0, "the machines that have a name here", NULL, cmd_context_list,
      true},
     {"context", "show", "[CONTEXT]", 0, 1, 0, "where calls go, and what is shown there", NULL,
