@@ -107,7 +107,8 @@ static int read_once(struct workload_doc *d, struct slice text, int first_line,
     int rc = workload_doc_init(d, e);
     if (rc != 0)
         return rc;
-    return schema_read_layer(&workload_doc_schema, d, text, &layer, r, e);
+    rc = schema_read_layer(&workload_doc_schema, d, text, &layer, r, e);
+    return rc == 0 ? workload_doc_settle(d, e) : rc;
 }
 
 int workload_doc_read_at(struct workload_doc *d, struct slice text, int first_line,

@@ -27,8 +27,15 @@
 #define DOC_LIST_MAX 256             /* members of a list or map */
 #define DOC_DEPENDS_MAX 32
 #define DOC_PATH_MAX 4095
-#define DOC_NAME_MAX 256 /* bytes of the name of a variable or label */
-#define DOCS_MAX 1000    /* documents of one text */
+#define DOC_NAME_MAX 256         /* bytes of the name of a variable or label */
+#define DOC_VOLUME_NAME_SIZE 129 /* with the NUL */
+#define DOC_VOLUMES_MAX 24       /* managed ones: a machine has so many letters for them */
+#define DOC_VCPUS_MAX 512
+#define DOC_MEMORY_MB_MIN 16
+#define DOC_MEMORY_MB_MAX (16 * 1024 * 1024)
+#define DOC_DISK_GB_MAX 65536
+#define DOC_CLOUD_INIT_MAX (256u * 1024u) /* of all its parts together (contract 5.3) */
+#define DOCS_MAX 1000                     /* documents of one text */
 #define DOCS_TEXT_MAX (16u * 1024u * 1024u)
 
 struct doc_pair { /* element of a map of texts; the same as struct schema_pair */
@@ -67,7 +74,7 @@ enum doc_volume_driver { DOC_VOLUME_LOCAL, DOC_VOLUME_NFS, DOC_VOLUME_CEPH_RBD }
 enum doc_retain { DOC_RETAIN_DELETE, DOC_RETAIN_RETAIN };
 /* A volume that is known by its name and outlives a revision (contract 6). */
 struct doc_managed_volume {
-    char *name;
+    char *name;                  /* as doc_volume_name makes it */
     int driver;                  /* enum doc_volume_driver */
     int64_t size_gb;             /* 0: the driver's default */
     char *access_mode, *fs_type; /* NULL: the driver's own */
@@ -209,6 +216,16 @@ void workload_docs_done(struct workload_docs *d);
 /* What one look at the document can tell: ids, paths, numbers, arms and type; not what needs the
  * machine. ERR_INVALID with the first fault. Front ends that fill the struct by hand call it. */
 int workload_doc_check(const struct workload_doc *d, struct err *e);
+/* Makes plain texts of those that may come in base64 (the Compose file; user data and vendor data
+ * of cloud-init that begin with "#" then), and names of managed volumes what doc_volume_name makes
+ * of them. The readers do it; front ends that fill the struct by hand call it before the check.
+ * ERR_INVALID with the path, ERR_NO_MEMORY. */
+int workload_doc_settle(struct workload_doc *d, struct err *e);
+/* The name by which a managed volume is known (contract 6): white space around it and "-" at its
+ * ends are cut off, letters become small, other characters than letters, digits, "_", "." and "-"
+ * become
+ * "-". ERR_INVALID: nothing is left, ".", a name with "..", or one that is too long. */
+int doc_volume_name(struct slice name, char out[DOC_VOLUME_NAME_SIZE], struct err *e);
 
 /* ---- the three forms */
 

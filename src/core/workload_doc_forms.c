@@ -26,13 +26,51 @@ static struct slice buf_slice(const struct buf *b)
 
 /* --- Secrets ---
  *
- * They are registry.password and the values of secret_env. A copy of the document that borrows all
- * but these goes through one function for each. */
+ * Texts and the values of maps, in two tables. Each has a place, which its sealed form is bound to:
+ * places stay as they are for ever. A copy of the document that borrows all but the secrets goes
+ * through one function for each. */
+
+#define SECRET(member) offsetof(struct workload_doc, member)
+static const struct {
+    const char *place;
+    size_t at; /* of a char * */
+} texts[] = {
+    {"container/registry/password", SECRET(container.registry.password)},
+    {"vm/cloud_init", SECRET(vm.cloud_init)},
+    {"vm/cloud_init_config/user_data", SECRET(vm.cloud_init_config.user_data)},
+    {"vm/cloud_init_config/meta_data", SECRET(vm.cloud_init_config.meta_data)},
+    {"vm/cloud_init_config/network_config", SECRET(vm.cloud_init_config.network_config)},
+    {"vm/cloud_init_config/vendor_data", SECRET(vm.cloud_init_config.vendor_data)},
+};
+static const struct {
+    const char *place; /* before the name */
+    size_t at;         /* of a schema_list of struct doc_pair */
+} maps[] = {
+    {"container/secret_env/", SECRET(container.secret_env)},
+    {"compose/secret_env/", SECRET(compose.secret_env)},
+};
+
+static char **text_at(struct workload_doc *d, size_t i)
+{
+    return (char **)(void *)((char *)d + texts[i].at);
+}
+static const char *text_of(const struct workload_doc *d, size_t i)
+{
+    return *(char *const *)(const void *)((const char *)d + texts[i].at);
+}
+static struct schema_list *map_at(struct workload_doc *d, size_t i)
+{
+    return (struct schema_list *)(void *)((char *)d + maps[i].at);
+}
+static const struct schema_list *map_of(const struct workload_doc *d, size_t i)
+{
+    return (const struct schema_list *)(const void *)((const char *)d + maps[i].at);
+}
 
 struct secrets {
-    struct workload_doc doc; /* borrows but for the texts below */
-    struct doc_pair *pairs;  /* keys borrowed, values owned */
-    char *password;          /* owned */
+    struct workload_doc doc;                 /* borrows but for these: */
+    struct doc_pair *pairs[ARRAY_LEN(maps)]; /* keys borrowed, values owned */
+    char *owned[ARRAY_LEN(texts)];
 };
 
 /* Makes of a secret at this place what stands for it, as an owned text. */
@@ -41,45 +79,57 @@ typedef int (*secret_fn)(void *ctx, const char *place, struct slice secret, char
 
 static void secrets_done(struct secrets *s)
 {
-    for (size_t i = 0; s->pairs != NULL && i < s->doc.container.secret_env.count; i++)
-        mem_free(s->pairs[i].value);
-    mem_free(s->pairs);
-    mem_free(s->password);
+    for (size_t m = 0; m < ARRAY_LEN(maps); m++) {
+        for (size_t i = 0; s->pairs[m] != NULL && i < map_of(&s->doc, m)->count; i++)
+            mem_free(s->pairs[m][i].value);
+        mem_free(s->pairs[m]);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        mem_free(s->owned[i]);
 }
 
-static const char password_place[] = "container/registry/password";
-
 /* "container/secret_env/NAME" */
-static const char *env_place(char (*room)[BOUND_MAX], const char *name)
+static const char *pair_place(char (*room)[BOUND_MAX], size_t map, const char *name)
 {
     struct buf b = BUF_FIXED(*room);
-    (void)buf_addlit(&b, "container/secret_env/");
+    (void)buf_adds(&b, maps[map].place);
     (void)buf_adds(&b, name);
     return *room;
+}
+
+static int map_replace(struct secrets *s, const struct workload_doc *d, size_t m, secret_fn fn,
+                       void *ctx, struct err *e)
+{
+    const struct schema_list *l = map_of(d, m);
+    const struct doc_pair *from = l->items;
+    char room[BOUND_MAX];
+    int r = 0;
+    if (l->count == 0)
+        return 0;
+    s->pairs[m] = mem_calloc(l->count, sizeof(*s->pairs[m]));
+    if (s->pairs[m] == NULL)
+        return no_memory(e);
+    map_at(&s->doc, m)->items = s->pairs[m];
+    for (size_t i = 0; r == 0 && i < l->count; i++) {
+        s->pairs[m][i].key = from[i].key;
+        r = fn(ctx, pair_place(&room, m, from[i].key), slice_of(from[i].value),
+               &s->pairs[m][i].value, e);
+    }
+    return r;
 }
 
 static int secrets_replace(struct secrets *s, const struct workload_doc *d, secret_fn fn, void *ctx,
                            struct err *e)
 {
-    const struct schema_list *l = &d->container.secret_env;
-    const struct doc_pair *from = l->items;
-    char room[BOUND_MAX];
     int r = 0;
     *s = (struct secrets){.doc = *d};
-    if (l->count > 0) {
-        s->pairs = mem_calloc(l->count, sizeof(*s->pairs));
-        if (s->pairs == NULL)
-            return no_memory(e);
-        s->doc.container.secret_env.items = s->pairs;
-    }
-    for (size_t i = 0; r == 0 && i < l->count; i++) {
-        s->pairs[i].key = from[i].key;
-        r = fn(ctx, env_place(&room, from[i].key), slice_of(from[i].value), &s->pairs[i].value, e);
-    }
-    if (r == 0 && d->container.registry.password != NULL) {
-        r = fn(ctx, password_place, slice_of(d->container.registry.password), &s->password, e);
-        s->doc.container.registry.password = s->password;
-    }
+    for (size_t m = 0; r == 0 && m < ARRAY_LEN(maps); m++)
+        r = map_replace(s, d, m, fn, ctx, e);
+    for (size_t i = 0; r == 0 && i < ARRAY_LEN(texts); i++)
+        if (text_of(d, i) != NULL) {
+            r = fn(ctx, texts[i].place, slice_of(text_of(d, i)), &s->owned[i], e);
+            *text_at(&s->doc, i) = s->owned[i];
+        }
     return r;
 }
 
@@ -114,7 +164,13 @@ static int seal_one(void *ctx, const char *place, struct slice secret, char **re
 
 static bool has_secrets(const struct workload_doc *d)
 {
-    return d->container.secret_env.count > 0 || d->container.registry.password != NULL;
+    for (size_t m = 0; m < ARRAY_LEN(maps); m++)
+        if (map_of(d, m)->count > 0)
+            return true;
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        if (text_of(d, i) != NULL)
+            return true;
+    return false;
 }
 
 int workload_doc_store(const struct workload_doc *d, const struct sealer *s, struct buf *out,
@@ -190,16 +246,18 @@ static int open_one(const struct sealing *s, const char *place, char **text, str
 static int open_all(struct workload_doc *d, const struct sealer *s, struct err *e)
 {
     const struct sealing ctx = {s, d->id};
-    const struct schema_list *l = &d->container.secret_env;
-    struct doc_pair *p = l->items;
     char room[BOUND_MAX];
     int r = 0;
     if (has_secrets(d) && (s == NULL || s->open == NULL))
         return err_set(e, ERR_STATE, "there is no key, and so no secret can be opened");
-    for (size_t i = 0; r == 0 && p != NULL && i < l->count; i++)
-        r = open_one(&ctx, env_place(&room, p[i].key), &p[i].value, e);
-    if (r == 0 && d->container.registry.password != NULL)
-        r = open_one(&ctx, password_place, &d->container.registry.password, e);
+    for (size_t m = 0; m < ARRAY_LEN(maps); m++) {
+        struct doc_pair *p = map_at(d, m)->items;
+        for (size_t i = 0; r == 0 && i < map_at(d, m)->count; i++)
+            r = open_one(&ctx, pair_place(&room, m, p[i].key), &p[i].value, e);
+    }
+    for (size_t i = 0; r == 0 && i < ARRAY_LEN(texts); i++)
+        if (text_of(d, i) != NULL)
+            r = open_one(&ctx, texts[i].place, text_at(d, i), e);
     return r;
 }
 
@@ -281,23 +339,41 @@ static int print_secret(void *ctx, const char *place, struct slice secret, char 
     return *ret != NULL ? 0 : no_memory(e);
 }
 
+/* Maps of which the order does not count. */
+static const size_t unordered[] = {SECRET(container.env), SECRET(container.labels),
+                                   SECRET(compose.env), SECRET(vm.metadata)};
+
+/* The maps of `to`, which borrows all, are sorted copies then; the caller frees the items of so
+ * many of them as *n says. */
+static int sort_maps(struct workload_doc *to, size_t *n)
+{
+    for (*n = 0; *n < ARRAY_LEN(unordered); ++*n)
+        if (sorted_copy((struct schema_list *)(void *)((char *)to + unordered[*n])) != 0)
+            return ERR_NO_MEMORY;
+    return 0;
+}
+
+static void free_maps(struct workload_doc *d, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        mem_free(((struct schema_list *)(void *)((char *)d + unordered[i]))->items);
+}
+
 /* A secret takes part with its own print, so that no text with secrets is ever put together. */
 int workload_doc_print(const struct workload_doc *d, const struct sealer *s,
                        char out[SEALER_PRINT_SIZE], struct err *e)
 {
-    struct secrets masked = {.doc = *d};
+    struct secrets masked;
     struct buf text = BUF_INIT(8 * STORED_MAX);
-    struct schema_list env = d->container.env, labels = d->container.labels;
     struct json_out j;
-    int r_env = sorted_copy(&env), r_labels = sorted_copy(&labels);
+    size_t sorted = 0;
     int r = secrets_replace(&masked, d, print_secret, (void *)(uintptr_t)s, e);
-    if (r == 0 && (r_env != 0 || r_labels != 0))
+    if (r == 0 && sort_maps(&masked.doc, &sorted) != 0)
         r = no_memory(e);
     if (r == 0) {
-        if (masked.pairs != NULL)
-            sort_pairs(masked.pairs, masked.doc.container.secret_env.count);
-        masked.doc.container.env = env;
-        masked.doc.container.labels = labels;
+        for (size_t m = 0; m < ARRAY_LEN(maps); m++)
+            if (masked.pairs[m] != NULL)
+                sort_pairs(masked.pairs[m], map_of(&masked.doc, m)->count);
         json_begin(&j, &text);
         schema_write_json_as(&workload_doc_print_schema, &masked.doc,
                              SCHEMA_JSON_COMPACT | SCHEMA_JSON_SECRETS, &j);
@@ -306,10 +382,7 @@ int workload_doc_print(const struct workload_doc *d, const struct sealer *s,
         else
             print_text(s, buf_slice(&text), out);
     }
-    if (r_env == 0)
-        mem_free(env.items);
-    if (r_labels == 0)
-        mem_free(labels.items);
+    free_maps(&masked.doc, sorted);
     secrets_done(&masked);
     buf_done(&text);
     return r;
@@ -366,10 +439,9 @@ static bool is_hidden(const char *name, const char *const *patterns, size_t n)
     return false;
 }
 
-int workload_doc_hide_env(struct workload_doc *d, const char *const *patterns, size_t n,
-                          struct err *e)
+static int hide(struct schema_list *env, struct schema_list *secret, const char *const *patterns,
+                size_t n, struct err *e)
 {
-    struct schema_list *env = &d->container.env, *secret = &d->container.secret_env;
     struct doc_pair *p = env->items;
     size_t kept = 0;
     int r = 0;
@@ -394,6 +466,13 @@ int workload_doc_hide_env(struct workload_doc *d, const char *const *patterns, s
     return r;
 }
 
+int workload_doc_hide_env(struct workload_doc *d, const char *const *patterns, size_t n,
+                          struct err *e)
+{
+    int r = hide(&d->container.env, &d->container.secret_env, patterns, n, e);
+    return r == 0 ? hide(&d->compose.env, &d->compose.secret_env, patterns, n, e) : r;
+}
+
 static int keep_one(char **value, const char *old, const char *place, struct err *e)
 {
     if (strcmp(*value, set) != 0)
@@ -410,19 +489,27 @@ static int keep_one(char **value, const char *old, const char *place, struct err
     return 0;
 }
 
-int workload_doc_keep_secrets(struct workload_doc *d, const struct workload_doc *old, struct err *e)
+static int keep_pairs(struct workload_doc *d, const struct workload_doc *old, size_t m,
+                      struct err *e)
 {
-    struct doc_container *c = &d->container;
-    struct doc_pair *p = c->secret_env.items;
+    struct doc_pair *p = map_at(d, m)->items;
     char room[BOUND_MAX];
     int r = 0;
-    for (size_t i = 0; r == 0 && i < c->secret_env.count; i++) {
-        const struct doc_pair *had =
-            old != NULL ? find_pair(&old->container.secret_env, p[i].key) : NULL;
-        r = keep_one(&p[i].value, had != NULL ? had->value : NULL, env_place(&room, p[i].key), e);
+    for (size_t i = 0; r == 0 && i < map_at(d, m)->count; i++) {
+        const struct doc_pair *had = old != NULL ? find_pair(map_of(old, m), p[i].key) : NULL;
+        r = keep_one(&p[i].value, had != NULL ? had->value : NULL, pair_place(&room, m, p[i].key),
+                     e);
     }
-    if (r == 0 && c->registry.password != NULL)
-        r = keep_one(&c->registry.password, old != NULL ? old->container.registry.password : NULL,
-                     password_place, e);
     return r;
+}
+
+int workload_doc_keep_secrets(struct workload_doc *d, const struct workload_doc *old, struct err *e)
+{
+    int r = 0;
+    for (size_t m = 0; r == 0 && m < ARRAY_LEN(maps); m++)
+        r = keep_pairs(d, old, m, e);
+    for (size_t i = 0; r == 0 && i < ARRAY_LEN(texts); i++)
+        if (text_of(d, i) != NULL)
+            r = keep_one(text_at(d, i), old != NULL ? text_of(old, i) : NULL, texts[i].place, e);
+    return r == 0 ? doc_check_cloud_init(&d->vm, e) : r; /* old and new together may be too much */
 }

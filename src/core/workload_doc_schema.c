@@ -7,47 +7,11 @@
 #include <arpa/inet.h>
 #include <string.h>
 
-#define AT(type, member) offsetof(struct type, member)
-#define ROWS(rows) .fields = (rows), .n_fields = ARRAY_LEN(rows)
-
 static_assert(sizeof(struct doc_pair) == sizeof(struct schema_pair) &&
                   offsetof(struct doc_pair, value) == offsetof(struct schema_pair, value),
               "maps of texts are those of the schema");
 
 /* --- Checks of texts --- */
-
-/* What of a bad value a message shows. */
-struct shown {
-    char text[128];
-};
-static const char *show(struct shown *out, struct slice v)
-{
-    struct buf b = BUF_FIXED(out->text);
-    size_t n = v.len > 20 ? 20 : v.len; /* 20 bytes of six characters surely fit */
-    if (str_add_printable(&b, v) == 0)
-        return out->text;
-    buf_clear(&b);
-    while (n > 0 && n < v.len && ((unsigned char)v.p[n] & 0xC0) == 0x80)
-        n--;
-    (void)str_add_printable(&b, (struct slice){v.p, n});
-    (void)buf_addlit(&b, "...");
-    return out->text;
-}
-
-static int bad(struct err *e, const char *text, const char *rule)
-{
-    struct shown s;
-    return err_set(e, ERR_INVALID, "\"%s\" %s", show(&s, slice_of(text)), rule);
-}
-
-/* Control characters would end lines of logs and steer terminals. */
-static bool has_control(const char *text)
-{
-    for (const char *p = text; *p != '\0'; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7F)
-            return true;
-    return false;
-}
 
 static int check_id(const void *member, struct err *e)
 {
@@ -62,45 +26,9 @@ static int check_revision(const void *member, struct err *e)
 static int check_image(const void *member, struct err *e)
 {
     const char *text = *(char *const *)member;
-    if (text[0] == '-' || strpbrk(text, " \"'\\") != NULL || has_control(text))
-        return bad(e, text, "is not the name of an image, such as docker.io/library/busybox:1.36");
-    return 0;
-}
-
-/* A word that the runtime takes: a user, a network. */
-static int check_word(const void *member, struct err *e)
-{
-    const char *text = *(char *const *)member;
-    return strchr(text, ' ') == NULL && !has_control(text)
-               ? 0
-               : bad(e, text, "must have no blanks and no control characters");
-}
-
-static int check_hostname(const void *member, struct err *e)
-{
-    const char *text = *(char *const *)member;
-    bool fine = text[0] != '-' && text[0] != '.';
-    for (const char *p = text; fine && *p != '\0'; p++)
-        fine = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ||
-               *p == '-' || *p == '.' || *p == '_';
-    return fine ? 0
-                : bad(e, text,
-                      "is not a host name: letters, digits, \"-\", \"_\" and \".\", the first one "
-                      "a letter, a digit or \"_\"");
-}
-
-/* Absolute, and nothing in it that leads out of where it seems to be. */
-static int check_path(const void *member, struct err *e)
-{
-    const char *text = *(char *const *)member;
-    struct slice rest = slice_of(text), part;
-    if (text[0] != '/')
-        return bad(e, text, "is not an absolute path");
-    if (has_control(text))
-        return bad(e, text, "contains a control character");
-    while (slice_split(&rest, '/', &part))
-        if (slice_eqs(part, ".."))
-            return bad(e, text, "must not contain \"..\"");
+    if (text[0] == '-' || strpbrk(text, " \"'\\") != NULL || doc_has_control(text))
+        return doc_bad(e, text,
+                       "is not the name of an image, such as docker.io/library/busybox:1.36");
     return 0;
 }
 
@@ -108,8 +36,8 @@ static int check_inner_path(const void *member, struct err *e)
 {
     const char *text = *(char *const *)member;
     if (text[strspn(text, "/.")] == '\0' && text[0] == '/' && strstr(text, "..") == NULL)
-        return bad(e, text, "is the root of the container: mount a directory below it");
-    return check_path(member, e);
+        return doc_bad(e, text, "is the root of the container: mount a directory below it");
+    return doc_check_path(member, e);
 }
 
 static int check_lock_file(const void *member, struct err *e)
@@ -117,8 +45,8 @@ static int check_lock_file(const void *member, struct err *e)
     const char *text = *(char *const *)member;
     size_t n = strlen(text);
     if (n > 0 && text[n - 1] == '/')
-        return bad(e, text, "is a directory, a file is wanted");
-    return check_path(member, e);
+        return doc_bad(e, text, "is a directory, a file is wanted");
+    return doc_check_path(member, e);
 }
 
 static int check_host_ip(const void *member, struct err *e)
@@ -127,58 +55,18 @@ static int check_host_ip(const void *member, struct err *e)
     unsigned char room[sizeof(struct in6_addr)];
     if (inet_pton(AF_INET, text, room) == 1 || inet_pton(AF_INET6, text, room) == 1)
         return 0;
-    return bad(e, text, "is not an IP address");
+    return doc_bad(e, text, "is not an IP address");
 }
 
 static int check_http_path(const void *member, struct err *e)
 {
     const char *text = *(char *const *)member;
-    if (text[0] == '/' && strpbrk(text, " #") == NULL && !has_control(text))
+    if (text[0] == '/' && strpbrk(text, " #") == NULL && !doc_has_control(text))
         return 0;
-    return bad(e, text, "is not a path of a URL, such as /health");
+    return doc_bad(e, text, "is not a path of a URL, such as /health");
 }
 
 /* --- Checks of lists and structs --- */
-
-static const struct schema_pair *pair_at(const struct schema_list *l, size_t i)
-{
-    return (const struct schema_pair *)l->items + i;
-}
-
-static int check_once(const struct schema_list *l, struct err *e)
-{
-    for (size_t i = 0; i < l->count; i++)
-        for (size_t k = i + 1; k < l->count; k++)
-            if (strcmp(pair_at(l, i)->key, pair_at(l, k)->key) == 0)
-                return bad(e, pair_at(l, i)->key, "is there twice");
-    return 0;
-}
-
-static int check_env(const void *member, struct err *e)
-{
-    const struct schema_list *l = member;
-    for (size_t i = 0; i < l->count; i++) {
-        const char *key = pair_at(l, i)->key;
-        if (key[0] == '\0' || strlen(key) > DOC_NAME_MAX || strchr(key, '=') != NULL ||
-            has_control(key))
-            return bad(e, key,
-                       "is not the name of a variable: 1 to 256 bytes without \"=\" and control "
-                       "characters");
-    }
-    return check_once(l, e);
-}
-
-static int check_labels(const void *member, struct err *e)
-{
-    const struct schema_list *l = member;
-    for (size_t i = 0; i < l->count; i++) {
-        const char *key = pair_at(l, i)->key;
-        if (key[0] == '\0' || strlen(key) > DOC_NAME_MAX || has_control(key))
-            return bad(e, key,
-                       "is not the name of a label: 1 to 256 bytes without control characters");
-    }
-    return check_once(l, e);
-}
 
 static int check_volumes(const void *member, struct err *e)
 {
@@ -188,7 +76,7 @@ static int check_volumes(const void *member, struct err *e)
         for (size_t k = i + 1; m[i].container_path != NULL && k < l->count; k++)
             if (m[k].container_path != NULL &&
                 strcmp(m[i].container_path, m[k].container_path) == 0)
-                return bad(e, m[i].container_path, "is the place of two volumes");
+                return doc_bad(e, m[i].container_path, "is the place of two volumes");
     return 0;
 }
 
@@ -224,17 +112,22 @@ static int check_depends(const void *member, struct err *e)
     for (size_t i = 0; i < l->count; i++)
         for (size_t k = i + 1; d[i].id != NULL && k < l->count; k++)
             if (d[k].id != NULL && strcmp(d[i].id, d[k].id) == 0)
-                return bad(e, d[i].id, "is there twice");
+                return doc_bad(e, d[i].id, "is there twice");
     return 0;
 }
 
 static int check_container(const void *obj, struct err *e)
 {
     const struct doc_container *c = obj;
-    for (size_t i = 0; i < c->secret_env.count; i++)
-        for (size_t k = 0; k < c->env.count; k++)
-            if (strcmp(pair_at(&c->secret_env, i)->key, pair_at(&c->env, k)->key) == 0)
-                return bad(e, pair_at(&c->env, k)->key, "is in env and in secret_env");
+    const struct doc_managed_volume *m = c->managed_volumes.items;
+    const struct doc_mount *v = c->volumes.items;
+    int r = doc_check_env_once(&c->env, &c->secret_env, e);
+    if (r != 0)
+        return r;
+    for (size_t i = 0; i < c->managed_volumes.count; i++)
+        for (size_t k = 0; m[i].mount_path != NULL && k < c->volumes.count; k++)
+            if (v[k].container_path != NULL && strcmp(m[i].mount_path, v[k].container_path) == 0)
+                return doc_bad(e, m[i].mount_path, "is the place of two volumes");
     if (c->registry.password != NULL && c->registry.username == NULL)
         return err_set(e, ERR_INVALID, "registry has a password, but no username");
     return 0;
@@ -251,6 +144,32 @@ static int check_health(const void *obj, struct err *e)
     return 0;
 }
 
+static bool is_given(const struct workload_doc *d, int type)
+{
+    return !schema_is_default(&workload_doc_print_schema.fields[type], d);
+}
+
+/* What is given is that of the type, and is there. The rows of the arms have the types' numbers. */
+static int check_arms(const struct workload_doc *d, struct err *e)
+{
+    for (int t = 1; t < WORKLOAD_TYPES; t++)
+        if (t != d->type && is_given(d, t))
+            return err_set(e, ERR_INVALID, "%s: a workload of type %s has none",
+                           workload_type_name((enum workload_type)t),
+                           workload_type_name((enum workload_type)d->type));
+    if (d->type == WORKLOAD_CONTAINER && d->container.image == NULL)
+        return err_set(e, ERR_INVALID, "container: a workload of type container needs an image");
+    if (d->type == WORKLOAD_COMPOSE && d->compose.compose_yaml == NULL)
+        return err_set(e, ERR_INVALID, "compose: a workload of type compose needs a compose_yaml");
+    if (d->type == WORKLOAD_VM && d->vm.vcpus == 0)
+        return err_set(e, ERR_INVALID, "vm: a workload of type vm needs vcpus and memory_mb");
+    if (d->health.kind == DOC_HEALTH_COMMAND && d->type != WORKLOAD_CONTAINER)
+        return err_set(e, ERR_INVALID, "health: only a container can run the command of a check");
+    if (d->health.kind == DOC_HEALTH_RUNTIME && d->type == WORKLOAD_VM)
+        return err_set(e, ERR_INVALID, "health: a machine has no check of its runtime");
+    return 0;
+}
+
 static int check_whole(const void *obj, struct err *e)
 {
     const struct workload_doc *d = obj;
@@ -261,8 +180,9 @@ static int check_whole(const void *obj, struct err *e)
         return err_set(e, ERR_INVALID, "type: the value is missing");
     if (d->desired_state == DESIRED_NONE)
         return err_set(e, ERR_INVALID, "desired_state: the value is missing");
-    if (d->type == WORKLOAD_CONTAINER && d->container.image == NULL)
-        return err_set(e, ERR_INVALID, "container: a workload of type container needs an image");
+    int r = check_arms(d, e);
+    if (r != 0)
+        return r;
     for (size_t i = 0; i < d->depends_on.count; i++)
         if (on[i].id != NULL && strcmp(on[i].id, d->id) == 0)
             return err_set(e, ERR_INVALID, "depends_on[%zu].id: \"%s\" would wait for itself", i,
@@ -274,7 +194,7 @@ static int check_whole(const void *obj, struct err *e)
 
 static const struct schema_field mount_rows[] = {
     {"host_path", SCHEMA_STR, SCHEMA_REQUIRED, AT(doc_mount, host_path), .max = DOC_PATH_MAX,
-     .check = check_path, .doc = "Absolute path on the machine; it must be there"},
+     .check = doc_check_path, .doc = "Absolute path on the machine; it must be there"},
     {"container_path", SCHEMA_STR, SCHEMA_REQUIRED, AT(doc_mount, container_path),
      .max = DOC_PATH_MAX, .check = check_inner_path, .doc = "Absolute path inside"},
     {"read_only", SCHEMA_BOOL, 0, AT(doc_mount, read_only), .def = "false",
@@ -327,7 +247,7 @@ static const struct schema restart_schema = {
 
 static const struct schema_field registry_rows[] = {
     {"username", SCHEMA_STR, SCHEMA_PLAIN, AT(doc_registry, username), .min = 1, .max = 256,
-     .check = check_word, .doc = "Name that the image's registry knows"},
+     .check = doc_check_word, .doc = "Name that the image's registry knows"},
     {"password", SCHEMA_STR, SCHEMA_PLAIN | SCHEMA_SECRET, AT(doc_registry, password), .min = 1,
      .max = 16384, .doc = "Its password or token; stored sealed and never shown"},
 };
@@ -349,9 +269,9 @@ static const struct schema_field container_rows[] = {
      .max = DOC_LIST_MAX, .doc = "Program before the command; without it the image's",
      .example = "[/bin/busybox]"},
     {"env", SCHEMA_STR_MAP, SCHEMA_PLAIN, AT(doc_container, env), .max = DOC_LIST_MAX,
-     .check = check_env, .doc = "Variables", .example = "{LEVEL: debug, PORT: \"80\"}"},
+     .check = doc_check_env, .doc = "Variables", .example = "{LEVEL: debug, PORT: \"80\"}"},
     {"secret_env", SCHEMA_STR_MAP, SCHEMA_PLAIN | SCHEMA_SECRET, AT(doc_container, secret_env),
-     .max = DOC_LIST_MAX, .check = check_env,
+     .max = DOC_LIST_MAX, .check = doc_check_env,
      .doc = "Variables whose values are stored sealed and never shown",
      .example = "{TOKEN: \"...\"}"},
     {"volumes", SCHEMA_LIST, 0, AT(doc_container, volumes), .max = DOC_LIST_MAX,
@@ -363,7 +283,7 @@ static const struct schema_field container_rows[] = {
     {"restart_policy", SCHEMA_STRUCT, 0, AT(doc_container, restart_policy), .sub = &restart_schema,
      .doc = "What the runtime does when it ends"},
     {"labels", SCHEMA_STR_MAP, SCHEMA_PLAIN, AT(doc_container, labels), .max = DOC_LIST_MAX,
-     .check = check_labels, .doc = "Labels of the runtime's object; those of persys.* are ours",
+     .check = doc_check_labels, .doc = "Labels of the runtime's object; those of persys.* are ours",
      .example = "{team: robots}"},
     {"image_pull", SCHEMA_ENUM, 0, AT(doc_container, image_pull), .names = pulls, .def = "default",
      .doc = "Whether the registry is asked: default asks and takes the image that is there if it "
@@ -371,15 +291,15 @@ static const struct schema_field container_rows[] = {
     {"registry", SCHEMA_STRUCT, 0, AT(doc_container, registry), .sub = &registry_schema,
      .doc = "Who asks the registry"},
     {"user", SCHEMA_STR, SCHEMA_PLAIN, AT(doc_container, user), .min = 1, .max = 256,
-     .check = check_word, .doc = "User inside, with group if need be; without it the image's",
+     .check = doc_check_word, .doc = "User inside, with group if need be; without it the image's",
      .example = "\"1000:1000\""},
     {"working_dir", SCHEMA_STR, 0, AT(doc_container, working_dir), .max = DOC_PATH_MAX,
-     .check = check_path, .doc = "Directory that it starts in; without it the image's",
+     .check = doc_check_path, .doc = "Directory that it starts in; without it the image's",
      .example = "/srv"},
     {"hostname", SCHEMA_STR, SCHEMA_PLAIN, AT(doc_container, hostname), .min = 1, .max = 253,
-     .check = check_hostname, .doc = "Host name inside; without it one is made up"},
+     .check = doc_check_hostname, .doc = "Host name inside; without it one is made up"},
     {"network_mode", SCHEMA_STR, 0, AT(doc_container, network_mode), .min = 1, .max = 256,
-     .check = check_word,
+     .check = doc_check_word,
      .doc = "bridge, host, none, container:NAME or the name of a network; without it the "
             "runtime's own",
      .example = "host"},
@@ -391,17 +311,20 @@ static const struct schema_field container_rows[] = {
      .doc = "Nothing but volumes may be written"},
     {"stop_timeout_s", SCHEMA_INT, 0, AT(doc_container, stop_timeout_s), .max = 86400, .def = "0",
      .unit = "seconds", .doc = "Time to end by itself before it is killed; 0: 30"},
+    {"managed_volumes", SCHEMA_LIST, 0, AT(doc_container, managed_volumes), .max = DOC_VOLUMES_MAX,
+     .sub = &doc_volume_schema, .check = doc_check_managed_volumes,
+     .doc = "Volumes that are known by their names and outlive a revision"},
 };
 static const struct schema container_schema = {"WorkloadContainer", sizeof(struct doc_container),
                                                ROWS(container_rows), .doc = "A container.",
                                                .check = check_container};
 
-static const char *const conditions[] = {"running", "healthy", NULL};
+static const char *const conditions[] = {"running", "healthy", "address", NULL};
 static const struct schema_field depends_rows[] = {
     {"id", SCHEMA_STR, SCHEMA_REQUIRED | SCHEMA_PLAIN, AT(doc_depends, id), .check = check_id,
      .doc = "Another workload"},
     {"condition", SCHEMA_ENUM, 0, AT(doc_depends, condition), .names = conditions, .def = "running",
-     .doc = "What it must be before this one starts"},
+     .doc = "What it must be before this one starts; address: its address is known"},
 };
 static const struct schema depends_schema = {"WorkloadDependency", sizeof(struct doc_depends),
                                              ROWS(depends_rows),
@@ -437,7 +360,9 @@ static const struct schema health_schema = {"WorkloadHealth", sizeof(struct doc_
 
 static const char *const types[] = {"", "container", "compose", "vm", NULL};
 static const char *const desires[] = {"", "running", "stopped", NULL};
-/* In this order: id, revision_id, desired_state; then what is printed; then what is stored. */
+/* In this order: id, revision_id, desired_state; then what is printed; then what is stored. What is
+ * printed begins with the type and the arms, in the order of the types' numbers. A row that comes
+ * to it must be left out of the text where it has its default: prints of old must stay. */
 static const struct schema_field doc_rows[] = {
     {"id", SCHEMA_STR, SCHEMA_REQUIRED | SCHEMA_PLAIN, AT(workload_doc, id), .check = check_id,
      .doc = "Name of the workload: 2 to 128 letters, digits, \"_\", \".\" or \"-\"",
@@ -453,6 +378,10 @@ static const struct schema_field doc_rows[] = {
      .doc = "What it is"},
     {"container", SCHEMA_STRUCT, SCHEMA_NULLABLE, AT(workload_doc, container),
      .sub = &container_schema, .doc = "The container, for a workload of that type"},
+    {"compose", SCHEMA_STRUCT, SCHEMA_NULLABLE, AT(workload_doc, compose),
+     .sub = &doc_compose_schema, .doc = "The Compose project, for a workload of that type"},
+    {"vm", SCHEMA_STRUCT, SCHEMA_NULLABLE, AT(workload_doc, vm), .sub = &doc_vm_schema,
+     .doc = "The virtual machine, for a workload of that type"},
     {"depends_on", SCHEMA_LIST, 0, AT(workload_doc, depends_on), .max = DOC_DEPENDS_MAX,
      .sub = &depends_schema, .check = check_depends,
      .doc = "Workloads that must be there before it starts; they are stopped after it"},

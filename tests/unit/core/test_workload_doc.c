@@ -157,11 +157,6 @@ static void reads(void **state)
     assert_string_equal(value(&d.container.env, "FACE"), "\xF0\x9F\x98\x80 \\ud83d \xC3\xA9");
     workload_doc_done(&d);
     workload_doc_done(&d); /* twice is fine */
-
-    /* Other types need no arm here. */
-    d = read_doc("id: vm1\ntype: vm\n");
-    assert_int_equal(d.type, WORKLOAD_VM);
-    workload_doc_done(&d);
 }
 
 /* Text, and its faults as LINE:COLUMN: MESSAGE lines. */
@@ -400,7 +395,8 @@ static void reads_several(void **state)
     (void)state;
     struct workload_docs docs;
     struct schema_report r;
-    static const char two[] = "id: aa\ncontainer: {image: x}\n---\n{id: bb, type: vm}\n";
+    static const char two[] =
+        "id: aa\ncontainer: {image: x}\n---\n{id: bb, container: {image: y}}\n";
     assert_int_equal(workload_docs_read(&docs, SLICE_LIT(two), &r, &e), 0);
     assert_int_equal(docs.count, 2);
     assert_string_equal(docs.items[1].id, "bb");
@@ -409,8 +405,9 @@ static void reads_several(void **state)
     workload_docs_done(&docs);
 
     /* All faults, with the lines of the whole. */
-    static const char faulty[] = "id: aa\ncontainer: {image: x}\n---\nid: bb\nhello: x\ntype: vm\n"
-                                 "---\nid: aa\ntype: vm\n---\n\n- x\n";
+    static const char faulty[] = "id: aa\ncontainer: {image: x}\n---\nid: bb\nhello: x\n"
+                                 "container: {image: x}\n---\nid: aa\ncontainer: {image: x}\n"
+                                 "---\n\n- x\n";
     struct buf b = BUF_INIT(10000);
     assert_int_equal(workload_docs_read(&docs, SLICE_LIT(faulty), &r, &e), ERR_INVALID);
     add_faults(&b, &r);
@@ -601,8 +598,8 @@ static void prints(void **state)
         "m, k: n}}\n",
         "id: web\ncontainer: {image: a, env: {A: x, B: y}, secret_env: {S: v, T: w}, labels: {l: "
         "m, k: n}}\nlock_file: /x\n",
-        "id: web\ntype: vm\ncontainer: {image: a, env: {A: x, B: y}, secret_env: {S: v, T: w}, "
-        "labels: {l: m, k: n}}\n",
+        "id: web\ncontainer: {image: a, env: {A: x, B: y}, secret_env: {S: v, T: w}, labels: {l: "
+        "m, k: n}, managed_volumes: [{name: d, mount_path: /d}]}\n",
     };
     const struct sealer s = SEALER_FAKE(&fake);
     char want[SEALER_PRINT_SIZE], got[SEALER_PRINT_SIZE];
@@ -619,6 +616,62 @@ static void prints(void **state)
     print_of(base, NULL, got); /* without a key */
     assert_string_not_equal(got, want);
     assert_int_equal(strlen(got), 64);
+}
+
+/* Prints and stored texts as the first release with workloads made them: another print would make
+ * everybody's containers anew, another text would not be read. */
+static void old_ones_stay(void **state)
+{
+    (void)state;
+    static const char stored[] =
+        "{\"container\":{\"image\":\"registry.local:5000/team/"
+        "busybox:1.36\",\"command\":[\"httpd\","
+        "\"-f\",\"80\"],\"args\":[\"-p\",\"true\"],\"entrypoint\":[\"/bin/busybox\"],\"env\":{"
+        "\"LEVEL\":\"debug\",\"PORT\":\"80\",\"EMPTY\":\"\"},\"secret_env\":{\"TOKEN\":"
+        "\"sealed:v1:"
+        "2d3f38753935342e3b33343f2875293f39283f2e053f342c750e15111f1426296939283f2e772e6a313f34"
+        "\",\"PIN\":\"sealed:v1:"
+        "2d3f38753935342e3b33343f2875293f39283f2e053f342c750a1314266b68696e\"},\"volumes\":[{"
+        "\"host_path\":\"/srv/www\",\"container_path\":\"/www\",\"read_only\":true},{\"host_path\":"
+        "\"/srv/data\",\"container_path\":\"/data\"}],\"ports\":[{\"host_port\":8080,"
+        "\"container_port\":80},{\"host_port\":8080,\"container_port\":53,\"protocol\":\"udp\"},{"
+        "\"container_port\":81,\"host_ip\":\"::1\"}],\"resources\":{\"cpu_shares\":512,"
+        "\"memory_bytes\":67108864,\"memory_swap_bytes\":-1},\"restart_policy\":{\"policy\":"
+        "\"on-failure\",\"max_retry_count\":4},\"labels\":{\"team\":\"robots\"},\"image_pull\":"
+        "\"missing\",\"registry\":{\"username\":\"bob\",\"password\":\"sealed:v1:"
+        "2d3f38753935342e3b33343f2875283f3d33292e2823752a3b29292d35283e26322f342e3f2868322f342e3f28"
+        "68"
+        "\"},\"user\":\"1000:1000\",\"working_dir\":\"/"
+        "srv\",\"hostname\":\"web-1\",\"network_mode\":"
+        "\"bridge\",\"tty\":true,\"privileged\":true,\"read_only_rootfs\":true,\"stop_timeout_s\":"
+        "5},"
+        "\"depends_on\":[{\"id\":\"db\",\"condition\":\"healthy\"},{\"id\":\"cache\"}],\"health\":{"
+        "\"kind\":\"http\",\"port\":80,\"path\":\"/ok\",\"interval\":\"5s\",\"timeout\":\"250ms\","
+        "\"start_period\":\"1m\",\"retries\":2,\"action\":\"restart\"},\"lock_file\":"
+        "\"/run/web/busy\"}";
+    const struct sealer s = SEALER_FAKE(&fake);
+    char print[SEALER_PRINT_SIZE];
+    print_of(whole, NULL, print);
+    assert_string_equal(print, "41ff409f4b19eb0e7ceed89b8c509510685e9d91874bfe4d86985abd27832b0c");
+    print_of(whole, &s, print);
+    assert_string_equal(print, "1312bdc193e968a74b36f69c9f9b04891c43beef755d084370109b6b7936fc31");
+    print_of(plain, NULL, print);
+    assert_string_equal(print, "cdb8b3bf442cb321c3e1298eb36d2dcd2785c82e6bee7face5ce652876a8020a");
+
+    struct workload_doc d = read_doc(whole);
+    char *now = store_doc(&d);
+    assert_string_equal(now, stored);
+    mem_free(now);
+    workload_doc_done(&d);
+    assert_int_equal(
+        workload_doc_load(&d, SLICE_LIT("web"), WORKLOAD_CONTAINER, SLICE_LIT(stored), &s, &e), 0);
+    check_whole(&d);
+    assert_int_equal(d.container.managed_volumes.count, 0);
+    assert_null(d.compose.compose_yaml);
+    assert_int_equal(d.vm.vcpus, 0);
+    assert_int_equal(workload_doc_print(&d, &s, print, &e), 0);
+    assert_string_equal(print, "1312bdc193e968a74b36f69c9f9b04891c43beef755d084370109b6b7936fc31");
+    workload_doc_done(&d);
 }
 
 static int add_difference(void *ctx, const char *path, struct slice a, struct slice b)
@@ -801,7 +854,7 @@ static void openapi(void **state)
     assert_int_equal(b.err, 0);
     json_t *v = json_parse((struct slice){b.data, b.len}, NULL, &e);
     assert_non_null(v);
-    assert_int_equal(json_object_size(v), 9);
+    assert_int_equal(json_object_size(v), 15);
     json_object_foreach(v, name, one)
     {
         assert_string_equal(json_get_str(one, "title"), name);
@@ -830,6 +883,7 @@ int main(void)
         cmocka_unit_test(load_refuses_damage),
         cmocka_unit_test(shows),
         cmocka_unit_test(prints),
+        cmocka_unit_test(old_ones_stay),
         cmocka_unit_test(differs),
         cmocka_unit_test(hides),
         cmocka_unit_test(survives_no_memory),
