@@ -98,7 +98,8 @@ static const struct schema_field volume_rows[] = {
      .doc = "Name of the volume; workloads that name the same one share it. Letters become small, "
             "other characters than letters, digits, \"_\", \".\" and \"-\" become \"-\""},
     {"driver", SCHEMA_ENUM, 0, AT(doc_managed_volume, driver), .names = drivers, .def = "local",
-     .doc = "Where it is: local, a directory of the machine (a machine gets a disk image); nfs, a "
+     .doc = "Where it is: local, a directory of the machine (a virtual machine gets an image of a "
+            "disk); nfs, a "
             "directory of the configured server; ceph-rbd, an image of the configured pool"},
     {"size_gb", SCHEMA_INT, 0, AT(doc_managed_volume, size_gb), .max = DOC_DISK_GB_MAX, .def = "0",
      .doc = "Size of what is made for it; 0: the driver's own"},
