@@ -8,8 +8,8 @@
 void xml_in_init(struct xml_in *x, struct slice text)
 {
     memset(x, 0, sizeof(*x));
-    x->begin = x->p = text.p;
-    x->end = text.p + text.len;
+    x->begin = x->p = text.p != NULL ? text.p : "";
+    x->end = x->p + text.len;
     buf_init(&x->values, VALUES_MAX);
 }
 
@@ -366,12 +366,9 @@ bool xml_in_at(const struct xml_in *x, const char *path)
 
 int xml_add_text(struct buf *out, struct slice text)
 {
-    for (const char *c = text.p, *end = text.p + text.len; c < end;) {
-        size_t n = char_len(c, end);
-        if (n == 0)
+    for (size_t i = 0, n; i < text.len; i += n)
+        if ((n = char_len(text.p + i, text.p + text.len)) == 0)
             return ERR_INVALID;
-        c += n;
-    }
     for (size_t i = 0; i < text.len; i++) {
         char c = text.p[i];
         if (c == '&')
