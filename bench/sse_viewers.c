@@ -6,6 +6,8 @@
  * "time":"2026-11-21T03:52:00.123456Z". Once all are there: "ready N". In the end one line of
  * JSON: events (of the reader with the fewest and the most), missing, p50/p99/max delay in ms; of
  * those that stalled, how many were told that they were cut. */
+#include "delays.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,8 +34,7 @@ enum { IN_SIZE = 1 << 16 };
 static struct reader *readers;
 static int n_readers, n_stalled, n_live;
 static char request[1024];
-static float *samples;
-static size_t n_samples;
+static struct delays delays;
 
 static long long now_us(void)
 {
@@ -59,7 +60,7 @@ static long digits(const char *p, int n)
 static void sample(const char *p, size_t n, long long now)
 {
     const char *t = find(p, n, "\"time\":\"");
-    if (t == NULL || (size_t)(p + n - t) < 27 || n_samples >= MAX_SAMPLES)
+    if (t == NULL || (size_t)(p + n - t) < 27)
         return;
     long long then =
         ((digits(t + 11, 2) * 60 + digits(t + 14, 2)) * 60 + digits(t + 17, 2)) * 1000000ll +
@@ -67,7 +68,7 @@ static void sample(const char *p, size_t n, long long now)
     long long delay = now - then;
     if (delay < -DAY_US / 2)
         delay += DAY_US;
-    samples[n_samples++] = (float)((double)delay / 1000);
+    delays_add(&delays, (double)delay / 1000);
 }
 
 static void one_event(struct reader *r, const char *p, size_t n, long long now)
@@ -139,12 +140,6 @@ static void on_connect(uv_connect_t *c, int status)
     uv_read_start((uv_stream_t *)&r->tcp, on_alloc, on_read);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    float x = *(const float *)a, y = *(const float *)b;
-    return x < y ? -1 : x > y;
-}
-
 static void on_end(uv_timer_t *t)
 {
     unsigned long least = (unsigned long)-1, most = 0, missing = 0;
@@ -158,16 +153,10 @@ static void on_end(uv_timer_t *t)
         most = r->events > most ? r->events : most;
         missing += r->missing;
     }
-    qsort(samples, n_samples, sizeof(samples[0]), by_value);
-    double p50 = 0, p99 = 0, max = 0;
-    if (n_samples > 0) {
-        p50 = samples[n_samples / 2];
-        p99 = samples[n_samples * 99 / 100];
-        max = samples[n_samples - 1];
-    }
+    delays_sum_up(&delays);
     printf("{\"least\":%lu,\"most\":%lu,\"missing\":%lu,\"p50_ms\":%.2f,\"p99_ms\":%.2f,"
            "\"max_ms\":%.2f,\"cut\":%d}\n",
-           least, most, missing, p50, p99, max, cut);
+           least, most, missing, delays.p50, delays.p99, delays.longest, cut);
     uv_stop(t->loop);
 }
 
@@ -202,8 +191,7 @@ int main(int argc, char **argv)
     if (n_readers < 1 || n_readers > MAX_READERS)
         return 2;
     readers = calloc((size_t)n_readers, sizeof(readers[0]));
-    samples = malloc(MAX_SAMPLES * sizeof(samples[0]));
-    if (readers == NULL || samples == NULL)
+    if (readers == NULL || delays_init(&delays, MAX_SAMPLES) != 0)
         return 1;
     snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", argv[2],
              port);

@@ -4,6 +4,8 @@
  * The log's lines are "<sequence> <CLOCK_MONOTONIC in ns>". Prints one line of JSON:
  * viewers, lines (of the shortest and longest view), missing, repeated, p50/p99/max delay in ms.
  */
+#include "delays.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,8 +31,7 @@ static struct viewer *viewers;
 static int n_viewers, n_open;
 static const char *path;
 static char request[1024];
-static float *samples;
-static size_t n_samples;
+static struct delays delays;
 static int measuring;
 
 static uint64_t now_ns(void)
@@ -53,8 +54,8 @@ static void one_line(struct viewer *v, const char *p, uint64_t now)
         v->repeated++;
     v->last = seq;
     v->lines++;
-    if (measuring && n_samples < MAX_SAMPLES && now > sent)
-        samples[n_samples++] = (float)((double)(now - sent) / 1e6);
+    if (measuring && now > sent)
+        delays_add(&delays, (double)(now - sent) / 1e6);
 }
 
 /* The payload is {"type":"logs","data":"1 123\n2 456\n"} with \n as two characters. */
@@ -143,12 +144,6 @@ static void on_connect(uv_connect_t *c, int status)
     uv_read_start((uv_stream_t *)&v->tcp, on_alloc, on_read);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    float x = *(const float *)a, y = *(const float *)b;
-    return x < y ? -1 : x > y;
-}
-
 static void on_end(uv_timer_t *t)
 {
     unsigned long least = (unsigned long)-1, most = 0, missing = 0, repeated = 0;
@@ -159,16 +154,10 @@ static void on_end(uv_timer_t *t)
         missing += v->missing;
         repeated += v->repeated;
     }
-    qsort(samples, n_samples, sizeof(samples[0]), by_value);
-    double p50 = 0, p99 = 0, max = 0;
-    if (n_samples > 0) {
-        p50 = samples[n_samples / 2];
-        p99 = samples[n_samples * 99 / 100];
-        max = samples[n_samples - 1];
-    }
+    delays_sum_up(&delays);
     printf("{\"viewers\":%d,\"least\":%lu,\"most\":%lu,\"missing\":%lu,\"repeated\":%lu,"
            "\"p50_ms\":%.2f,\"p99_ms\":%.2f,\"max_ms\":%.2f}\n",
-           n_open, least, most, missing, repeated, p50, p99, max);
+           n_open, least, most, missing, repeated, delays.p50, delays.p99, delays.longest);
     uv_stop(t->loop);
 }
 
@@ -193,8 +182,7 @@ int main(int argc, char **argv)
     if (n_viewers < 1 || n_viewers > MAX_VIEWERS)
         return 2;
     viewers = calloc((size_t)n_viewers, sizeof(viewers[0]));
-    samples = malloc(MAX_SAMPLES * sizeof(samples[0]));
-    if (viewers == NULL || samples == NULL)
+    if (viewers == NULL || delays_init(&delays, MAX_SAMPLES) != 0)
         return 1;
     snprintf(
         request, sizeof(request),

@@ -34,42 +34,63 @@ const char *err_name(int code)
     return err_row(code)->name;
 }
 
-/* Ends a text that did not fit with "...", between characters. `size` counts the NUL. */
-static void cut(char *text, size_t size)
+/* What is longer than RAW_MAX is longer than any message too: writing it plainly makes no text
+ * shorter. */
+enum { RAW_MAX = 1024 };
+
+static void format(char *to, size_t size, bool lines, const char *fmt, va_list ap)
 {
-    size_t n = size - sizeof("...");
-    while (n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80)
-        n--;
-    memcpy(text + n, "...", sizeof("..."));
+    char raw[RAW_MAX];
+    INVARIANT(size < sizeof(raw));
+    if (vsnprintf(raw, sizeof(raw), fmt, ap) < 0)
+        raw[0] = '\0';
+    (void)str_put_plain(to, size, slice_of(raw), lines);
 }
 
-/* Writes at `at`; true if all fitted. */
-static bool put_v(char *text, size_t size, size_t at, const char *fmt, va_list ap)
+void err_format(char *to, size_t size, const char *fmt, va_list ap)
 {
-    int n = vsnprintf(text + at, size - at, fmt, ap);
-    if (n < 0) {
-        text[at] = '\0';
-        return true;
-    }
-    if ((size_t)n < size - at)
-        return true;
-    cut(text, size);
-    return false;
+    format(to, size, false, fmt, ap);
+}
+
+/* "text: more"; what is in text already is plain. */
+static void append(char *text, size_t size, const char *more)
+{
+    char raw[RAW_MAX];
+    INVARIANT(2 * size + 2 <= sizeof(raw));
+    (void)snprintf(raw, sizeof(raw), "%s: %s", text, more);
+    (void)str_put_plain(text, size, slice_of(raw), true);
+}
+
+static int set(struct err *e, int code, bool lines, const char *fmt, va_list ap)
+{
+    /* The arguments may point into e->msg, so the text is built aside. */
+    char text[sizeof(e->msg)];
+    format(text, sizeof(text), lines, fmt, ap);
+    memcpy(e->msg, text, strlen(text) + 1);
+    e->code = code;
+    e->sys = 0;
+    return code;
 }
 
 int err_set(struct err *e, int code, const char *fmt, ...)
 {
     if (e == NULL)
         return code;
-    /* The arguments may point into e->msg, so the text is built aside. */
-    char text[sizeof(e->msg)];
     va_list ap;
     va_start(ap, fmt);
-    (void)put_v(text, sizeof(text), 0, fmt, ap);
+    (void)set(e, code, false, fmt, ap);
     va_end(ap);
-    memcpy(e->msg, text, strlen(text) + 1);
-    e->code = code;
-    e->sys = 0;
+    return code;
+}
+
+int err_set_lines(struct err *e, int code, const char *fmt, ...)
+{
+    if (e == NULL)
+        return code;
+    va_list ap;
+    va_start(ap, fmt);
+    (void)set(e, code, true, fmt, ap);
+    va_end(ap);
     return code;
 }
 
@@ -129,15 +150,9 @@ int err_sys(struct err *e, int sys, const char *fmt, ...)
     char text[sizeof(e->msg)], scratch[128];
     va_list ap;
     va_start(ap, fmt);
-    bool fits = put_v(text, sizeof(text), 0, fmt, ap);
+    format(text, sizeof(text), false, fmt, ap);
     va_end(ap);
-    size_t n = strlen(text);
-    if (fits) {
-        int more = snprintf(text + n, sizeof(text) - n, ": %s",
-                            text_of_errno(sys, scratch, sizeof(scratch)));
-        if (more < 0 || (size_t)more >= sizeof(text) - n)
-            cut(text, sizeof(text));
-    }
+    append(text, sizeof(text), text_of_errno(sys, scratch, sizeof(scratch)));
     memcpy(e->msg, text, strlen(text) + 1);
     e->code = code;
     e->sys = sys;
@@ -151,14 +166,9 @@ int err_wrap(struct err *e, const char *fmt, ...)
     char text[sizeof(e->msg)];
     va_list ap;
     va_start(ap, fmt);
-    bool fits = put_v(text, sizeof(text), 0, fmt, ap);
+    format(text, sizeof(text), false, fmt, ap);
     va_end(ap);
-    if (fits) {
-        size_t n = strlen(text);
-        int more = snprintf(text + n, sizeof(text) - n, ": %s", e->msg);
-        if (more < 0 || (size_t)more >= sizeof(text) - n)
-            cut(text, sizeof(text));
-    }
+    append(text, sizeof(text), e->msg);
     memcpy(e->msg, text, strlen(text) + 1);
     return e->code;
 }

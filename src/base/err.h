@@ -8,6 +8,8 @@
 
 #include "base/base.h"
 
+#include <stdarg.h>
+
 /* X(symbol, number, "stable-name", http, grpc, retryable, "text") */
 #define ERR_TABLE(X)                                                                               \
     X(INTERNAL, 1, "internal", 500, 13, false, "internal error")                                   \
@@ -66,13 +68,24 @@ const char *err_name(int code);
 struct err {
     int code;      /* 0 or a negative enum err_code */
     int sys;       /* errno of the cause, or 0 */
-    char msg[480]; /* always terminated; cut with "..." if too long; UTF-8 */
+    char msg[480]; /* always terminated; cut with "..." if too long; UTF-8, see err_set */
 };
 
 /* Sets *e (which may be NULL) and returns `code`, so callers can write
  *   return err_set(e, ERR_INVALID, "port \"%s\" is not a number", text);
- * A message shows the bad value in quotes. */
+ * A message shows the bad value in quotes.
+ *
+ * What comes from outside may stand in a message as it came: bytes that are not UTF-8 (also a
+ * character that "%.40s" cut in two) become U+FFFD, and control characters \n, \t or \u00xx, so
+ * that no message ends a line or steers a terminal. */
 int err_set(struct err *e, int code, const char *fmt, ...) BASE_PRINTF(3, 4);
+
+/* The same for a message of several lines: line feeds stay, those in the arguments too. */
+int err_set_lines(struct err *e, int code, const char *fmt, ...) BASE_PRINTF(3, 4);
+
+/* Formats a message that is no struct err's into to[size] (5 to 1023 bytes), as err_set does. No
+ * argument may point into it. */
+void err_format(char *to, size_t size, const char *fmt, va_list ap) BASE_PRINTF(3, 0);
 
 /* The same for a failed system call: picks the code from errno `sys`
  * (ENOENT NOT_FOUND, EACCES/EPERM DENIED, ENOMEM NO_MEMORY, ENOSPC/EDQUOT NO_SPACE,

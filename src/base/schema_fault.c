@@ -66,15 +66,8 @@ void schema_fault(struct schema_reader *rd, yaml_mark_t at, bool warning, const 
         return;
     va_list ap;
     va_start(ap, fmt);
-    int n = vsnprintf(f->msg, sizeof(f->msg), fmt, ap);
+    err_format(f->msg, sizeof(f->msg), fmt, ap);
     va_end(ap);
-    if (n < (int)sizeof(f->msg))
-        return;
-    /* Cut between characters. */
-    size_t end = sizeof(f->msg) - sizeof("...");
-    while (end > 0 && ((unsigned char)f->msg[end] & 0xC0) == 0x80)
-        end--;
-    memcpy(f->msg + end, "...", sizeof("..."));
 }
 
 /* "<path>.<name>: <text>"; name may be NULL. */

@@ -337,7 +337,14 @@ bool name_is_safe(struct slice name, size_t max)
     return true;
 }
 
-int str_add_printable(struct buf *b, struct slice v)
+/* What may not stand in a text as it is. */
+enum plain {
+    PLAIN_QUOTED, /* also quotes and backslashes */
+    PLAIN_LINE,
+    PLAIN_LINES, /* not line feeds */
+};
+
+static int add_plain(struct buf *b, struct slice v, enum plain how)
 {
     static const char digits[] = "0123456789abcdef";
     for (size_t i = 0; i < v.len && b->err == 0;) {
@@ -351,13 +358,13 @@ int str_add_printable(struct buf *b, struct slice v)
         unsigned control = u < 0x20 || u == 0x7F ? u : UINT_MAX;
         if (n == 2 && u == 0xC2 && (unsigned char)v.p[i + 1] < 0xA0)
             control = (unsigned char)v.p[i + 1]; /* U+0080 to U+009F */
-        if (u == '"' || u == '\\')
+        if ((u == '"' || u == '\\') && how == PLAIN_QUOTED)
             (void)buf_add(b, (char[]){'\\', (char)u}, 2);
-        else if (u == '\n')
+        else if (u == '\n' && how != PLAIN_LINES)
             (void)buf_addlit(b, "\\n");
         else if (u == '\t')
             (void)buf_addlit(b, "\\t");
-        else if (control != UINT_MAX)
+        else if (control != UINT_MAX && u != '\n')
             (void)buf_add(
                 b, (char[]){'\\', 'u', '0', '0', digits[control >> 4], digits[control & 15]}, 6);
         else
@@ -365,6 +372,25 @@ int str_add_printable(struct buf *b, struct slice v)
         i += (size_t)n;
     }
     return b->err;
+}
+
+int str_add_printable(struct buf *b, struct slice v)
+{
+    return add_plain(b, v, PLAIN_QUOTED);
+}
+
+bool str_put_plain(char *to, size_t size, struct slice v, bool lines)
+{
+    INVARIANT(size > sizeof("..."));
+    struct buf b = {.data = to, .cap = size - 1, .max = size - 1};
+    to[0] = '\0';
+    if (add_plain(&b, v, lines ? PLAIN_LINES : PLAIN_LINE) == 0)
+        return true;
+    size_t n = b.len < size - sizeof("...") ? b.len : size - sizeof("...");
+    while (n > 0 && ((unsigned char)to[n] & 0xC0) == 0x80)
+        n--;
+    memcpy(to + n, "...", sizeof("..."));
+    return false;
 }
 
 size_t str_strip_sgr(char *p, size_t n)

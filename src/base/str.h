@@ -58,6 +58,10 @@ bool name_is_safe(struct slice name, size_t max);
  * control characters (U+0080 to U+009F too) as \n, \t or \u00xx, bytes that are not UTF-8 as
  * U+FFFD. So the text cannot end its line or steer a terminal. Each input byte gives at most 6. */
 int str_add_printable(struct buf *b, struct slice v);
+/* Writes v into to[size] (more than 4 bytes) as a message: as above, but quotes and backslashes
+ * stay as they are, and with `lines` line feeds too. What does not fit is cut between characters,
+ * with "..." at the end, and the answer is false. `to` and v do not overlap. */
+bool str_put_plain(char *to, size_t size, struct slice v, bool lines);
 
 /* Removes ESC [ digits-and-semicolons m (colours) in place; returns the new length. */
 size_t str_strip_sgr(char *p, size_t n);

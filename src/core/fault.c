@@ -3,7 +3,6 @@
 #include "base/str.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 static const struct {
@@ -102,7 +101,7 @@ int fault_set(struct fault *f, enum fault_reason r, int code, const char *fmt, .
     char text[sizeof(f->e.msg)];
     va_list ap;
     va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof(text), fmt, ap);
+    err_format(text, sizeof(text), fmt, ap);
     va_end(ap);
     f->reason = r;
     return err_set(&f->e, code, "%s", text);

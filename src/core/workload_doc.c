@@ -5,7 +5,6 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-#include <stdio.h>
 #include <string.h>
 
 int workload_doc_init(struct workload_doc *d, struct err *e)
@@ -227,10 +226,12 @@ static int fault_twice(struct reading *g, const char *id, int line)
 {
     struct schema_fault *f = mem_zalloc(sizeof(*f));
     struct schema_report one = {.faults = f, .count = 1, .errors = 1};
+    struct err e;
     if (f == NULL)
         return ERR_NO_MEMORY;
     *f = (struct schema_fault){.line = line, .column = 1};
-    (void)snprintf(f->msg, sizeof(f->msg), "id: \"%s\" is that of a document before it", id);
+    err_set(&e, ERR_INVALID, "id: \"%s\" is that of a document before it", id);
+    (void)str_put_plain(f->msg, sizeof(f->msg), slice_of(e.msg), false);
     int rc = add_report(g->report, &one);
     schema_report_done(&one);
     return rc;

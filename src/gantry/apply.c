@@ -300,6 +300,16 @@ static void add_change(struct cli *c, const json_t *change)
     buf_adds(&c->out, c->colour ? "\033[0m\n" : "\n");
 }
 
+/* The document differs in nothing; that apply would give it another try is no difference. */
+static bool is_same(const json_t *plan)
+{
+    bool anew = false, stop = false;
+    (void)json_get_bool(plan, "recreate", &anew);
+    (void)json_get_bool(plan, "stop", &stop);
+    return strcmp(workload_text(plan, "verdict"), "update") == 0 && !anew && !stop &&
+           json_array_size(json_object_get(plan, "changes")) == 0;
+}
+
 /* "web: update, its object is made anew" and what differs. */
 static void tell_plan(struct cli *c, const char *id, const json_t *plan, bool changes)
 {
@@ -308,7 +318,10 @@ static void tell_plan(struct cli *c, const char *id, const json_t *plan, bool ch
     (void)json_get_bool(plan, "recreate", &anew);
     text_clean(&c->out, slice_of(id));
     buf_addlit(&c->out, ": ");
-    text_clean(&c->out, slice_of(workload_text(plan, "verdict")));
+    if (is_same(plan))
+        buf_addlit(&c->out, "unchanged, but not there yet");
+    else
+        text_clean(&c->out, slice_of(workload_text(plan, "verdict")));
     if (anew && strcmp(workload_text(plan, "verdict"), "update") == 0)
         buf_addlit(&c->out, ", its object is made anew");
     if (waits != NULL) {
@@ -333,7 +346,7 @@ static int plan_one(struct cli *c, const struct workload_item *item, bool change
     if (plan == NULL)
         return rc;
     const char *verdict = workload_text(plan, "verdict");
-    *differs = *differs || strcmp(verdict, "unchanged") != 0;
+    *differs = *differs || (strcmp(verdict, "unchanged") != 0 && !is_same(plan));
     if (c->json)
         cli_json_value(c, plan);
     else

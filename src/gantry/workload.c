@@ -95,8 +95,7 @@ void workload_age_cell(struct table *t, const json_t *w, const char *key)
     buf_cell(t, &b);
 }
 
-/* 1536 as "1.5K". */
-static void add_size(struct buf *b, int64_t n)
+void workload_bytes(struct buf *b, int64_t n)
 {
     static const char units[] = "BKMGTPE";
     size_t u = 0;
@@ -126,7 +125,7 @@ void workload_usage_cells(struct table *t, const json_t *usage, bool wide)
         int64_t n;
         b = BUF_FIXED(text);
         if (json_get_int(usage, sizes[i], &n))
-            add_size(&b, n);
+            workload_bytes(&b, n);
         buf_cell(t, &b);
     }
     workload_age_cell(t, usage, "collected_at");

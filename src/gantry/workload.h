@@ -15,6 +15,8 @@ bool workload_time(const char *text, int64_t *ret_ns);
 enum table_colour workload_colour(const char *state);
 /* "2m10s" since the time of the member, or an empty cell. */
 void workload_age_cell(struct table *t, const json_t *w, const char *key);
+/* 1536 as "1.5K". */
+void workload_bytes(struct buf *b, int64_t n);
 /* "12.5%", "8.0M": of a usage; an empty cell where the member is missing. */
 void workload_usage_cells(struct table *t, const json_t *usage, bool wide);
 /* Prints a JSON value as text on one line. */

@@ -31,14 +31,16 @@ static void number_cell(struct table *t, const json_t *row, const char *key)
     table_cell(t, shown(&b), TABLE_PLAIN);
 }
 
-/* What holds it up, what went wrong, or how it is. */
-static const char *message_of(const json_t *row)
+/* What went wrong, what it waits for, or how it is. */
+static void message_cell(struct table *t, const json_t *row)
 {
+    _cleanup_(buf_done) struct buf b = BUF_INIT(MAX_PATH_TEXT);
     const char *waits = workload_text(row, "waits_for"), *failure = workload_text(row, "failure");
     bool running = strcmp(workload_text(row, "actual_state"), "running") == 0;
-    if (*waits != '\0')
-        return waits;
-    return *failure != '\0' && !running ? failure : workload_text(row, "message");
+    const char *text = *failure != '\0' && !running ? failure : workload_text(row, "message");
+    if (text != failure && *waits != '\0' && buf_addf(&b, "waits for %s", waits) == 0)
+        text = b.data;
+    table_cells(t, text);
 }
 
 static int list_row(void *ctx, const json_t *row)
@@ -63,7 +65,7 @@ static int list_row(void *ctx, const json_t *row)
         table_cells(t, json_get_str(row, "object_id"));
         table_cells(t, json_get_str(row, "applied_by"));
     }
-    table_cells(t, message_of(row));
+    message_cell(t, row);
     return EXIT_DONE;
 }
 
@@ -488,6 +490,48 @@ int cmd_tasks(struct cli *c)
     return doc != NULL ? tasks_table(c, doc, false) : rc;
 }
 
+/* "Memory:       2.0 % of 23.5G, 23.1G free" */
+static void add_share(struct cli *c, const char *label, double percent, int64_t total, int64_t left)
+{
+    char text[128];
+    struct buf b = BUF_FIXED(text);
+    if (percent < 0 || buf_addf(&b, "%.1f %%", percent) != 0)
+        return;
+    if (total > 0) {
+        buf_addlit(&b, " of ");
+        workload_bytes(&b, total);
+        buf_addlit(&b, ", ");
+        workload_bytes(&b, left);
+        buf_addlit(&b, " left");
+    }
+    if (b.err == 0)
+        add_line(c, label, text);
+}
+
+static double percent_of(const json_t *usage, const char *key)
+{
+    const json_t *v = json_object_get(usage, key);
+    return json_is_number(v) ? json_number_value(v) : -1;
+}
+
+static void add_usage(struct cli *c, const json_t *usage)
+{
+    int64_t total = 0, left = 0, millicores = 0;
+    char text[64];
+    struct buf b = BUF_FIXED(text);
+    double cpu = percent_of(usage, "cpu_percent");
+    (void)json_get_int(usage, "cpu_millicores", &millicores);
+    if (cpu >= 0 && buf_addf(&b, "%.1f %% of %lld", cpu, (long long)(millicores / 1000)) == 0)
+        add_line(c, "Processors", text);
+    (void)json_get_int(usage, "memory_total_bytes", &total);
+    (void)json_get_int(usage, "memory_available_bytes", &left);
+    add_share(c, "Memory", percent_of(usage, "memory_percent"), total, left);
+    total = left = 0;
+    (void)json_get_int(usage, "disk_total_bytes", &total);
+    (void)json_get_int(usage, "disk_free_bytes", &left);
+    add_share(c, "Disk", percent_of(usage, "disk_percent"), total, left);
+}
+
 int cmd_node(struct cli *c)
 {
     static const char *const heads[] = {"RUNTIME", "TYPE", "CONDITION"};
@@ -497,9 +541,8 @@ int cmd_node(struct cli *c)
         return rc;
     add_line(c, "Node", json_get_str(doc, "id"));
     add_line(c, "Version", json_get_str(doc, "version"));
+    add_usage(c, json_object_get(doc, "usage"));
     rc = add_part(c, "Labels", json_object_get(doc, "labels"));
-    if (rc == EXIT_DONE)
-        rc = add_part(c, "Usage", json_object_get(doc, "usage"));
     if (rc == EXIT_DONE)
         rc = add_part(c, "Workloads", json_object_get(doc, "workloads"));
     const json_t *list = json_object_get(doc, "runtimes");

@@ -66,14 +66,8 @@ int settings_fault(struct settings *s, const char *place, int line, int column, 
     s->errors += !warning;
     va_list ap;
     va_start(ap, fmt);
-    int n = vsnprintf(f->msg, sizeof(f->msg), fmt, ap);
+    err_format(f->msg, sizeof(f->msg), fmt, ap);
     va_end(ap);
-    if (n >= (int)sizeof(f->msg)) { /* cut between characters */
-        size_t end = sizeof(f->msg) - sizeof("...");
-        while (end > 0 && ((unsigned char)f->msg[end] & 0xC0) == 0x80)
-            end--;
-        memcpy(f->msg + end, "...", sizeof("..."));
-    }
     return 0;
 }
 

@@ -6,11 +6,11 @@
 #include "base/str.h"
 #include "s6/boot_log.h"
 #include "s6/dir.h"
+#include "s6/rights.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,8 +18,6 @@
 #define MAX_PROFILES 100000
 
 #define BATCH 64 /* profiles that are read, then made, together */
-
-enum who { SELF, ROOT, USER };
 
 /* An entry that was looked at and waits for its slot, or only to be told. */
 struct item {
@@ -39,7 +37,7 @@ struct pass {
     bool log_failed; /* told once */
     bool gone;       /* something may have gone that supervisors still run for */
     bool is_root;
-    enum who who; /* whose files the thread touches now */
+    struct s6_rights_kept kept; /* the thread touches files as another than it does for slots */
     size_t n;
     struct item *items;       /* BATCH of them, in their order */
     struct slot_wish *wishes; /* as many */
@@ -104,34 +102,37 @@ static void warn(struct pass *p, const char *text)
         p->o->tell(p->o->ctx, NULL, text);
 }
 
-/* Files on the volume are touched as the owner of their folder: what he could not do himself,
- * nobody does for him. Per thread. Until be_self, or another one: most folders have one owner. */
-static void be_owner(struct pass *p, const struct stat *folder)
-{
-    if (!p->is_root)
-        return;
-    enum who who = folder->st_uid == 0 ? ROOT : USER;
-    if (who == p->who)
-        return;
-    p->who = who;
-    (void)setfsuid(0); /* only root may take another group */
-    (void)setfsgid(who == ROOT ? getegid() : (gid_t)p->l->gid);
-    if (who == USER)
-        (void)setfsuid((uid_t)p->l->uid);
-}
-
-static void be_owner_of(struct pass *p, int folder)
-{
-    struct stat st;
-    if (p->is_root && fstat(folder, &st) == 0)
-        be_owner(p, &st);
-}
-
+/* Until be_owner. For slots. */
 static void be_self(struct pass *p)
 {
-    if (p->who != SELF)
-        slots_be(&p->slots);
-    p->who = SELF;
+    s6_rights_give_back(&p->kept);
+}
+
+/* Files on the volume are touched as the owner of their folder: what he could not do himself,
+ * nobody does for him. Per thread. Until be_self, or another one: most folders have one owner.
+ * ERR_DENIED: nothing may be touched. */
+static int be_owner(struct pass *p, const struct stat *folder, struct err *e)
+{
+    if (!p->is_root)
+        return 0;
+    /* The scandir may be the service user's, too: then all but root's folders is done as he. */
+    bool roots = folder->st_uid == 0, other = roots == p->slots.as_user;
+    if (other == p->kept.taken)
+        return 0;
+    be_self(p);
+    struct s6_rights r = {.other = other,
+                          .uid = roots ? 0 : (uid_t)p->l->uid,
+                          .gid = roots ? getegid() : (gid_t)p->l->gid};
+    return s6_rights_take(&r, &p->kept, e);
+}
+
+static int be_owner_of(struct pass *p, int folder, struct err *e)
+{
+    struct stat st;
+    if (!p->is_root)
+        return 0;
+    return fstat(folder, &st) == 0 ? be_owner(p, &st, e)
+                                   : err_sys(e, errno, "cannot look at a folder's owner");
 }
 
 static void log_text(struct pass *p, const struct buf *line)
@@ -315,8 +316,8 @@ static enum entry look(struct pass *p, int profiles, const char *name, int *fd)
         return errno == EACCES ? ENTRY_UNREADABLE : ENTRY_IGNORED;
     if (p->is_root && fstat(*fd, &st) != 0)
         return ENTRY_IGNORED;
-    if (p->is_root)
-        be_owner(p, &st);
+    if (be_owner(p, &st, NULL) != 0)
+        return ENTRY_UNREADABLE;
     if (fstatat(*fd, p->l->marker, &marker, 0) != 0)
         return errno == EACCES ? ENTRY_UNREADABLE : ENTRY_IGNORED;
     /* As root, what somebody else put there is not touched (contract 15.6). */
@@ -356,7 +357,9 @@ static int walk(struct pass *p, struct err *e)
 {
     struct s6_names n = {0};
     struct stat st = {0};
-    be_owner_of(p, p->home);
+    int rc = be_owner_of(p, p->home, e);
+    if (rc != 0)
+        return rc;
     _cleanup_(file_closep) int fd = openat(p->home, PROFILES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int sys = errno;
     be_self(p);
@@ -364,19 +367,17 @@ static int walk(struct pass *p, struct err *e)
         return sys == ENOENT || sys == ENOTDIR || sys == ELOOP
                    ? 0
                    : err_sys(e, sys, "cannot open " PROFILES);
-    int rc = fstat(fd, &st) == 0 ? s6_list(fd, MAX_PROFILES, NULL, NULL, &n, e)
-                                 : err_sys(e, errno, "cannot stat it");
+    rc = fstat(fd, &st) == 0 ? s6_list(fd, MAX_PROFILES, NULL, NULL, &n, e)
+                             : err_sys(e, errno, "cannot stat it");
     if (rc != 0) {
         err_wrap(e, "cannot read " PROFILES);
         return rc;
     }
-    for (size_t i = 0; i < n.count; i++) {
-        be_owner(p, &st);
+    for (size_t i = 0; i < n.count && (rc = be_owner(p, &st, e)) == 0; i++)
         entry(p, fd, s6_name(&n, i));
-    }
     finish_batch(p);
     s6_names_done(&n);
-    return 0;
+    return rc;
 }
 
 static void open_log(struct pass *p)
@@ -385,8 +386,9 @@ static void open_log(struct pass *p)
     p->log.fd = -1;
     if (p->o->dry_run)
         return;
-    be_owner_of(p, p->home);
-    int rc = boot_log_open(&p->log, p->home, p->l, &e);
+    int rc = be_owner_of(p, p->home, &e);
+    if (rc == 0)
+        rc = boot_log_open(&p->log, p->home, p->l, &e);
     be_self(p);
     if (rc != 0)
         warn(p, e.msg);
@@ -418,12 +420,14 @@ static int run(struct pass *p, struct err *e)
     if (!p->o->dry_run)
         sweep(p);
     open_log(p);
-    if (p->l->root_profile[0] != '\0') {
-        be_owner_of(p, p->home);
+    int rc = be_owner_of(p, p->home, e);
+    if (rc == 0 && p->l->root_profile[0] != '\0') {
         add_profile(p, p->home, slice_of(p->l->root_profile), true);
         finish_batch(p);
     }
-    int rc = walk(p, e);
+    if (rc == 0)
+        rc = walk(p, e);
+    be_self(p);
     summary(p, began);
     if (!p->o->dry_run) /* s6-svscan may start later and finds them then */
         (void)slots_rescan(&p->slots, p->gone ? SLOTS_ALL : SLOTS_NEW, NULL);

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -39,16 +38,6 @@ void slots_close(struct slots *s)
     if (s->fd >= 0)
         close(s->fd);
     s->fd = -1;
-}
-
-void slots_be(const struct slots *s)
-{
-    if (geteuid() != 0)
-        return;
-    (void)setfsuid(0); /* only root may take another group */
-    (void)setfsgid(s->as_user ? (gid_t)s->l->gid : getegid());
-    if (s->as_user)
-        (void)setfsuid((uid_t)s->l->uid);
 }
 
 /* The service user's scandir, and nobody's else: his s6-svscan runs there, or none yet. */

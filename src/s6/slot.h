@@ -32,9 +32,6 @@ struct slots {
  * ERR_DENIED... */
 int slots_open(struct slots *s, const struct profile_layout *l, struct err *e);
 void slots_close(struct slots *s);
-/* Whose files the thread touches now: takes up again what slots_open began, after a change of the
- * file system's user. */
-void slots_be(const struct slots *s);
 /* slots_ensure may set the process's umask to 0 while it builds, which saves setting modes one by
  * one; no effect if the scandir itself changes the modes of what is made in it (a default ACL). */
 void slots_exact(struct slots *s);

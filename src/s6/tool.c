@@ -107,8 +107,8 @@ static void set_failure(struct s6_tool *t, int64_t status, int sig)
         (void)snprintf(how, sizeof(how), "was ended by signal %d", sig);
     else
         (void)snprintf(how, sizeof(how), "returned non-zero exit status %lld", (long long)status);
-    (void)err_set(&t->result, ERR_TOOL, "Command '%s' %s%s%.*s", t->command, how,
-                  out.len > 0 ? ": " : ".", (int)out.len, out.p);
+    (void)err_set_lines(&t->result, ERR_TOOL, "Command '%s' %s%s%.*s", t->command, how,
+                        out.len > 0 ? ": " : ".", (int)out.len, out.p);
 }
 
 static void on_exit_status(uv_process_t *p, int64_t status, int sig)

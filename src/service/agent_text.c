@@ -110,12 +110,12 @@ int agent_text_status(struct err *out, int status, struct slice reason, struct s
         reason = slice_of(http_status_text(status));
     reason = cut(reason, REASON_MAX);
     if (status < 400)
-        return err_set(
+        return err_set_lines(
             out, ERR_PROTOCOL,
             "Redirect response '%d %.*s' for url 'http://agent%.*s'\nRedirect location: '%.*s'\n"
             "For more information check: " STATUS_LINK "%d",
             status, SHOW(reason), SHOW(url), SHOW(to), status);
-    return err_set(
+    return err_set_lines(
         out, status_code(status),
         "%s error '%d %.*s' for url 'http://agent%.*s'\nFor more information check: " STATUS_LINK
         "%d%s%.*s",
@@ -130,7 +130,7 @@ int agent_text_own(struct err *out, struct slice body)
     if (words.len == 0)
         words = cut(slice_trim(body), OWN_ALONE_MAX);
     if (words.len > 0)
-        err_set(out, out->code, "%.*s", SHOW(words));
+        err_set_lines(out, out->code, "%.*s", SHOW(words));
     return out->code;
 }
 

@@ -266,7 +266,7 @@ static void on_event(void *ctx, struct slice id, struct slice event, struct slic
     _cleanup_(json_decrefp) json_t *root = json_parse(data, NULL, NULL);
     if (is_error) {
         const char *why = json_get_str(root, "error");
-        err_set(&u->failure, ERR_INTERNAL, "%s", why != NULL ? why : "the agent gave up");
+        err_set_lines(&u->failure, ERR_INTERNAL, "%s", why != NULL ? why : "the agent gave up");
         u->broken = u->refused = true;
         return;
     }

@@ -14,7 +14,7 @@ import pytest
 
 import harness
 from harness import wait_for
-from test_profiles import GATEWAY, UID, Place, own, place, service_user  # noqa: F401: fixtures
+from test_profiles import GATEWAY, UID, Place, own, place, service_user, supervisors  # noqa: F401: fixtures
 
 SKIPPING = "reconcile: skipping (dashboard container — does not need per-profile gateways)\n"
 
@@ -202,18 +202,6 @@ def test_a_boot_does_not_keep_svscan_from_ending(own):
         os.kill(own.svscan.pid, signal.SIGTERM)
     held(own, act)
     wait_for("s6-svscan has ended", lambda: not own.svscan.alive(), 5)
-
-
-def supervisors(scandir):
-    """The s6-supervise processes in the slots of this scan directory."""
-    found = []
-    for pid in subprocess.run(["pgrep", "-x", "s6-supervise"], capture_output=True, text=True).stdout.split():
-        try:
-            if os.readlink(f"/proc/{pid}/cwd").startswith(str(scandir)):
-                found.append(pid)
-        except OSError:
-            pass  # it has just ended
-    return found
 
 
 def test_an_svscan_that_forgot_its_supervisors_can_be_ended(own):

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs the fuzz targets. usage: tests/fuzz/run.sh SECONDS [TARGET...]
-# BUILD: the build folder (build-fuzz); JOBS: how many at a time.
+# BUILD: the build folder (build-fuzz); JOBS: how many at a time; FUZZ_SEED: a number that makes a run repeatable.
 # Each target works on a copy of its corpus for so many seconds; what it finds goes to tests/fuzz/crashes/.
 # One line a target; ends with "N passed, N failed", exit 1 if any failed.
 set -u
@@ -43,6 +43,7 @@ one() {
     ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:allocator_may_return_null=1} \
         UBSAN_OPTIONS=${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1} \
         "$exe" "$work/$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=65536 \
+        ${FUZZ_SEED:+"-seed=$FUZZ_SEED"} \
         -artifact_prefix="$crashes/$name-" -print_final_stats=1 >"$log" 2>&1
     rc=$?
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")

@@ -220,11 +220,33 @@ static void get_status(struct rpc_call *c, const ProtobufCMessage *request)
     reply(c, &s, &a.base);
 }
 
+/* Messages of one kind, one after the other; they live in a scratch. */
+struct messages {
+    void **item;
+    size_t n, cap;
+};
+
+static bool messages_add(struct messages *m, struct scratch *s, void *one)
+{
+    if (m->n == m->cap) {
+        size_t cap = m->cap == 0 ? 64 : m->cap * 2;
+        void **item = mem_realloc(m->item, cap * sizeof(*item));
+        if (item == NULL) {
+            s->failed = true;
+            return false;
+        }
+        m->item = item;
+        m->cap = cap;
+    }
+    m->item[m->n++] = one;
+    return true;
+}
+
 struct list {
     struct rpc_call *call;
     struct scratch s;
-    Persys__Agent__V1__WorkloadStatus **rows;
-    size_t n, cap, bytes;
+    struct messages rows;
+    size_t bytes;
     bool metadata;
 };
 
@@ -233,22 +255,11 @@ static int list_one(void *ctx, const struct engine_view *w)
     struct list *l = ctx;
     if (!rpc_may_see(l->call, w->id))
         return 0;
-    if (l->n == l->cap) {
-        size_t cap = l->cap == 0 ? 64 : l->cap * 2;
-        void *p = mem_realloc(l->rows, cap * sizeof(*l->rows));
-        if (p == NULL) {
-            l->s.failed = true;
-            return 1;
-        }
-        l->rows = p;
-        l->cap = cap;
-    }
     Persys__Agent__V1__WorkloadStatus *row =
         agent_status(l->call->app, &l->s, w, false, l->metadata);
-    if (row == NULL)
+    if (row == NULL || !messages_add(&l->rows, &l->s, row))
         return 1;
     l->bytes += protobuf_c_message_get_packed_size(&row->base) + 5;
-    l->rows[l->n++] = row;
     return l->metadata && l->bytes > ANSWER_MAX;
 }
 
@@ -266,15 +277,15 @@ static void list(struct rpc_call *c, const ProtobufCMessage *request)
         /* Clients refuse larger answers (1.5): all workloads without their metadata, rather than
          * some of them. */
         scratch_done(&l.s);
-        mem_free(l.rows);
+        mem_free(l.rows.item);
         l = (struct list){.call = c};
         (void)engine_each(app->engine, (enum workload_type)type, list_one, &l);
     }
     list_answer a = PERSYS__AGENT__V1__LIST_WORKLOADS_RESPONSE__INIT;
-    a.workloads = l.rows;
-    a.n_workloads = l.n;
+    a.workloads = (Persys__Agent__V1__WorkloadStatus **)l.rows.item;
+    a.n_workloads = l.rows.n;
     reply(c, &l.s, &a.base);
-    mem_free(l.rows);
+    mem_free(l.rows.item);
 }
 
 /* --- HealthCheck --- */
@@ -288,9 +299,10 @@ static char *condition_text(struct scratch *s, const char *condition)
 {
     if (strcmp(condition, "healthy") == 0)
         return plain("healthy");
-    char text[300];
+    char text[300], words[251];
     struct buf b = BUF_FIXED(text);
-    (void)buf_addf(&b, "unhealthy: %.250s", condition);
+    (void)str_put_plain(words, sizeof(words), slice_of(condition), false);
+    (void)buf_addf(&b, "unhealthy: %s", words);
     return scratch_text(s, slice_of(text));
 }
 
@@ -328,8 +340,7 @@ struct actions {
     struct rpc_call *call;
     const Persys__Agent__V1__ListActionsRequest *r;
     struct scratch s;
-    action **rows;
-    size_t n, cap;
+    struct messages rows;
 };
 
 /* An empty filter takes everything. */
@@ -346,18 +357,8 @@ static int action_one(void *ctx, const struct task *t)
     if (!rpc_may_see(l->call, t->workload) || !fits(l->r->workload_id, t->workload) ||
         !fits(l->r->action_type, slice_of(kind)) || !fits(l->r->status, slice_of(state)))
         return 0;
-    if (l->n == l->cap) {
-        size_t cap = l->cap == 0 ? 64 : l->cap * 2;
-        void *p = mem_realloc(l->rows, cap * sizeof(*l->rows));
-        if (p == NULL) {
-            l->s.failed = true;
-            return 1;
-        }
-        l->rows = p;
-        l->cap = cap;
-    }
     action *row = scratch_get(&l->s, sizeof(*row));
-    if (row == NULL)
+    if (row == NULL || !messages_add(&l->rows, &l->s, row))
         return 1;
     persys__agent__v1__agent_action__init(row);
     row->task_id = scratch_text(&l->s, slice_of(t->id));
@@ -368,8 +369,7 @@ static int action_one(void *ctx, const struct task *t)
     row->created_at = t->created_ns / NS_IN_S;
     row->started_at = t->started_ns / NS_IN_S; /* 0: not yet, which clients test (3.7) */
     row->ended_at = t->ended_ns / NS_IN_S;
-    l->rows[l->n++] = row;
-    return l->r->limit > 0 && l->n >= (size_t)l->r->limit;
+    return l->r->limit > 0 && l->rows.n >= (size_t)l->r->limit;
 }
 
 static void list_actions(struct rpc_call *c, const ProtobufCMessage *request)
@@ -378,10 +378,10 @@ static void list_actions(struct rpc_call *c, const ProtobufCMessage *request)
     struct actions l = {.call = c, .r = (const void *)request};
     (void)tasks_each(app->tasks, l.r->newest_first, action_one, &l);
     actions_answer a = PERSYS__AGENT__V1__LIST_ACTIONS_RESPONSE__INIT;
-    a.actions = l.rows;
-    a.n_actions = l.n;
+    a.actions = (action **)l.rows.item;
+    a.n_actions = l.rows.n;
     reply(c, &l.s, &a.base);
-    mem_free(l.rows);
+    mem_free(l.rows.item);
 }
 
 /* --- the table --- */

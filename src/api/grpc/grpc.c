@@ -338,13 +338,12 @@ bool rpc_open(const struct rpc_call *c)
 
 void rpc_finish(struct rpc_call *c, int status, const char *fmt, ...)
 {
-    char room[1024];
-    struct buf text = BUF_FIXED(room);
+    char text[1000];
     va_list ap;
     va_start(ap, fmt);
-    buf_addvf(&text, fmt, ap);
+    err_format(text, sizeof(text), fmt, ap);
     va_end(ap);
-    grpc_call_finish(call_of(c)->c.g, status, (struct slice){text.data, text.len});
+    grpc_call_finish(call_of(c)->c.g, status, slice_of(text));
 }
 
 void rpc_fail(struct rpc_call *c, const struct err *e)

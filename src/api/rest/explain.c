@@ -6,17 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static void put_time(struct json_out *j, const char *key, int64_t ns)
-{
-    char text[TIME_TEXT_SIZE];
-    if (ns == 0) {
-        json_knull(j, key);
-        return;
-    }
-    time_format_rfc3339(text, ns);
-    json_kstr(j, key, text);
-}
-
 /* The six answers; texts may be empty. */
 struct answers {
     const char *kind;
@@ -32,9 +21,9 @@ static void put_answers(struct json_out *j, const struct answers *a)
     json_kstr(j, "is", a->is);
     json_kstr(j, "should_be", a->should);
     json_kstr(j, "why", a->why);
-    put_time(j, "since", a->since_ns);
+    rest_put_time(j, "since", a->since_ns);
     json_kstr(j, "next", a->next);
-    put_time(j, "next_at", a->next_ns);
+    rest_put_time(j, "next_at", a->next_ns);
     json_kstr(j, "asked_by", a->asked);
 }
 

@@ -1,5 +1,6 @@
 /* The front end itself: what all calls share, and its life. */
 #include "api/rest/rest_priv.h"
+#include "base/clock.h"
 #include "net/server.h"
 
 #include <stdio.h>
@@ -22,6 +23,17 @@ void rest_reply_named(struct api_call *c, int status, const char *before, struct
 {
     struct slice parts[] = {slice_of(before), name, slice_of(after)};
     api_reply_error_parts(c, status, parts, ARRAY_LEN(parts));
+}
+
+void rest_put_time(struct json_out *j, const char *key, int64_t ns)
+{
+    char text[TIME_TEXT_SIZE];
+    if (ns == 0) {
+        json_knull(j, key);
+        return;
+    }
+    time_format_rfc3339(text, ns);
+    json_kstr(j, key, text);
 }
 
 struct agent *rest_agent(struct api_call *c)

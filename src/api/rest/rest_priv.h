@@ -51,6 +51,8 @@ void rest_reply_out(struct api_call *c);
 /* An error about a name, which may hold any character. */
 void rest_reply_named(struct api_call *c, int status, const char *before, struct slice name,
                       const char *after);
+/* A member of an open object: ns since 1970 as RFC 3339 in UTC; 0: null. */
+void rest_put_time(struct json_out *j, const char *key, int64_t ns);
 /* The agent of path parameter 0; NULL: 404 has been answered. */
 struct agent *rest_agent(struct api_call *c);
 

@@ -4,17 +4,6 @@
 
 #define NS_PER_SECOND INT64_C(1000000000)
 
-static void put_time(struct json_out *j, const char *key, int64_t ns)
-{
-    char text[TIME_TEXT_SIZE];
-    if (ns == 0) {
-        json_knull(j, key);
-        return;
-    }
-    time_format_rfc3339(text, ns);
-    json_kstr(j, key, text);
-}
-
 /* Members of an object that is open. */
 static void put_info(struct json_out *j, const struct token_info *i)
 {
@@ -27,11 +16,11 @@ static void put_info(struct json_out *j, const struct token_info *i)
     for (size_t k = 0; k < i->n_words && !role; k++)
         json_cstr(j, i->words[k]);
     json_end_arr(j);
-    put_time(j, "created", i->created_ns);
+    rest_put_time(j, "created", i->created_ns);
     json_kstr(j, "created_by", i->created_by);
-    put_time(j, "expires", i->expires_ns);
+    rest_put_time(j, "expires", i->expires_ns);
     json_kbool(j, "expired", i->expired);
-    put_time(j, "last_used", i->last_used_ns);
+    rest_put_time(j, "last_used", i->last_used_ns);
 }
 
 /* --- GET /whoami --- */
@@ -52,7 +41,7 @@ void rest_whoami(struct api_call *c)
         json_str(&j, (struct slice){text.data, text.len});
     }
     json_end_arr(&j);
-    put_time(&j, "expires", c->who->expires_ns);
+    rest_put_time(&j, "expires", c->who->expires_ns);
     json_end_obj(&j);
     if (text.err != 0)
         api_reply_json(c, 200, &text); /* tells that memory is short */

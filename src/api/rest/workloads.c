@@ -29,11 +29,8 @@ bool rest_engine_ready(struct api_call *c)
 
 static void put_time(struct json_out *j, const char *key, int64_t ns)
 {
-    char text[TIME_TEXT_SIZE];
-    if (ns == 0)
-        return;
-    time_format_rfc3339(text, ns);
-    json_kstr(j, key, text);
+    if (ns != 0)
+        rest_put_time(j, key, ns);
 }
 
 static void put_text(struct json_out *j, const char *key, const char *text)

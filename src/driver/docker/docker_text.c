@@ -68,10 +68,12 @@ int docker_text_status(struct err *out, int status, struct slice reason, const c
     if (reason.len > 64)
         reason.len = 64;
     int code = status == 404 ? ERR_NOT_FOUND : ERR_RUNTIME;
-    return err_set(out, code, "%d %s Error for http+docker://localhost%s%s%s: %.*s%s%.*s%s", status,
-                   status >= 500 ? "Server" : "Client", version[0] != '\0' ? "/v" : "", version,
-                   path, (int)reason.len, reason.p, why.len > 0 ? " (\"" : "", (int)why.len,
-                   why.p != NULL ? why.p : "", why.len > 0 ? "\")" : "");
+    /* What the engine explains may be several lines. */
+    return err_set_lines(out, code, "%d %s Error for http+docker://localhost%s%s%s: %.*s%s%.*s%s",
+                         status, status >= 500 ? "Server" : "Client",
+                         version[0] != '\0' ? "/v" : "", version, path, (int)reason.len, reason.p,
+                         why.len > 0 ? " (\"" : "", (int)why.len, why.p != NULL ? why.p : "",
+                         why.len > 0 ? "\")" : "");
 }
 
 static const char *exception_name(int sys)

@@ -61,6 +61,46 @@ static void long_messages_are_cut_between_characters(void **state)
     }
 }
 
+static void what_comes_from_outside_stays_in_its_line(void **state)
+{
+    (void)state;
+    struct err e = {0};
+    err_set(&e, ERR_INVALID, "\"%s\" \\ %s", "a\nb\tc\x1B[2J\r\x7F", "\xC2\x9B\xC3\xA9\xC2\xA0");
+    assert_string_equal(e.msg, "\"a\\nb\\tc\\u001b[2J\\u000d\\u007f\" \\ \\u009b\xC3\xA9\xC2\xA0");
+    /* A message that is used again stays as it is. */
+    char before[sizeof(e.msg)];
+    memcpy(before, e.msg, sizeof(before));
+    err_set(&e, ERR_INVALID, "%s", e.msg);
+    assert_string_equal(e.msg, before);
+    /* printf cuts characters; what is left of one is shown as such. */
+    err_set(&e, ERR_INVALID, "\"%.4s\" is no name", "abc\xC3\xA9");
+    assert_string_equal(e.msg, "\"abc\xEF\xBF\xBD\" is no name");
+    err_set(&e, ERR_INVALID, "end\xE2\x82");
+    assert_string_equal(e.msg, "end\xEF\xBF\xBD");
+
+    err_set(&e, ERR_INVALID, "x");
+    err_wrap(&e, "%s", "a\nb\xFF");
+    assert_string_equal(e.msg, "a\\nb\xEF\xBF\xBD: x");
+    err_sys(&e, ENOENT, "cannot open \"%s\"", "\x1B");
+    assert_string_equal(e.msg, "cannot open \"\\u001b\": No such file or directory");
+
+    /* Lines only where they are asked for. */
+    err_set_lines(&e, ERR_INVALID, "a\nb%s", "\n\x1B");
+    assert_string_equal(e.msg, "a\nb\n\\u001b");
+    err_wrap(&e, "c\nd");
+    assert_string_equal(e.msg, "c\\nd: a\nb\n\\u001b");
+    assert_int_equal(err_set_lines(NULL, ERR_LIMIT, "x"), ERR_LIMIT);
+
+    /* All of it controls, and too long. */
+    char text[700];
+    memset(text, '\n', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    err_set(&e, ERR_INVALID, "%s", text);
+    assert_int_equal(strlen(e.msg), sizeof(e.msg) - 1);
+    assert_null(strchr(e.msg, '\n'));
+    assert_string_equal(e.msg + strlen(e.msg) - 5, "\\n...");
+}
+
 static void system_errors(void **state)
 {
     (void)state;
@@ -92,6 +132,7 @@ int main(void)
         cmocka_unit_test(rows_are_found),
         cmocka_unit_test(messages),
         cmocka_unit_test(long_messages_are_cut_between_characters),
+        cmocka_unit_test(what_comes_from_outside_stays_in_its_line),
         cmocka_unit_test(system_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -214,6 +214,45 @@ static void fault_table(void **state)
     drop();
 }
 
+/* Wherever a message shows a piece of the text. */
+static void messages_of_one_line(void **state)
+{
+    (void)state;
+#define NASTY "\"a\\nb\\e\\x9B\\x7F\""
+    static const char *const texts[] = {
+        NASTY ": 1\n",
+        "http: {" NASTY ": 1}\n",
+        "level: " NASTY "\n",
+        "http: " NASTY "\n",
+        "http: {port: " NASTY "}\n",
+        "http: {idle: " NASTY "}\n",
+        "http: {body_max: " NASTY "}\n",
+        "http: {compress: " NASTY "}\n",
+        "http: {hosts: " NASTY "}\n",
+        "containers: {" NASTY ": 5}\n",
+        "containers: {" NASTY ": {x: 1, socket_path: /a}}\n",
+        "containers: {c: {socket_path: " NASTY "}}\n",
+        "containers: {" NASTY ": {socket_path: " NASTY "}}\n",
+        "http: !<tag:a%0A> {}\n",
+        "http: *a%0A\n",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        assert_int_equal(read_text(texts[i], strlen(texts[i])), ERR_INVALID);
+        for (size_t k = 0; k < report.count; k++) {
+            const char *m = report.faults[k].msg;
+            if (m[strcspn(m, "\n\x1B\x7F")] != '\0' || strstr(m, "\xC2\x9B") != NULL)
+                fail_msg("%s gave \"%s\"", texts[i], m);
+        }
+        assert_true(report.count > 0);
+        drop();
+    }
+    static const char path[] = "containers: {c: {socket_path: \"a\\nb\"}}\n";
+    read_text(path, sizeof(path) - 1);
+    assert_string_equal(report.faults[0].msg,
+                        "containers.c.socket_path: \"a\\nb\" is not an absolute path");
+    drop();
+}
+
 static void texts_that_must_not_hurt(void **state)
 {
     (void)state;
@@ -303,9 +342,13 @@ static void cut_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_everything),    cmocka_unit_test(empty_texts),
-        cmocka_unit_test(fault_table),         cmocka_unit_test(texts_that_must_not_hurt),
-        cmocka_unit_test(yaml_without_memory), cmocka_unit_test(cut_texts),
+        cmocka_unit_test(reads_everything),
+        cmocka_unit_test(empty_texts),
+        cmocka_unit_test(fault_table),
+        cmocka_unit_test(messages_of_one_line),
+        cmocka_unit_test(texts_that_must_not_hurt),
+        cmocka_unit_test(yaml_without_memory),
+        cmocka_unit_test(cut_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

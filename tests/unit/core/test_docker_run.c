@@ -22,7 +22,7 @@ static int file(void *ctx, const char *path, struct buf *content, struct err *er
 }
 
 static const struct docker_run_options options = {
-    .cwd = "/work", .variable = variable, .file = file};
+    .cwd = "/srv/here", .variable = variable, .file = file};
 
 /* What came of it, as one text: the document, then errors and warnings, a line each. */
 static void tell(struct buf *b, const struct workload_doc *d, const struct docker_run_notes *n)
@@ -60,10 +60,10 @@ static const struct {
      WEB ",\"env\":{\"X\":\"a  b\",\"Y\":\"a  b\",\"Z\":\"a$\",\"Q\":\"$HOME\"}," END},
     {"docker run --name web -v /a:/b -v ./data:/data:ro -v .:/here:rw,cached -v $PWD/x:/x "
      "-v \"$(pwd)\":/p nginx",
-     WEB ",\"volumes\":[{\"host_path\":\"/a\",\"container_path\":\"/b\"},{\"host_path\":\"/work/"
-         "data\",\"container_path\":\"/data\",\"read_only\":true},{\"host_path\":\"/work\","
-         "\"container_path\":\"/here\"},{\"host_path\":\"/work/x\",\"container_path\":\"/x\"},"
-         "{\"host_path\":\"/work\",\"container_path\":\"/p\"}]," END
+     WEB ",\"volumes\":[{\"host_path\":\"/a\",\"container_path\":\"/b\"},{\"host_path\":\"/srv/here/"
+         "data\",\"container_path\":\"/data\",\"read_only\":true},{\"host_path\":\"/srv/here\","
+         "\"container_path\":\"/here\"},{\"host_path\":\"/srv/here/x\",\"container_path\":\"/x\"},"
+         "{\"host_path\":\"/srv/here\",\"container_path\":\"/p\"}]," END
          "\nW -v: option \"cached\" has no effect on Linux"},
     {"docker run --name web --mount type=bind,source=/a,target=/b,readonly "
      "--mount '\"type=bind\",\"src=/c,d\",dst=/e,ro=false' nginx",

@@ -420,6 +420,19 @@ static void reads_several(void **state)
     schema_report_done(&r);
     buf_done(&b);
 
+    /* Ids that are none are shown all the same, in their line. */
+    static const char nasty[] = "id: \"a\\nb\\e\"\ntype: vm\n---\nid: \"a\\nb\\e\"\ntype: vm\n"
+                                "depends_on: [{id: \"\\n\"}, {id: \"\\n\"}]\n";
+    assert_int_equal(workload_docs_read(&docs, SLICE_LIT(nasty), &r, &e), ERR_INVALID);
+    bool twice = false;
+    for (size_t i = 0; i < r.count; i++) {
+        assert_null(strpbrk(r.faults[i].msg, "\n\x1B"));
+        twice |=
+            strcmp(r.faults[i].msg, "id: \"a\\nb\\u001b\" is that of a document before it") == 0;
+    }
+    assert_true(twice);
+    schema_report_done(&r);
+
     FOR_EACH_FAILING_ALLOC(n)
     {
         mem_fail_at(n, false);

@@ -6,6 +6,8 @@
 
 #include <cmocka.h>
 
+#include "cli_server.h"
+
 #include "base/json_in.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -204,43 +206,14 @@ static void serve(void *ctx, struct exchange *x)
                      SLICE_LIT("{\"error\":\"Service 'nope' not found\",\"detail\":null}"));
 }
 
-_Noreturn static void server_main(int ready)
-{
-    static const struct protocol *const protocols[] = {&protocol_http1, NULL};
-    struct loop *l;
-    struct server *s;
-    struct listener *li;
-    struct err e = {0};
-    alarm(50); /* never outlives a broken test */
-    struct server_options so = {.limits = http_limits_default};
-    if (loop_new(&l, &clock_system, &e) != 0 || server_new(&s, l, &so, &e) != 0)
-        _exit(1);
-    struct listener_options o = {.unix_path = host + 5,
-                                 .unix_mode = 0600,
-                                 .unix_gid = (gid_t)-1,
-                                 .protocols = protocols,
-                                 .handler = serve};
-    if (server_listen(s, &o, &li, &e) != 0 || write(ready, "x", 1) != 1)
-        _exit(1);
-    loop_run(l);
-    _exit(0);
-}
-
 static int start_server(void **state)
 {
-    int p[2];
-    char c;
     (void)state;
-    if (mkdtemp(dir) == NULL || pipe(p) != 0)
+    if (mkdtemp(dir) == NULL)
         return -1;
     snprintf(host, sizeof host, "unix:%s/s", dir);
-    server_pid = fork();
-    if (server_pid == 0)
-        server_main(p[1]);
-    close(p[1]);
-    bool ok = read(p[0], &c, 1) == 1;
-    close(p[0]);
-    return ok ? 0 : -1;
+    server_pid = cli_server_start(host + 5, serve);
+    return server_pid > 0 ? 0 : -1;
 }
 
 static int stop_server(void **state)
