@@ -29,7 +29,9 @@
 #define DOC_PATH_MAX 4095
 #define DOC_NAME_MAX 256         /* bytes of the name of a variable or label */
 #define DOC_VOLUME_NAME_SIZE 129 /* with the NUL */
-#define DOC_VOLUMES_MAX 24       /* managed ones: a machine has so many letters for them */
+#define DOC_DISKS_MAX 64
+#define DOC_NETWORKS_MAX 32
+#define DOC_VOLUMES_MAX 24 /* managed ones: a machine has so many letters for them */
 #define DOC_VCPUS_MAX 512
 #define DOC_MEMORY_MB_MIN 16
 #define DOC_MEMORY_MB_MAX (16 * 1024 * 1024)

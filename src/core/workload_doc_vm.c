@@ -348,10 +348,10 @@ static const struct schema_field vm_rows[] = {
      .check = doc_check_hostname,
      .doc = "Host name for cloud-init; without it the workload's id, after which the domain is "
             "named, too"},
-    {"disks", SCHEMA_LIST, 0, AT(doc_vm, disks), .max = 64, .sub = &disk_schema,
+    {"disks", SCHEMA_LIST, 0, AT(doc_vm, disks), .max = DOC_DISKS_MAX, .sub = &disk_schema,
      .check = check_disks, .doc = "Disks"},
-    {"networks", SCHEMA_LIST, 0, AT(doc_vm, networks), .max = 32, .sub = &network_schema,
-     .check = check_networks, .doc = "Network cards"},
+    {"networks", SCHEMA_LIST, 0, AT(doc_vm, networks), .max = DOC_NETWORKS_MAX,
+     .sub = &network_schema, .check = check_networks, .doc = "Network cards"},
     {"os_image", SCHEMA_STR, 0, AT(doc_vm, os_image), .min = 1, .max = DOC_PATH_MAX,
      .check = check_file,
      .doc = "Absolute path of an image: where no disk is named, the first one is made from it",

@@ -25,16 +25,18 @@ MESSAGES = {
                      "7 resources:ResourceLimits 8 restart_policy:RestartPolicy 9 labels:map 10 managed_volumes:*ManagedVolumeSpec",
     "ComposeSpec": "1 project_name:string 2 compose_yaml:string 3 env:map",
     "VMSpec": "1 name:string 2 vcpus:int32 3 memory_mb:int64 4 disks:*DiskConfig 5 networks:*NetworkConfig 6 cloud_init:string "
-              "7 metadata:map 8 cloud_init_config:CloudInitConfig 9 managed_volumes:*ManagedVolumeSpec",
-    "CloudInitConfig": "1 user_data:string 2 meta_data:string 3 network_config:string 4 vendor_data:string",
+              "7 metadata:map 8 cloud_init_config:CloudInitConfig 9 managed_volumes:*ManagedVolumeSpec "
+              "10 os_image:string 11 disk_gb:int64",
+    "CloudInitConfig": "1 user_data:string 2 meta_data:string 3 network_config:string 4 vendor_data:string 5 username:string "
+                       "6 ssh_public_key:string 7 password:string",
     "ManagedVolumeSpec": "1 name:string 2 driver:string 3 size_gb:int64 4 access_mode:string 5 fs_type:string 6 mount_path:string "
                          "7 read_only:bool 8 retain_policy:string",
     "VolumeMount": "1 host_path:string 2 container_path:string 3 read_only:bool",
     "PortMapping": "1 host_port:int32 2 container_port:int32 3 protocol:string",
     "ResourceLimits": "1 cpu_shares:int64 2 memory_bytes:int64 3 memory_swap_bytes:int64",
     "RestartPolicy": "1 policy:string 2 max_retry_count:int32",
-    "DiskConfig": "1 path:string 2 device:string 3 format:string 4 size_gb:int64 5 type:string 6 boot:bool",
-    "NetworkConfig": "1 network:string 2 mac_address:string 3 ip_address:string",
+    "DiskConfig": "1 path:string 2 device:string 3 format:string 4 size_gb:int64 5 type:string 6 boot:bool 7 backing_file:string",
+    "NetworkConfig": "1 network:string 2 mac_address:string 3 ip_address:string 5 model:string 6 bridge:string",
     "WorkloadStatus": "1 id:string 2 type:WorkloadType 3 revision_id:string 4 desired_state:DesiredState 5 actual_state:ActualState "
                       "6 message:string 7 created_at:int64 8 updated_at:int64 9 metadata:map 10 usage:WorkloadUsageSnapshot",
     "WorkloadUsageSnapshot": "1 workload_id:string 2 type:WorkloadType 3 cpu_percent:double 4 memory_bytes:int64 5 disk_read_bytes:int64 "

@@ -15,7 +15,7 @@ const struct driver *engine_driver(const struct engine *g, enum workload_type t)
 {
     static const struct driver there;
     (void)g;
-    return t == WORKLOAD_CONTAINER ? &there : NULL;
+    return t != WORKLOAD_NONE ? &there : NULL;
 }
 
 static const ProtobufCMessageDescriptor *const kinds[] = {

@@ -19,6 +19,19 @@ void scratch_done(struct scratch *s);
 int agent_read_apply(const struct rpc_agent *a, const Persys__Agent__V1__ApplyWorkloadRequest *r,
                      struct workload_doc *d, struct err *e);
 
+/* agent_spec.c, agent_spec_vm.c: parts of it, into a document that is initialised. Counts are
+ * looked at before anything is allocated for them. ERR_INVALID, ERR_NO_MEMORY (without a text). */
+int agent_take(char **to, const char *from); /* an optional member: empty is absent */
+int agent_bad_count(struct err *e, const char *what, size_t n, size_t most);
+int agent_take_compose(struct doc_compose *c, const Persys__Agent__V1__ComposeSpec *s,
+                       struct err *e);
+int agent_take_vm(struct doc_vm *v, const Persys__Agent__V1__VMSpec *s, struct err *e);
+int agent_take_managed(struct schema_list *to, Persys__Agent__V1__ManagedVolumeSpec *const *from,
+                       size_t n, struct err *e);
+/* agent_user_data.c: user data for cloud-init that makes a user who may log in: owned. ERR_INVALID:
+ * a name that is none, ERR_NO_MEMORY. */
+int agent_user_data(const Persys__Agent__V1__CloudInitConfig *c, char **ret, struct err *e);
+
 /* agent_spec.c: a reason as it may be sent: where it was cut inside of a character, or holds what a
  * client sent, it is made UTF-8. */
 #define AGENT_REASON_MAX 2048

@@ -9,8 +9,7 @@
 typedef Persys__Agent__V1__ApplyWorkloadRequest apply_request;
 typedef Persys__Agent__V1__ContainerSpec container_spec;
 
-/* An optional member: empty is absent. */
-static int take(char **to, const char *from)
+int agent_take(char **to, const char *from)
 {
     if (from == NULL || *from == '\0')
         return 0;
@@ -26,10 +25,9 @@ static int take_list(struct schema_list *to, char *const *from, size_t n)
     return rc;
 }
 
-static int bad_count(struct err *e, const char *what, size_t n)
+int agent_bad_count(struct err *e, const char *what, size_t n, size_t most)
 {
-    return err_set(e, ERR_INVALID, "invalid request: %zu %s; %d are possible", n, what,
-                   DOC_LIST_MAX);
+    return err_set(e, ERR_INVALID, "invalid request: %zu %s; %zu are possible", n, what, most);
 }
 
 static int take_pairs(struct doc_container *c, const container_spec *s)
@@ -50,9 +48,9 @@ static int take_volumes(struct doc_container *c, const container_spec *s)
         if (m == NULL)
             return ERR_NO_MEMORY;
         m->read_only = s->volumes[i]->read_only;
-        int rc = take(&m->host_path, s->volumes[i]->host_path);
+        int rc = agent_take(&m->host_path, s->volumes[i]->host_path);
         if (rc == 0)
-            rc = take(&m->container_path, s->volumes[i]->container_path);
+            rc = agent_take(&m->container_path, s->volumes[i]->container_path);
         if (rc != 0)
             return rc;
     }
@@ -109,12 +107,11 @@ static int check_counts(const container_spec *s, struct err *e)
                 {"variables", s->n_env},
                 {"volumes", s->n_volumes},
                 {"ports", s->n_ports},
-                {"labels", s->n_labels}};
+                {"labels", s->n_labels},
+                {"managed volumes", s->n_managed_volumes}};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (rows[i].n > DOC_LIST_MAX)
-            return bad_count(e, rows[i].what, rows[i].n);
-    if (s->n_managed_volumes > 0)
-        return err_set(e, ERR_UNSUPPORTED, "managed volumes are not offered by this node");
+            return agent_bad_count(e, rows[i].what, rows[i].n, DOC_LIST_MAX);
     return 0;
 }
 
@@ -125,7 +122,7 @@ static int take_container(struct doc_container *c, const container_spec *s, stru
         return rc;
     if (s->image[0] == '\0')
         return err_set(e, ERR_INVALID, "invalid request: the container has no image");
-    rc = take(&c->image, s->image);
+    rc = agent_take(&c->image, s->image);
     if (rc == 0)
         rc = take_list(&c->command, s->command, s->n_command);
     if (rc == 0)
@@ -141,7 +138,24 @@ static int take_container(struct doc_container *c, const container_spec *s, stru
     if (rc == 0 && s->resources != NULL)
         c->resources = (struct doc_resources){s->resources->cpu_shares, s->resources->memory_bytes,
                                               s->resources->memory_swap_bytes};
-    return rc;
+    return rc == 0 ? agent_take_managed(&c->managed_volumes, s->managed_volumes,
+                                        s->n_managed_volumes, e)
+                   : rc;
+}
+
+static int take_arm(struct workload_doc *d, const Persys__Agent__V1__WorkloadSpec *s, struct err *e)
+{
+    switch ((enum workload_type)d->type) {
+    case WORKLOAD_CONTAINER:
+        return take_container(&d->container, s->container, e);
+    case WORKLOAD_COMPOSE:
+        return agent_take_compose(&d->compose, s->compose, e);
+    case WORKLOAD_VM:
+        return agent_take_vm(&d->vm, s->vm, e);
+    case WORKLOAD_NONE:
+        break;
+    }
+    return ERR_INTERNAL; /* find_type has looked */
 }
 
 /* The type that is meant: none given is that of the arm (contract 12, no. 22). */
@@ -209,7 +223,9 @@ int agent_read_apply(const struct rpc_agent *a, const apply_request *r, struct w
     d->revision_id = mem_strdup(r->revision_id); /* "" is a revision like others (3.1) */
     rc = d->id != NULL && d->revision_id != NULL ? 0 : ERR_NO_MEMORY;
     if (rc == 0)
-        rc = take_container(&d->container, r->spec->container, e);
+        rc = take_arm(d, r->spec, e);
+    if (rc == 0)
+        rc = workload_doc_settle(d, e);
     if (rc == ERR_NO_MEMORY)
         return err_set(e, rc, "out of memory");
     if (rc == 0)

@@ -8,12 +8,13 @@
 
 #include <string.h>
 
-/* The one question to the engine: which runtimes there are. Here: containers. */
+/* The one question to the engine: which runtimes there are. */
+static bool only_containers;
 const struct driver *engine_driver(const struct engine *g, enum workload_type t)
 {
     static const struct driver there;
     (void)g;
-    return t == WORKLOAD_CONTAINER ? &there : NULL;
+    return t == WORKLOAD_CONTAINER || !only_containers ? &there : NULL;
 }
 
 static const char *const secret_env[] = {"*PASSWORD*"};
@@ -159,6 +160,7 @@ static void what_is_wrong_in_the_whole(void **state)
     struct whole w;
     char longest[300];
     fill(&w);
+    only_containers = true;
     for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
         w.r.id = text(ids[i]);
         refused(&w, ERR_INVALID, "id");
@@ -186,6 +188,7 @@ static void what_is_wrong_in_the_whole(void **state)
     refused(&w, ERR_INVALID, "the type is \"vm\", but the spec is of a container");
     w.r.desired_state = (Persys__Agent__V1__DesiredState)3;
     refused(&w, ERR_INVALID, "3 is no desired state");
+    only_containers = false;
 }
 
 static void what_is_wrong_in_a_container(void **state)
@@ -206,7 +209,39 @@ static void what_is_wrong_in_a_container(void **state)
     refused(&w, ERR_INVALID, "arguments");
     w.c.managed_volumes = w.manageds;
     w.c.n_managed_volumes = 1;
-    refused(&w, ERR_UNSUPPORTED, "managed volumes");
+    refused(&w, ERR_INVALID, "managed volume at index 0 is missing name");
+    w.managed.name = text("Data");
+    w.c.managed_volumes = w.manageds;
+    w.c.n_managed_volumes = 1;
+    refused(&w, ERR_INVALID, "managed volume at index 0 is missing mount_path");
+    w.managed.name = text("..");
+    w.managed.mount_path = text("/mnt");
+    w.c.managed_volumes = w.manageds;
+    w.c.n_managed_volumes = 1;
+    refused(&w, ERR_INVALID, "container.managed_volumes[0].name: \"..\" is not the name");
+    w.managed.name = text("Data");
+    w.managed.mount_path = text("/data");
+    w.c.managed_volumes = w.manageds;
+    w.c.n_managed_volumes = 1;
+    refused(&w, ERR_INVALID, "\"/data\" is the place of two volumes");
+    w.managed.name = text("Data");
+    w.managed.mount_path = text("/mnt");
+    w.managed.driver = text("zfs");
+    w.c.managed_volumes = w.manageds;
+    w.c.n_managed_volumes = 1;
+    refused(&w, ERR_INVALID, "driver \"zfs\" of a managed volume is none of local, nfs, ceph-rbd");
+    w.managed.name = text("Data");
+    w.managed.mount_path = text("/mnt");
+    w.managed.retain_policy = text("keep");
+    w.c.managed_volumes = w.manageds;
+    w.c.n_managed_volumes = 1;
+    refused(&w, ERR_INVALID, "retain policy \"keep\" is neither Delete nor Retain");
+    w.managed.name = text("Data");
+    w.managed.mount_path = text("/mnt");
+    w.managed.size_gb = -1;
+    w.c.managed_volumes = w.manageds;
+    w.c.n_managed_volumes = 1;
+    refused(&w, ERR_INVALID, "container.managed_volumes[0].size_gb: \"-1\" is not between");
     w.port.protocol = text("sctp");
     refused(&w, ERR_INVALID, "\"sctp\"");
     w.port.container_port = 0;
