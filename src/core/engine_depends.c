@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+enum { ADDRESS_LOOK_MS = 2000 };
+
 static struct target *target_of(const struct engine *g, struct slice id)
 {
     return map_count(&g->targets) > 0 ? map_get(&g->targets, id) : NULL;
@@ -79,12 +81,19 @@ void depends_wake(struct item *w)
         }
 }
 
+bool item_meets(const struct item *t, enum doc_condition c)
+{
+    if (t == NULL || t->now == NULL || t->object.actual != ACTUAL_RUNNING || !object_fits(t) ||
+        t->actual != ACTUAL_RUNNING)
+        return false;
+    return c == DOC_DEPENDS_HEALTHY   ? item_health(t) == HEALTH_HEALTHY
+           : c == DOC_DEPENDS_ADDRESS ? object_address(&t->object)[0] != '\0'
+                                      : true;
+}
+
 static bool met(const struct item *w, const struct edge *x)
 {
-    const struct item *t = item_find(w->g, slice_of(x->id));
-    if (t == NULL || t->now == NULL || t->object.actual != ACTUAL_RUNNING || !object_fits(t))
-        return false;
-    return t->actual == ACTUAL_RUNNING && (!x->healthy || item_health(t) == HEALTH_HEALTHY);
+    return item_meets(item_find(w->g, slice_of(x->id)), (enum doc_condition)x->condition);
 }
 
 const struct edge *depends_unmet(const struct item *w, size_t i)
@@ -95,6 +104,17 @@ const struct edge *depends_unmet(const struct item *w, size_t i)
         if (!met(w, &w->now->rules->edges[k]) && i-- == 0)
             return &w->now->rules->edges[k];
     return NULL;
+}
+
+/* No runtime tells of leases. */
+void depends_look(struct item *w)
+{
+    for (size_t i = 0; w->now->rules != NULL && i < w->now->rules->n_edges; i++) {
+        const struct edge *x = &w->now->rules->edges[i];
+        struct item *t = item_find(w->g, slice_of(x->id));
+        if (x->condition == DOC_DEPENDS_ADDRESS && !met(w, x) && item_meets(t, DOC_DEPENDS_RUNNING))
+            slot_set(t, SLOT_LOOK, eng_now(w->g) + ADDRESS_LOOK_MS);
+    }
 }
 
 const struct item *depends_on_it(const struct item *w, bool deleting, size_t i)

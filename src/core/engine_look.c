@@ -5,10 +5,12 @@ int item_observe(struct item *w, const struct driver_object *o)
 {
     struct engine *g = w->g;
     bool other_health = o != NULL && w->object.exists && o->health != w->object.health;
+    /* Also while it has none: who waits for it has it looked at again. */
+    bool came = o != NULL && o->actual == ACTUAL_RUNNING && object_address(&w->object)[0] == '\0';
     if (o != NULL && object_set(&w->object, o) != 0)
         return ERR_NO_MEMORY;
     w->assumed = false;
-    if (other_health)
+    if (other_health || came)
         depends_wake(w);
     if (o == NULL && w->object.exists) {
         bool ran = w->object.actual == ACTUAL_RUNNING || w->object.actual == ACTUAL_PENDING;

@@ -39,7 +39,7 @@ struct edge {              /* "this one depends on that id" */
     struct item *owner;
     struct target *target; /* NULL: not linked, its intent is not in force */
     char *id;
-    bool healthy;
+    uint8_t condition; /* enum doc_condition */
 };
 struct rules { /* shared by the intents of one document */
     uint32_t refs;
@@ -442,6 +442,10 @@ void depends_wake(struct item *w); /* those that wait for w think again */
 /* ERR_CONFLICT with the circle; ERR_NO_MEMORY. */
 int depends_check(struct engine *g, struct slice id, const struct workload_doc *d, struct err *e);
 /* The i-th thing that it waits for now; NULL: no more. */
+/* `t` is as another one wants it; NULL: it is not. */
+bool item_meets(const struct item *t, enum doc_condition c);
+/* It waits for its dependencies: those whose addresses it waits for are looked at soon. */
+void depends_look(struct item *w);
 const struct edge *depends_unmet(const struct item *w, size_t i);
 /* A workload that depends on w: deleting (or any that stays, if `deleting` is false); NULL: none */
 const struct item *depends_on_it(const struct item *w, bool deleting, size_t i);

@@ -39,7 +39,7 @@ static int copy_edges(struct rules *r, const struct schema_list *from)
         return ERR_NO_MEMORY;
     for (size_t i = 0; i < from->count; i++) {
         list_init(&r->edges[i].link);
-        r->edges[i].healthy = d[i].condition == DOC_DEPENDS_HEALTHY;
+        r->edges[i].condition = (uint8_t)d[i].condition;
         r->edges[i].id = mem_strdup(d[i].id != NULL ? d[i].id : "");
         if (r->edges[i].id == NULL)
             return ERR_NO_MEMORY;

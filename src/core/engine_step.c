@@ -134,8 +134,10 @@ static struct next next_start(struct item *w)
         slot_set(w, SLOT_RETRY, w->quick_ms);
         return waits(WAIT_RETRY);
     }
-    if (depends_unmet(w, 0) != NULL)
+    if (depends_unmet(w, 0) != NULL) {
+        depends_look(w);
         return waits(WAIT_DEPENDS);
+    }
     if (w->remake)
         return (struct next){.act = ACT_REMOVE, .type = w->now->type, .cause = w->object.cause};
     return (struct next){.act = ACT_START, .type = w->now->type};

@@ -15,21 +15,38 @@ const char *missing_text(enum workload_type t)
     }
 }
 
+static const char *for_condition(const struct engine *g, const char *id, enum doc_condition c,
+                                 char *out, size_t size)
+{
+    const struct item *t = item_find(g, slice_of(id));
+    if (t == NULL || t->now == NULL)
+        (void)snprintf(out, size, "\"%s\", which does not exist", id);
+    else if (c == DOC_DEPENDS_RUNNING ||
+             (c == DOC_DEPENDS_ADDRESS && !item_meets(t, DOC_DEPENDS_RUNNING)))
+        (void)snprintf(out, size, "\"%s\" to run", id);
+    else if (c == DOC_DEPENDS_ADDRESS)
+        (void)snprintf(out, size, "the address of \"%s\"", id);
+    else if (t->actual == ACTUAL_RUNNING && item_health(t) == HEALTH_NONE)
+        (void)snprintf(out, size, "\"%s\" to be healthy, but it has no health check", id);
+    else
+        (void)snprintf(out, size, "\"%s\" to be healthy", id);
+    return out;
+}
+
 static const char *on_dependency(const struct item *w, char *out, size_t size)
 {
     const struct edge *x = depends_unmet(w, 0);
-    if (x == NULL)
-        return "";
-    const struct item *t = item_find(w->g, slice_of(x->id));
-    if (t == NULL || t->now == NULL)
-        (void)snprintf(out, size, "\"%s\", which does not exist", x->id);
-    else if (!x->healthy)
-        (void)snprintf(out, size, "\"%s\" to run", x->id);
-    else if (t->actual == ACTUAL_RUNNING && item_health(t) == HEALTH_NONE)
-        (void)snprintf(out, size, "\"%s\" to be healthy, but it has no health check", x->id);
-    else
-        (void)snprintf(out, size, "\"%s\" to be healthy", x->id);
-    return out;
+    return x != NULL ? for_condition(w->g, x->id, (enum doc_condition)x->condition, out, size) : "";
+}
+
+bool engine_meets(const struct engine *g, const char *id, enum doc_condition c, char *out,
+                  size_t size)
+{
+    CHECK_MAGIC(g, ENGINE_MAGIC);
+    if (item_meets(item_find(g, slice_of(id)), c))
+        return true;
+    (void)for_condition(g, id, c, out, size);
+    return false;
 }
 
 const char *waits_text(const struct item *w, char *out, size_t size)

@@ -406,7 +406,7 @@ static const struct answer_field workload_usage[] = {
         STR_OPT("health", "starting, healthy or unhealthy, if it has a check", "healthy"),         \
         STR("phase", "What is being done: idle, making, starting, stopping, removing, waiting",    \
             "idle"),                                                                               \
-        STR_OPT("waits_for", "What holds it up", "db to be healthy"),                              \
+        STR_OPT("waits_for", "What holds it up", "\"db\" to be healthy"),                              \
         BOOL_OPT("deleting", "It is being removed", true),                                         \
         STR_OPT("reason", "A stable word for the last failure", "IMAGE_PULL_TIMEOUT"),             \
         STR_OPT("failure", "The last failure since the last success", "pull failed"),              \

@@ -55,6 +55,7 @@ struct fake_life {
     uint64_t times;              /* applies to so many starts; 0: to all */
     enum workload_health health; /* while it runs; NONE: the runtime has no check */
     uint64_t healthy_ms;         /* health is "starting" for so long */
+    bool no_address;             /* until fake_address says so */
 };
 
 struct fake *fake_new(const struct fake_options *o); /* NULL: out of memory */
@@ -87,6 +88,8 @@ void fake_reach(struct fake *f, bool up, bool stops, bool tell);
 bool fake_crash(struct fake *f, struct slice id, int64_t exit_code, bool tell);
 bool fake_vanish(struct fake *f, struct slice id, bool tell);
 bool fake_health(struct fake *f, struct slice id, enum workload_health h, bool tell);
+/* The same for whether it has an address while it runs. */
+bool fake_address(struct fake *f, struct slice id, bool has, bool tell);
 /* An object that nobody asked for. node_id NULL: without that label; foreign: not ours at all, so
  * it is not listed and acts on it are refused. ERR_EXISTS, ERR_NO_MEMORY. */
 int fake_put(struct fake *f, struct slice id, const char *revision, const char *node_id,

@@ -72,7 +72,7 @@ void thing_view(const struct thing *t, struct driver_object *ret)
         .started_ns = t->started_ns,
         .finished_ns = t->finished_ns,
         .exit_code = t->exit_code,
-        .address = t->actual == ACTUAL_RUNNING ? "127.0.0.1" : "",
+        .address = t->actual == ACTUAL_RUNNING && !t->no_address ? "127.0.0.1" : "",
         .meta = meta,
         .n_meta = ARRAY_LEN(meta),
         .print = slice_of(t->print),
@@ -99,6 +99,7 @@ int thing_start(struct fake *f, struct thing *t)
     int rc = 0;
     (void)fake_life_of(f, t->text, &l);
     t->turn = ++f->turn;
+    t->no_address = l.no_address;
     t->actual = l.pending_ms > 0 ? ACTUAL_PENDING : ACTUAL_RUNNING;
     t->cause = STOP_NONE;
     t->health = (uint8_t)(l.healthy_ms > 0 ? HEALTH_STARTING : l.health);
@@ -186,6 +187,17 @@ bool fake_health(struct fake *f, struct slice id, enum workload_health h, bool t
     if (t == NULL || t->actual != ACTUAL_RUNNING)
         return false;
     t->health = (uint8_t)h;
+    if (tell)
+        tell_changed(f, id);
+    return true;
+}
+
+bool fake_address(struct fake *f, struct slice id, bool has, bool tell)
+{
+    struct thing *t = thing_find(f, id);
+    if (t == NULL || t->actual != ACTUAL_RUNNING)
+        return false;
+    t->no_address = !has;
     if (tell)
         tell_changed(f, id);
     return true;

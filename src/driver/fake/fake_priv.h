@@ -17,6 +17,7 @@
 struct thing { /* an object */
     struct list_node link;
     uint64_t serial, turn; /* turn: of its life; what was planned in an earlier one is void */
+    bool no_address;
     uint8_t actual, cause, health;
     bool foreign, labelled; /* labelled: has a node id */
     uint32_t starts;

@@ -100,6 +100,7 @@ static void lock_outlives_us(void **state)
 }
 
 #define ON(id) "container: {image: a}\ndepends_on: [{id: " id "}]\n"
+#define ON_ADDRESS(id) "container: {image: a}\ndepends_on: [{id: " id ", condition: address}]\n"
 #define ON_HEALTHY(id) "container: {image: a}\ndepends_on: [{id: " id ", condition: healthy}]\n"
 
 static void waits_for_others(void **state)
@@ -120,6 +121,58 @@ static void waits_for_others(void **state)
     assert_state(r, "web", ACTUAL_RUNNING); /* at once, without a pass */
     (void)rig_stop(r, "db", "1", NULL);
     assert_state(r, "web", ACTUAL_RUNNING); /* goes on */
+    rig_done(r);
+}
+
+static void waits_for_an_address(void **state)
+{
+    (void)state;
+    struct rig *r = open_rig();
+    char why[100];
+    const struct fake_life slow = {.id = "vm-1", .no_address = true};
+    assert_int_equal(fake_life(r->fake, &slow), 0);
+    (void)rig_apply(r, "web", "1", ON_ADDRESS("vm-1"));
+    assert_string_equal(rig_view(r, "web").waits_for, "\"vm-1\", which does not exist");
+    (void)rig_stop(r, "vm-1", "1", NULL);
+    assert_string_equal(rig_view(r, "web").waits_for, "\"vm-1\" to run");
+    assert_false(engine_meets(r->g, "vm-1", DOC_DEPENDS_RUNNING, why, sizeof(why)));
+    assert_string_equal(why, "\"vm-1\" to run");
+    (void)rig_apply(r, "vm-1", "1", NULL);
+    assert_state(r, "vm-1", ACTUAL_RUNNING);
+    assert_string_equal(rig_view(r, "vm-1").address, "");
+    assert_string_equal(rig_view(r, "web").waits_for, "the address of \"vm-1\"");
+    assert_true(engine_meets(r->g, "vm-1", DOC_DEPENDS_RUNNING, why, sizeof(why)));
+    assert_false(engine_meets(r->g, "vm-1", DOC_DEPENDS_ADDRESS, why, sizeof(why)));
+    assert_string_equal(why, "the address of \"vm-1\"");
+    struct engine_explain x;
+    assert_true(engine_explain(r->g, SLICE_LIT("web"), &x));
+    assert_non_null(strstr(x.why, "It waits for the address of \"vm-1\"."));
+
+    /* No runtime tells of it: it is looked at meanwhile, and not only in passes. */
+    struct engine_stats before, after;
+    engine_stats(r->g, &before);
+    rig_pass(r, 10 * S);
+    engine_stats(r->g, &after);
+    assert_in_range(after.looks - before.looks, 4, 7);
+    assert_true(fake_address(r->fake, SLICE_LIT("vm-1"), true, false));
+    rig_pass(r, 3 * S);
+    assert_state(r, "web", ACTUAL_RUNNING);
+    assert_string_equal(rig_view(r, "vm-1").address, "127.0.0.1");
+    engine_stats(r->g, &before);
+    rig_pass(r, 10 * S);
+    engine_stats(r->g, &after);
+    assert_in_range(after.looks - before.looks, 0, 1); /* nobody waits any more */
+    assert_true(engine_meets(r->g, "vm-1", DOC_DEPENDS_ADDRESS, why, sizeof(why)));
+
+    /* One that comes with an event is used at once; one that goes stops nobody. */
+    assert_true(fake_address(r->fake, SLICE_LIT("vm-1"), false, true));
+    rig_settle(r);
+    assert_state(r, "web", ACTUAL_RUNNING);
+    (void)rig_apply(r, "other", "1", ON_ADDRESS("vm-1"));
+    assert_string_equal(rig_view(r, "other").waits_for, "the address of \"vm-1\"");
+    assert_true(fake_address(r->fake, SLICE_LIT("vm-1"), true, true));
+    rig_settle(r);
+    assert_state(r, "other", ACTUAL_RUNNING);
     rig_done(r);
 }
 
@@ -257,10 +310,15 @@ static void old_pull_is_cancelled(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lock_holds_stops),      cmocka_unit_test(forced),
-        cmocka_unit_test(lock_outlives_us),      cmocka_unit_test(waits_for_others),
-        cmocka_unit_test(waits_for_health),      cmocka_unit_test(circles),
-        cmocka_unit_test(removed_in_reverse),    cmocka_unit_test(acts_are_bounded),
+        cmocka_unit_test(lock_holds_stops),
+        cmocka_unit_test(forced),
+        cmocka_unit_test(lock_outlives_us),
+        cmocka_unit_test(waits_for_others),
+        cmocka_unit_test(waits_for_an_address),
+        cmocka_unit_test(waits_for_health),
+        cmocka_unit_test(circles),
+        cmocka_unit_test(removed_in_reverse),
+        cmocka_unit_test(acts_are_bounded),
         cmocka_unit_test(old_pull_is_cancelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
