@@ -10,6 +10,7 @@
 #include "base/base.h"
 #include "base/err.h"
 #include "base/schema.h"
+#include "gantryd/config_certs.h"
 #include "gantryd/config_grpc.h"
 #include "gantryd/config_workloads.h"
 
@@ -102,7 +103,9 @@ struct config {
     struct config_workloads workloads;
     struct config_node node;
     struct config_grpc grpc;
+    struct config_vault vault;
     struct config_metrics metrics;
+    struct config_traces traces;
     struct config_log log;
     struct config_audit audit;
     struct config_state state;

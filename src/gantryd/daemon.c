@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "gantryd/audit_place.h"
+#include "gantryd/machine.h"
 #include "gantryd/share.h"
 #include "net/ws.h"
 
@@ -104,6 +105,14 @@ static int make_runtime(struct daemon *d, struct err *e)
     return rc;
 }
 
+/* Before the store, as the compute agent does (contract 9.3): it may take a while. */
+static int make_certs(struct daemon *d, struct err *e)
+{
+    char node_id[MACHINE_NODE_ID_SIZE];
+    int rc = machine_node_id(node_id, NULL, d->c->node.id, e);
+    return rc == 0 ? certs_new(&d->certs, d->loop, d->c, node_id, e) : rc;
+}
+
 static int make_audit(struct daemon *d, struct err *e)
 {
     int rc = audit_open(&d->audit, d->loop, &d->c->audit, e);
@@ -141,7 +150,9 @@ struct rest_options daemon_rest_options(struct daemon *d, const struct config *c
                              .store_doubt =
                                  keeper_engine(d->keeper) != NULL ? state_doubt(d->state) : "",
                              .more_metrics = metrics_write,
-                             .more_metrics_ctx = d->metrics};
+                             .more_metrics_ctx = d->metrics,
+                             .write_certificate = certs_write_json,
+                             .certificate = d->certs};
     keeper_rest(d->keeper, &o);
     o.services = d->services;
     return o;
@@ -158,7 +169,7 @@ static int make_grpc(struct daemon *d, struct err *e)
                                          .rest = d->rest};
     int rc = grpc_front_new(&d->grpc, &o, e);
     if (rc == 0)
-        metrics_set_fronts(d->metrics, d->rest, d->grpc);
+        metrics_set_fronts(d->metrics, d->rest, d->grpc, d->certs);
     return rc;
 }
 
@@ -167,6 +178,7 @@ static int make_services(struct daemon *d, struct err *e)
 {
     struct rest_options o = {0};
     keeper_rest(d->keeper, &o);
+    certs_set_events(d->certs, o.events);
     int rc = o.events == NULL ? 0 : service_watch_new(&d->services, d->loop, o.events, e);
     return rc == 0 && d->services != NULL ? service_watch_sync(d->services, d->agents, e) : rc;
 }
@@ -259,6 +271,7 @@ static void free_parts(struct daemon *d)
     listeners_done(&d->listeners);
     grpc_front_free(STEAL(d->grpc));
     metrics_free(STEAL(d->metrics));
+    certs_free(STEAL(d->certs));
     service_watch_free(STEAL(d->services));
     agent_set_free(d->agents);
     docker_free(d->docker);
@@ -399,6 +412,8 @@ int daemon_new(struct daemon **ret, struct settings *s, const struct settings_so
         rc = make_runtime(d, e);
     if (rc == 0)
         rc = make_audit(d, e);
+    if (rc == 0)
+        rc = make_certs(d, e);
     if (rc == 0)
         rc = state_new(&d->state, d->loop, d->c, e);
     if (rc == 0)

@@ -4,6 +4,7 @@
 
 #include "api/rest/rest.h"
 #include "driver/docker/docker.h"
+#include "gantryd/certs.h"
 #include "gantryd/daemon.h"
 #include "gantryd/grpc_front.h"
 #include "gantryd/keeper.h"
@@ -36,6 +37,7 @@ struct daemon {
     struct keeper *keeper;
     struct grpc_front *grpc;
     struct metrics *metrics;
+    struct certs *certs; /* NULL: none from Vault */
     struct api_cors cors;
     struct rest_config config_calls;
     struct guard *guard;

@@ -1,6 +1,7 @@
 /* gantryd: flags, configuration, log, then the daemon. */
 #include "base/json_in.h"
 #include "base/log.h"
+#include "gantryd/certs.h"
 #include "gantryd/daemon.h"
 #include "gantryd/flags.h"
 #include "gantryd/guard.h"
@@ -53,6 +54,8 @@ static int with_settings(const struct flags *f, struct settings *s,
     if (f->check_config) {
         print_faults(s);
         rc = guard_check(&s->c, &e);
+        if (rc == 0)
+            rc = certs_check(&s->c, &e);
         if (rc != 0)
             fprintf(stderr, "gantryd: %s\n", e.msg);
         return rc != 0 ? EXIT_NEGATIVE : EXIT_FINE;

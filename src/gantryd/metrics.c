@@ -21,6 +21,7 @@ struct metrics {
     const struct state *state;
     const struct rest *rest;
     const struct grpc_front *grpc;
+    const struct certs *certs; /* NULL: none from Vault */
     struct server *server;
 };
 
@@ -121,6 +122,7 @@ void metrics_write(void *ctx, struct buf *out)
     if (m->grpc != NULL)
         grpc_front_write_metrics(m->grpc, out);
     metrics_write_agent(&agent, out);
+    certs_write_metrics(m->certs, out);
     write_engine(out, from.engine);
     write_runtime(out, m->keeper);
     write_store(out, m->state);
@@ -238,10 +240,12 @@ int metrics_new(struct metrics **ret, struct loop *l, const struct config_metric
     return 0;
 }
 
-void metrics_set_fronts(struct metrics *m, const struct rest *r, const struct grpc_front *f)
+void metrics_set_fronts(struct metrics *m, const struct rest *r, const struct grpc_front *f,
+                        const struct certs *certs)
 {
     m->rest = r;
     m->grpc = f;
+    m->certs = certs;
 }
 
 int metrics_listen(struct metrics *m, struct err *e)

@@ -5,6 +5,7 @@
 #ifndef GANTRY_GANTRYD_METRICS_H
 #define GANTRY_GANTRYD_METRICS_H
 
+#include "gantryd/certs.h"
 #include "gantryd/config.h"
 #include "gantryd/grpc_front.h"
 #include "gantryd/keeper.h"
@@ -16,7 +17,8 @@ struct metrics;
 int metrics_new(struct metrics **ret, struct loop *l, const struct config_metrics *c,
                 struct keeper *k, const struct state *s, struct err *e);
 /* Before anybody can ask. */
-void metrics_set_fronts(struct metrics *m, const struct rest *r, const struct grpc_front *f);
+void metrics_set_fronts(struct metrics *m, const struct rest *r, const struct grpc_front *f,
+                        const struct certs *certs);
 /* Appends the program's metrics; ctx is the struct metrics. */
 void metrics_write(void *ctx, struct buf *out);
 /* Opens the port, if there is to be one. ERR_EXISTS, what the system says. */

@@ -63,23 +63,31 @@ static const struct row rows[] = {
     {"PERSYS_NODE_REGION", NULL, "node_region", "node.region", TEXT, false},
     {"PERSYS_NODE_ENV", NULL, "node_env", "node.env", TEXT, false},
     {"PERSYS_NODE_LABELS", NULL, "node_labels", "node.labels", LABELS, false},
+    {"PERSYS_VAULT_ENABLED", NULL, "vault_enabled", "vault.enabled", BOOL, false},
+    {"PERSYS_VAULT_ADDR", "VAULT_ADDR", "vault_addr", "vault.address", TEXT, false},
+    {"PERSYS_VAULT_AUTH_METHOD", NULL, "vault_auth_method", "vault.auth", TEXT, false},
+    {"PERSYS_VAULT_TOKEN", "VAULT_TOKEN", "vault_token", "vault.token", TEXT, false},
+    {"VAULT_CACERT", NULL, "vault_cacert", "vault.ca_file", TEXT, false},
+    {"VAULT_NAMESPACE", NULL, "vault_namespace", "vault.namespace", TEXT, false},
+    {"PERSYS_VAULT_APPROLE_ROLE_ID", NULL, "vault_approle_role_id", "vault.role_id", TEXT, false},
+    {"PERSYS_VAULT_APPROLE_SECRET_ID", NULL, "vault_approle_secret_id", "vault.secret_id", TEXT,
+     false},
+    {"PERSYS_VAULT_PKI_MOUNT", NULL, "vault_pki_mount", "vault.mount", TEXT, false},
+    {"PERSYS_VAULT_PKI_ROLE", NULL, "vault_pki_role", "vault.role", TEXT, false},
+    {"PERSYS_VAULT_CERT_TTL", NULL, "vault_cert_ttl", "vault.ttl", DURATION, false},
+    {"PERSYS_VAULT_RETRY_INTERVAL", NULL, "vault_retry_interval", "vault.retry_interval", DURATION,
+     false},
+    {"PERSYS_VAULT_SERVICE_NAME", NULL, "vault_service_name", "vault.service_name", TEXT, false},
+    {"PERSYS_VAULT_SERVICE_DOMAIN", NULL, "vault_service_domain", "vault.service_domain", TEXT,
+     false},
+    {"OTEL_EXPORTER_JAEGER_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint",
+     "traces.endpoint", TEXT, false},
+    {"OTEL_SERVICE_NAME", NULL, "otel_service_name", "traces.service_name", TEXT, false},
     /* What this version does not have. */
     {"PERSYS_COMPOSE_ENABLED", NULL, "compose_enabled", NULL, BOOL, false},
     {"PERSYS_VM_ENABLED", NULL, "vm_enabled", NULL, BOOL, false},
     {"PERSYS_COMPOSE_BINARY", NULL, "compose_binary", NULL, TEXT, false},
     {"PERSYS_LIBVIRT_URI", NULL, "libvirt_uri", NULL, TEXT, false},
-    {"PERSYS_VAULT_ENABLED", NULL, "vault_enabled", NULL, BOOL, false},
-    {"PERSYS_VAULT_ADDR", NULL, "vault_addr", NULL, TEXT, false},
-    {"PERSYS_VAULT_AUTH_METHOD", NULL, "vault_auth_method", NULL, TEXT, false},
-    {"PERSYS_VAULT_TOKEN", NULL, "vault_token", NULL, TEXT, false},
-    {"PERSYS_VAULT_APPROLE_ROLE_ID", NULL, "vault_approle_role_id", NULL, TEXT, false},
-    {"PERSYS_VAULT_APPROLE_SECRET_ID", NULL, "vault_approle_secret_id", NULL, TEXT, false},
-    {"PERSYS_VAULT_PKI_MOUNT", NULL, "vault_pki_mount", NULL, TEXT, false},
-    {"PERSYS_VAULT_PKI_ROLE", NULL, "vault_pki_role", NULL, TEXT, false},
-    {"PERSYS_VAULT_CERT_TTL", NULL, "vault_cert_ttl", NULL, DURATION, false},
-    {"PERSYS_VAULT_RETRY_INTERVAL", NULL, "vault_retry_interval", NULL, DURATION, false},
-    {"PERSYS_VAULT_SERVICE_NAME", NULL, "vault_service_name", NULL, TEXT, false},
-    {"PERSYS_VAULT_SERVICE_DOMAIN", NULL, "vault_service_domain", NULL, TEXT, false},
     {"PERSYS_STORAGE_LOCAL_ROOT", NULL, "storage_local_root", NULL, TEXT, false},
     {"PERSYS_STORAGE_NFS_SERVER", NULL, "storage_nfs_server", NULL, TEXT, false},
     {"PERSYS_STORAGE_NFS_EXPORT", NULL, "storage_nfs_export", NULL, TEXT, false},
@@ -93,9 +101,6 @@ static const struct row rows[] = {
     {"PERSYS_SCHEDULER_ADDR", NULL, "scheduler_addr", NULL, TEXT, false},
     {"PERSYS_SCHEDULER_INSECURE", NULL, "scheduler_insecure", NULL, BOOL, false},
     {"PERSYS_AGENT_GRPC_ENDPOINT", NULL, "agent_grpc_endpoint", NULL, TEXT, false},
-    {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_JAEGER_ENDPOINT", "otlp_endpoint", NULL, TEXT,
-     false},
-    {"OTEL_SERVICE_NAME", NULL, "otel_service_name", NULL, TEXT, false},
 };
 
 /* What was seen on the way. */
@@ -390,17 +395,24 @@ static int take_file(struct settings *s, const char *path, const struct file *f,
     return rc;
 }
 
+/* Wiped when it is no longer needed. */
+static bool is_secret(const struct row *r)
+{
+    return strcmp(r->file_key, "vault_token") == 0 ||
+           strcmp(r->file_key, "vault_approle_secret_id") == 0;
+}
+
 static int read_file(struct settings *s, const char *path, struct seen *seen)
 {
     struct schema_field fields[ARRAY_LEN(rows)];
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         bool labels = rows[i].form == LABELS;
-        fields[i] = (struct schema_field){.name = rows[i].file_key,
-                                          .type = labels ? SCHEMA_STR_MAP : SCHEMA_STR,
-                                          .flags = SCHEMA_PLAIN | SCHEMA_NULLABLE,
-                                          .offset = labels ? offsetof(struct file, labels)
-                                                           : offsetof(struct file, values) +
-                                                                 i * sizeof(char *)};
+        fields[i] = (struct schema_field){
+            .name = rows[i].file_key,
+            .type = labels ? SCHEMA_STR_MAP : SCHEMA_STR,
+            .flags = SCHEMA_PLAIN | SCHEMA_NULLABLE | (is_secret(&rows[i]) ? SCHEMA_SECRET : 0u),
+            .offset = labels ? offsetof(struct file, labels)
+                             : offsetof(struct file, values) + i * sizeof(char *)};
     }
     const struct schema schema = {.name = "AgentConfig",
                                   .size = sizeof(struct file),
@@ -449,6 +461,12 @@ static const struct row *find(struct slice name)
     return NULL;
 }
 
+static bool is_second(struct slice name)
+{
+    const struct row *r = find(name);
+    return r != NULL && !slice_eqs(name, r->variable);
+}
+
 static int take_variable(struct settings *s, struct slice name, struct slice value,
                          struct seen *seen)
 {
@@ -470,12 +488,14 @@ static int take_all(struct settings *s, const char *const *env, struct seen *see
     for (size_t i = 0; env[i] != NULL && rc == 0; i++)
         if (strncmp(env[i], file, sizeof(file) - 1) == 0 && env[i][sizeof(file) - 1] != '\0')
             rc = read_file(s, env[i] + sizeof(file) - 1, seen);
-    for (size_t i = 0; env[i] != NULL && rc == 0; i++) {
-        const char *eq = strchr(env[i], '=');
-        if (eq != NULL)
-            rc = take_variable(s, (struct slice){env[i], (size_t)(eq - env[i])}, slice_of(eq + 1),
-                               seen);
-    }
+    /* What goes by a second name comes first, so that the first name wins. */
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t i = 0; env[i] != NULL && rc == 0; i++) {
+            const char *eq = strchr(env[i], '=');
+            struct slice name = {env[i], eq != NULL ? (size_t)(eq - env[i]) : 0};
+            if (eq != NULL && is_second(name) == (pass == 0))
+                rc = take_variable(s, name, slice_of(eq + 1), seen);
+        }
     return rc;
 }
 

@@ -17,6 +17,8 @@
 
 #define TLS_FILE_MAX (1u << 20) /* of a PEM file */
 
+enum { READ_TRIES = 3 };
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 static void *ssl_malloc(size_t n, const char *file, int line)
@@ -391,11 +393,22 @@ int tls_context_reload(struct tls_context *c, struct err *e)
 {
     SSL_CTX *fresh = NULL;
     struct err why = {0};
-    int r;
+    int r = 0;
 
     CHECK_MAGIC(c, TLS_CONTEXT_MAGIC);
-    take_stamps(c, c->stamps); /* before reading: a change while we read is seen at the next look */
-    r = build(c, &fresh, &why);
+    /* Files that are replaced while they are read may be of two sets that happen to fit in part:
+     * they are read once more. What changes after that is seen at the next look. */
+    for (int i = 0; i < READ_TRIES; i++) {
+        struct file_stamp after[TLS_WATCHED];
+        take_stamps(c, c->stamps);
+        SSL_CTX_free(fresh);
+        fresh = NULL;
+        why = (struct err){0};
+        r = build(c, &fresh, &why);
+        take_stamps(c, after);
+        if (stamps_equal(after, c->stamps))
+            break;
+    }
     c->last = why;
     if (r != 0) {
         if (e != NULL)

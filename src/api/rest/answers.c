@@ -550,6 +550,17 @@ static const struct answer_field node_workloads[] = {
     INT("failed", "failed", 0),
     INT("unknown", "not known, for now", 0),
 };
+static const char *const certificate_states[] = {"good", "failing", "old", "expired", NULL};
+static const struct answer_field node_certificate[] = {
+    ENUM("state", certificate_states,
+         "good; failing: a new one is not to be had; old: it served from the start, for want of "
+         "another; expired",
+         "good"),
+    STR("file", "Where it is", "/etc/persys/certs/agent/compute-agent.pem"),
+    TIME_OR_NULL("not_after", "Its end"),
+    TIME_OR_NULL("next_at", "When Vault is asked next"),
+    STR("error", "Why the last try brought none", ""),
+};
 static const struct answer_field node_info[] = {
     STR("id", "Name of the node", "edge-1-0123456789ab"),
     STR("version", "Version of gantryd", GANTRY_VERSION),
@@ -557,6 +568,8 @@ static const struct answer_field node_info[] = {
     FIELD("usage", ANSWER_OBJ, "How full it is", .ref = "NodeUsage"),
     LIST("runtimes", "NodeRuntime", "What it can run"),
     FIELD("workloads", ANSWER_OBJ, "How many are in which state", .ref = "NodeWorkloads"),
+    FIELD("certificate", ANSWER_OBJ, "That of the gRPC port, if it is from Vault",
+          .ref = "NodeCertificate", .flags = ANSWER_NULLABLE),
 };
 
 #define SCHEMA(name_, doc_, fields_)                                                               \
@@ -634,6 +647,7 @@ static const struct answer_schema schemas[] = {
     SCHEMA("NodeRuntime", "A runtime of the machine", node_runtime),
     SCHEMA("NodeUsage", "How full the machine is", node_usage),
     SCHEMA("NodeWorkloads", "Workloads by state", node_workloads),
+    SCHEMA("NodeCertificate", "A certificate from Vault", node_certificate),
     SCHEMA("RootResponse", "Name, version and documentation", root),
 };
 

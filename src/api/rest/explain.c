@@ -265,6 +265,11 @@ void rest_node_get(struct api_call *c)
     put_usage(&j, o->host);
     put_runtimes(&j, o->engine);
     put_counts(&j, o->engine);
+    if (o->write_certificate != NULL) {
+        o->write_certificate(o->certificate, &j);
+    } else {
+        json_knull(&j, "certificate");
+    }
     json_end_obj(&j);
     rest_reply_out(c);
 }

@@ -67,6 +67,9 @@ struct rest_options {
     /* Writes the program's own metrics behind those of the front end; NULL: there are none. */
     void (*more_metrics)(void *ctx, struct buf *out);
     void *more_metrics_ctx;
+    /* Writes the member "certificate" of the node; NULL: it is null. */
+    void (*write_certificate)(const void *ctx, struct json_out *j);
+    const void *certificate;
     const struct host *host; /* NULL: not told */
     const char *node_id;
     const struct doc_pair *node_labels;
