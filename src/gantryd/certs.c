@@ -173,9 +173,7 @@ static int look_at_disk(struct certs *x, struct err *e)
         rc = err_set(e, ERR_STATE, "the certificate in \"%.200s\" is for others than \"%s\"",
                      x->paths.cert, x->c->service_name);
     else if (rc == ERR_TLS && readable == 0 &&
-             /* A time in which it is good: then it is only old, or from the future. */
-             cert_check_set(whole(&t.cert), whole(&t.key), whole(&t.authority),
-                            any.items[0].not_after - 1, NULL, NULL) == 0)
+             cert_check_loads(whole(&t.cert), whole(&t.key), whole(&t.authority), NULL) == 0)
         rc = ERR_STATE;
     if (rc == 0 || rc == ERR_STATE) {
         x->not_before = any.items[0].not_before;

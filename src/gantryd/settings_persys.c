@@ -80,9 +80,6 @@ static const struct row rows[] = {
     {"PERSYS_VAULT_SERVICE_NAME", NULL, "vault_service_name", "vault.service_name", TEXT, false},
     {"PERSYS_VAULT_SERVICE_DOMAIN", NULL, "vault_service_domain", "vault.service_domain", TEXT,
      false},
-    {"OTEL_EXPORTER_JAEGER_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint",
-     "traces.endpoint", TEXT, false},
-    {"OTEL_SERVICE_NAME", NULL, "otel_service_name", "traces.service_name", TEXT, false},
     /* What this version does not have. */
     {"PERSYS_COMPOSE_ENABLED", NULL, "compose_enabled", NULL, BOOL, false},
     {"PERSYS_VM_ENABLED", NULL, "vm_enabled", NULL, BOOL, false},
@@ -101,6 +98,9 @@ static const struct row rows[] = {
     {"PERSYS_SCHEDULER_ADDR", NULL, "scheduler_addr", NULL, TEXT, false},
     {"PERSYS_SCHEDULER_INSECURE", NULL, "scheduler_insecure", NULL, BOOL, false},
     {"PERSYS_AGENT_GRPC_ENDPOINT", NULL, "agent_grpc_endpoint", NULL, TEXT, false},
+    {"OTEL_EXPORTER_JAEGER_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint", NULL, TEXT,
+     false},
+    {"OTEL_SERVICE_NAME", NULL, "otel_service_name", NULL, TEXT, false},
 };
 
 /* What was seen on the way. */

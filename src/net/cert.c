@@ -293,6 +293,15 @@ static int check_chain(X509 *leaf, STACK_OF(X509) * chain, STACK_OF(X509) * ca, 
                    X509_verify_cert_error_string(why));
 }
 
+int cert_check_loads(struct slice chain, struct slice key, struct slice ca, struct err *e)
+{
+    _cleanup_(free_certs) STACK_OF(X509) *certs = NULL, *authorities = NULL;
+    int rc = load_all(&certs, chain, e);
+    if (rc == 0 && (rc = load_all(&authorities, ca, e)) != 0)
+        return err_wrap(e, "authority");
+    return rc == 0 ? check_key(sk_X509_value(certs, 0), key, e) : rc;
+}
+
 int cert_check_set(struct slice chain, struct slice key, struct slice ca, int64_t now,
                    struct cert_list *ret, struct err *e)
 {

@@ -42,6 +42,9 @@ bool cert_is_named(const struct cert_info *c, struct slice name);
 int cert_check_set(struct slice chain, struct slice key, struct slice ca, int64_t now,
                    struct cert_list *ret, struct err *e);
 
+/* Whether that is all in order but for signature, purpose and time: it can be loaded. */
+int cert_check_loads(struct slice chain, struct slice key, struct slice ca, struct err *e);
+
 /* --- New ones --- */
 
 struct cert_issuer; /* an authority with its key (EC P-256) */
