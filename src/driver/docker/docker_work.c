@@ -179,6 +179,7 @@ static const struct driver_ops work_ops = {
     .type = WORKLOAD_CONTAINER,
     .usage_source = "docker",
     .check = work_check,
+    .prepare = docker_act_prepare,
     .ensure = docker_act_ensure,
     .start = docker_act_start,
     .stop = docker_act_stop,
