@@ -40,6 +40,7 @@ struct docker_work {
     uint32_t magic;
     struct docker *d; /* back pointer: work is part of it */
     struct docker_roots roots;
+    bool privileged;
     struct docker_log_choice log;
     char *texts[3]; /* of log, owned */
     struct docker_registry *registries;

@@ -532,8 +532,7 @@ static void faults_with(struct world *w, enum engine_fault fault)
         }
         /* A question on a connection that is cut is asked again, on a new one; of a pull, what is
          * no news is passed over. */
-        assert_true(failed || fault == ENGINE_CUT ||
-                    (fault == ENGINE_GARBAGE && what == PREPARE));
+        assert_true(failed || fault == ENGINE_CUT || (fault == ENGINE_GARBAGE && what == PREPARE));
         fake_http_done(&w->g.f);
     }
 }
@@ -963,6 +962,26 @@ static void following(void **state)
     buf_done(&b);
 }
 
+static void privileged(void **state)
+{
+    struct world *w = *state;
+    struct driver other;
+    struct docker *d;
+    struct err e = {0};
+    const struct docker_options o = {.socket_path = w->g.f.path};
+    const struct docker_driver_options dr = {.privileged = true};
+    assert_int_equal(w->drv.ops->check(w->drv.self, &w->doc, &e), 0);
+    w->doc.container.privileged = true;
+    assert_int_equal(w->drv.ops->check(w->drv.self, &w->doc, &e), ERR_INVALID);
+    assert_non_null(strstr(e.msg, "workloads.privileged"));
+    assert_int_equal(docker_new(&d, w->l, &o, NULL), 0);
+    assert_int_equal(docker_driver(d, &dr, &other, NULL), 0);
+    assert_int_equal(other.ops->check(other.self, &w->doc, &e), 0);
+    w->doc.container.image = "";
+    assert_int_equal(other.ops->check(other.self, &w->doc, &e), ERR_INVALID);
+    docker_free(d);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -972,7 +991,7 @@ int main(void)
         T(faults_500),  T(faults_garbage),    T(faults_hang),   T(cancelled),
         T(freed),       T(no_engine),         T(last_words),    T(watch),
         T(usage),       T(programs),          T(input),         T(logs),
-        T(following),   T(prepared),          T(prepare_fails),
+        T(following),   T(prepared),          T(prepare_fails), T(privileged),
     };
     return cmocka_run_group_tests_name("docker_workload", tests, NULL, NULL);
 }
