@@ -119,6 +119,22 @@ int buf_addi(struct buf *b, int64_t v)
     return buf_add(b, p, (size_t)(end - p));
 }
 
+int buf_add_words(struct buf *b, const char *text, size_t max)
+{
+    size_t len = strnlen(text, max + 1), cut = max - 3;
+    if (len <= max)
+        return buf_add(b, text, len);
+    while (cut > 0 && text[cut] != ' ')
+        cut--;
+    if (cut == 0)
+        for (cut = max - 3; cut > 0 && ((unsigned char)text[cut] & 0xC0) == 0x80;)
+            cut--;
+    while (cut > 0 && (text[cut - 1] == ' ' || text[cut - 1] == ',' || text[cut - 1] == ':'))
+        cut--;
+    (void)buf_add(b, text, cut);
+    return buf_addlit(b, "...");
+}
+
 void buf_drop(struct buf *b, size_t n)
 {
     INVARIANT(n <= b->len);

@@ -63,6 +63,10 @@ int buf_addvf(struct buf *b, const char *fmt, va_list ap);
 int buf_addu(struct buf *b, uint64_t v); /* decimal */
 int buf_addi(struct buf *b, int64_t v);
 
+/* Of a text, at most `max` bytes: if it is longer, whole words of it and "..."; a word that is too
+ * long by itself is cut between two characters (UTF-8). max > 3. */
+int buf_add_words(struct buf *b, const char *text, size_t max);
+
 /* Drops the first n bytes (n <= len) by moving the rest. */
 void buf_drop(struct buf *b, size_t n);
 

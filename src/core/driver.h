@@ -173,6 +173,9 @@ struct driver_ops {
      * gives way (stopped, removed), one with the same is taken as it is. Fetches the image. */
     int (*ensure)(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx);
     int (*start)(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx);
+    /* Fetches what `ensure` of the same order will need, and touches no object: so what is there
+     * can run on until its successor can be made. NULL: there is nothing to fetch. */
+    int (*prepare)(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx);
     int (*stop)(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx);
     int (*remove)(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx);
     /* Tries to end the act under way on this id (a pull, a long stop); its callback comes with

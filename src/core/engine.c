@@ -86,6 +86,8 @@ static void on_changed(void *ctx, struct slice id)
     w->look_after = true;
     if (w->act == NULL)
         item_ready(w);
+    else if (!item_busy(w)) /* that may take long, and does nothing to it */
+        look_want(w);
 }
 
 static void on_reachable(void *ctx, bool up)

@@ -168,7 +168,8 @@ struct engine_view {
     enum stop_cause cause; /* of the last stop */
     enum workload_health health;
     bool deleting, terminal, acting;
-    const char *phase; /* "idle", "making", "starting", "stopping", "removing", "waiting" */
+    const char
+        *phase; /* "idle", "preparing", "making", "starting", "stopping", "removing", "waiting" */
     /* What it waits for, as a sentence; "" if for nothing: "lock file ...", "db to be healthy". */
     const char *waits_for;
     uint64_t generation;
@@ -206,7 +207,7 @@ const struct driver *engine_driver(const struct engine *g, enum workload_type t)
  * who asked. Sentences, whole ones. */
 struct engine_explain {
     struct engine_view view;
-    char is[256], should[256], why[512], next[256], asked[256];
+    char is[256], should[256], why[640], next[256], asked[256];
     int64_t since_ns, next_ns;
     struct slice depends_on[32]; /* ids that it waits for now */
     size_t n_depends;

@@ -13,7 +13,12 @@ static unsigned makes_most(const struct engine *g)
 
 bool act_room(const struct engine *g, enum act_kind k)
 {
-    return g->n_acts < g->lim.max_acts && (k != ACT_MAKE || g->n_makes < makes_most(g));
+    return g->n_acts < g->lim.max_acts && (!act_is_long(k) || g->n_makes < makes_most(g));
+}
+
+bool act_is_long(enum act_kind k)
+{
+    return k == ACT_MAKE || k == ACT_PREPARE;
 }
 
 static void act_free(struct act *a)
@@ -21,7 +26,7 @@ static void act_free(struct act *a)
     if (a->g != NULL) {
         list_remove(&a->link);
         a->g->n_acts--;
-        a->g->n_makes -= a->kind == ACT_MAKE ? 1 : 0;
+        a->g->n_makes -= act_is_long(a->kind) ? 1 : 0;
     }
     if (a->has_doc)
         workload_doc_done(&a->doc);
@@ -58,7 +63,7 @@ static int call(struct act *a, const struct driver *d, struct fault *f)
                              .progress = on_progress};
     struct fault ignored = {0};
     int rc = 0;
-    if (a->kind == ACT_MAKE || a->kind == ACT_START) {
+    if (act_is_long(a->kind) || a->kind == ACT_START) {
         rc = load_doc(a, f);
         if (rc != 0)
             return rc;
@@ -70,6 +75,9 @@ static int call(struct act *a, const struct driver *d, struct fault *f)
     }
     f->reason = FAULT_RUNTIME_ERROR;
     switch (a->kind) {
+    case ACT_PREPARE:
+        rc = d->ops->prepare(d->self, &o, act_done, a);
+        break;
     case ACT_MAKE:
         rc = d->ops->ensure(d->self, &o, act_done, a);
         break;
@@ -91,6 +99,8 @@ static int call(struct act *a, const struct driver *d, struct fault *f)
 static const char *what_failed(enum act_kind k)
 {
     switch (k) {
+    case ACT_PREPARE:
+        return "update failed";
     case ACT_MAKE:
         return "create failed";
     case ACT_START:
@@ -106,6 +116,7 @@ static const char *what_failed(enum act_kind k)
 static void task_failed(struct item *w, enum act_kind k, const struct fault *f)
 {
     static const char *const codes[][2] = {
+        [ACT_PREPARE] = {"CREATE_FAILED", "Failed to fetch what takes the place of what is there"},
         [ACT_MAKE] = {"CREATE_FAILED", "Failed to create workload in runtime"},
         [ACT_START] = {"START_FAILED", "Failed to start workload"},
         [ACT_STOP] = {"STOP_FAILED", "Failed to stop workload"},
@@ -151,7 +162,7 @@ void act_begin(struct item *w, enum act_kind k, enum workload_type type, enum st
                       .begun_ms = eng_now(g)};
     list_push_back(&g->acts, &a->link);
     g->n_acts++;
-    g->n_makes += k == ACT_MAKE ? 1 : 0;
+    g->n_makes += act_is_long(k) ? 1 : 0;
     w->act = a;
     int rc = call(a, &g->drivers[type], &f);
     if (rc != 0) {
@@ -161,7 +172,8 @@ void act_begin(struct item *w, enum act_kind k, enum workload_type type, enum st
         w->wait = w->tries.terminal ? WAIT_TERMINAL : WAIT_RETRY;
         return;
     }
-    w->seq = ++g->seq;
+    if (k != ACT_PREPARE) /* which touches no object: looks at it stay as good as they are */
+        w->seq = ++g->seq;
     health_end(w);
     if (w->task != NULL) {
         struct task t;
@@ -198,6 +210,7 @@ static void made(struct item *w, const struct act *a, const struct driver_object
     else
         g->stats.created++;
     w->replacing = false;
+    w->prepared_ms = 0;
     if (o == NULL || a->intent != w->now || object_fits(w)) {
         w->misfit = false;
         return;
@@ -226,6 +239,10 @@ static void succeeded(struct item *w, const struct act *a, const struct driver_o
 {
     struct engine *g = w->g;
     switch (a->kind) {
+    case ACT_PREPARE:
+        if (!a->cancelled)
+            w->prepared_ms = eng_now(g);
+        break;
     case ACT_MAKE:
         made(w, a, o);
         break;
@@ -254,7 +271,7 @@ static void succeeded(struct item *w, const struct act *a, const struct driver_o
 static bool unclear(struct item *w, const struct act *a, const struct fault *f,
                     const struct driver_object *o)
 {
-    if (a->type != (enum workload_type)w->now->type)
+    if (a->type != (enum workload_type)w->now->type || a->kind == ACT_PREPARE)
         return false;
     if (o != NULL)
         return item_observe(w, o) != 0;
@@ -271,8 +288,10 @@ static void act_done(void *ctx, const struct fault *f, const struct driver_objec
     }
     struct item *w = a->w;
     w->act = NULL;
-    w->seq = ++g->seq;
-    w->assumed = false;
+    if (a->kind != ACT_PREPARE) {
+        w->seq = ++g->seq;
+        w->assumed = false;
+    }
     histogram_add(&g->stats.act_time, (eng_now(g) - a->begun_ms) * NS_PER_MS);
     bool look = unclear(w, a, f, o);
     if (f == NULL) {

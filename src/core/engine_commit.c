@@ -159,13 +159,21 @@ static void tell_change(struct item *w, const struct intent *old)
     event_publish(g->events, &ev);
 }
 
+static bool same_document(const struct intent *a, const struct intent *b)
+{
+    return a->type == b->type && slice_eq(intent_revision(a), intent_revision(b)) &&
+           slice_eq(intent_print(a), intent_print(b));
+}
+
 /* The act under way may be for something that nobody wants any more. */
 static void drop_old_act(struct item *w)
 {
-    if (w->act == NULL || w->act->kind != ACT_MAKE)
+    if (w->act == NULL || !act_is_long(w->act->kind))
         return;
-    if ((w->now->flags & STORED_DELETING) != 0 || w->now->type != w->act->intent->type ||
-        !slice_eq(intent_revision(w->now), intent_revision(w->act->intent)))
+    /* What runs is not to be stopped only when its successor has been fetched. */
+    bool stops = w->act->kind == ACT_PREPARE && w->now->desired == DESIRED_STOPPED &&
+                 w->act->intent->desired != DESIRED_STOPPED;
+    if (stops || (w->now->flags & STORED_DELETING) != 0 || !same_document(w->now, w->act->intent))
         act_cancel(w);
 }
 
@@ -188,6 +196,8 @@ static void take_over(struct item *w, struct change *c)
         w->epoch = g->runtimes[w->now->type].epoch;
         w->assumed = w->epoch != 0;
     }
+    if (old == NULL || !same_document(w->now, old))
+        w->prepared_ms = 0;
     rules_in_force(w, old);
     health_end(w);
     if ((c->how & CHANGE_FRESH) != 0)

@@ -66,8 +66,18 @@ static const char *cause_text(enum stop_cause c)
     }
 }
 
+/* As the end of a sentence. */
+static void add_text(struct buf *b, const char *text, size_t max)
+{
+    size_t len = strlen(text);
+    (void)buf_add_words(b, text, max);
+    if (len <= max)
+        (void)buf_addc(b, '.');
+}
+
 static void say_why(const struct item *w, const struct engine_view *v, struct engine_explain *x)
 {
+    char old[128];
     struct buf b = BUF_FIXED(x->why);
     if (item_settled(w) && v->reason == FAULT_NONE && v->seen != ACTUAL_PENDING) {
         (void)buf_addlit(&b, "It is as it should be.");
@@ -75,20 +85,27 @@ static void say_why(const struct item *w, const struct engine_view *v, struct en
             (void)buf_addf(&b, " %s", cause_text(v->cause));
         return;
     }
-    if (v->terminal || v->failure[0] != '\0')
-        (void)buf_addf(&b, "The last try failed (%s, %u %s so far): %.200s. ",
+    if (v->terminal || v->failure[0] != '\0') {
+        (void)buf_addf(&b, "The last try failed (%s, %u %s so far): ",
                        fault_name((enum fault_reason)w->tries.reason), v->attempts,
-                       v->attempts == 1 ? "failure" : "failures", v->failure);
-    else if (v->seen != ACTUAL_RUNNING && v->cause != STOP_NONE)
+                       v->attempts == 1 ? "failure" : "failures");
+        add_text(&b, v->failure, 200);
+        (void)buf_addc(&b, ' ');
+    } else if (v->seen != ACTUAL_RUNNING && v->cause != STOP_NONE)
         (void)buf_addf(&b, "%s ", cause_text(v->cause));
-    if (v->acting)
-        (void)buf_addf(&b, "An act is under way: %s%s%.100s.", v->phase,
-                       w->act->progress[0] != '\0' ? ", " : "", w->act->progress);
-    else if (v->waits_for[0] != '\0')
-        (void)buf_addf(&b, "It waits for %.180s.", v->waits_for);
-    else if (b.len == 0)
-        (void)buf_addf(&b, "The runtime says: %.200s.",
-                       v->message[0] != '\0' ? v->message : "nothing");
+    if (v->acting) {
+        (void)buf_addf(&b, "An act is under way: %s%s", v->phase,
+                       w->act->progress[0] != '\0' ? ", " : "");
+        add_text(&b, w->act->progress, 100);
+    } else if (v->waits_for[0] != '\0') {
+        (void)buf_addlit(&b, "It waits for ");
+        add_text(&b, v->waits_for, 180);
+    } else if (b.len == 0) {
+        (void)buf_addlit(&b, "The runtime says: ");
+        add_text(&b, v->message[0] != '\0' ? v->message : "nothing", 200);
+    }
+    if (outdated_text(w, old, sizeof(old))[0] != '\0')
+        (void)buf_addf(&b, " Until then %s.", old);
 }
 
 static void say_next(struct item *w, const struct engine_view *v, struct engine_explain *x)

@@ -18,7 +18,7 @@ static bool probed(const struct doc_health *h)
 
 enum workload_health item_health(const struct item *w)
 {
-    if (!w->object.exists || w->object.actual != ACTUAL_RUNNING)
+    if (!w->object.exists || w->object.actual != ACTUAL_RUNNING || !object_fits(w))
         return HEALTH_NONE;
     if (probed(rule_of(w)))
         return w->probing != NULL ? (enum workload_health)w->probing->health : HEALTH_STARTING;

@@ -15,7 +15,7 @@ int item_observe(struct item *w, const struct driver_object *o)
     if (o == NULL && w->object.exists) {
         bool ran = w->object.actual == ACTUAL_RUNNING || w->object.actual == ACTUAL_PENDING;
         object_gone(&w->object);
-        if (ran && w->act == NULL && (w->now->flags & STORED_DELETING) == 0)
+        if (ran && !item_busy(w) && (w->now->flags & STORED_DELETING) == 0)
             w->cause = STOP_LOST;
     }
     w->epoch = g->runtimes[w->now->type].epoch;
@@ -70,8 +70,8 @@ static void look_done(void *ctx, const struct fault *f, const struct driver_obje
     struct runtime *rt = &g->runtimes[w->now->type];
     if (f != NULL && f->e.code == ERR_UNREACHABLE) {
         runtime_down(rt);
-    } else if (w->act != NULL || w->seq > seq) {
-        if (w->act == NULL)
+    } else if (item_busy(w) || w->seq > seq) {
+        if (!item_busy(w))
             look_want(w); /* something has happened since it was asked */
     } else if (f != NULL && f->e.code != ERR_EXISTS) {
         look_again_later(w);
@@ -113,7 +113,7 @@ void looks_begin(struct engine *g)
         w->look_wanted = false;
         if (!g->runtimes[w->now->type].up)
             continue; /* all are looked at when it is back */
-        if (w->look != NULL || w->act != NULL) {
+        if (w->look != NULL || item_busy(w)) {
             /* The end of what is under way says how it is, or asks again. */
             if (w->look != NULL)
                 w->look->seq = 0;

@@ -73,7 +73,7 @@ static void seen(struct runtime *rt, const struct listing *l, const struct drive
         return;
     }
     w->pass = rt->pass;
-    if (w->act != NULL || w->look != NULL || w->seq > l->seq)
+    if (item_busy(w) || w->look != NULL || w->seq > l->seq)
         return;
     bool known = item_known(w);
     if (thin(o)) {
@@ -107,7 +107,7 @@ static void unseen(struct runtime *rt, const struct listing *l)
             tries_write(w);
         /* Passes of two runtimes never bear one number, so this needs no look at its type. */
         bool was_seen = w->pass == rt->pass;
-        if ((was_seen && w->epoch == rt->epoch) || w->act != NULL || w->look != NULL ||
+        if ((was_seen && w->epoch == rt->epoch) || item_busy(w) || w->look != NULL ||
             w->now == NULL || w->now->type != rt->type)
             continue;
         if (was_seen || w->seq > l->seq) {

@@ -28,6 +28,8 @@
 #define ENGINE_MAGIC 0x47454e47u /* "GENG" */
 #define NEVER UINT64_MAX
 #define SOON_MS 1000u /* until something that could not be tried is tried again */
+/* What was fetched may be cleaned away again: not relied upon for any longer. */
+#define PREPARED_MS 300000u
 
 struct item;
 
@@ -109,6 +111,7 @@ void object_meta(const struct object *t, void (*fn)(void *, const char *, const 
 enum phase {
     PHASE_IDLE,
     PHASE_WAITING,
+    PHASE_PREPARING,
     PHASE_MAKING,
     PHASE_STARTING,
     PHASE_STOPPING,
@@ -139,7 +142,7 @@ enum slot { /* reasons to look at a workload at a time of its own; the earliest 
             SLOT_LOOK,
             SLOTS
 };
-enum act_kind { ACT_NONE, ACT_MAKE, ACT_START, ACT_STOP, ACT_REMOVE, ACT_ERASE, ACT_LOOK };
+enum act_kind { ACT_NONE, ACT_PREPARE, ACT_MAKE, ACT_START, ACT_STOP, ACT_REMOVE, ACT_ERASE };
 enum queue { QUEUE_NONE, QUEUE_READY, QUEUE_MAKE, QUEUE_SHORT };
 
 struct tries {
@@ -255,9 +258,10 @@ struct item {
     uint64_t due;               /* the earliest; 0: none */
     uint64_t pending_ms;        /* since when it is pending; 0: it is not */
     int64_t pending_ns, changed_ns;
-    uint64_t start_ms; /* when a start succeeded or it was first seen running */
-    uint64_t quick_ms; /* not started before, after runs that ended soon; 0: at any time */
-    uint64_t hold_ms;  /* the store refused a change: rules of ours wait so long with the next */
+    uint64_t start_ms;    /* when a start succeeded or it was first seen running */
+    uint64_t quick_ms;    /* not started before, after runs that ended soon; 0: at any time */
+    uint64_t prepared_ms; /* what comes next was fetched then; 0: it was not */
+    uint64_t hold_ms;     /* the store refused a change: rules of ours wait so long with the next */
 };
 
 /* ---- one runtime */
@@ -352,6 +356,13 @@ static inline bool item_known(const struct item *w)
     return rt->epoch != 0 && w->epoch == rt->epoch;
 }
 
+/* An act of it may change its object just now: what is seen of that meanwhile is not to be relied
+ * upon. */
+static inline bool item_busy(const struct item *w)
+{
+    return w->act != NULL && w->act->kind != ACT_PREPARE;
+}
+
 /* ---- engine.c */
 uint64_t eng_now(const struct engine *g); /* monotonic, ms */
 int64_t eng_wall(const struct engine *g);
@@ -405,9 +416,12 @@ void item_step(struct item *w);
 void item_refresh(struct item *w);
 bool item_settled(const struct item *w); /* is as it should be */
 bool object_fits(const struct item *w);  /* there, and of the right revision */
+/* An older object runs until what is wanted can take its place. */
+bool object_outdated(const struct item *w);
 
 /* ---- engine_act.c, engine_look.c */
 bool act_room(const struct engine *g, enum act_kind k);
+bool act_is_long(enum act_kind k); /* may wait for an image */
 void act_begin(struct item *w, enum act_kind k, enum workload_type type, enum stop_cause cause);
 void act_cancel(struct item *w);
 void acts_from_queues(struct engine *g);
@@ -461,6 +475,8 @@ void health_judge(struct item *w); /* acts on what is known */
 void view_fill(struct item *w, struct engine_view *ret);
 const char *waits_text(const struct item *w, char *out, size_t size);
 const char *missing_text(enum workload_type t);
+/* "revision \"7\", which was there before, still runs"; "" if that is not so. */
+const char *outdated_text(const struct item *w, char *out, size_t size);
 const struct sm_table *phase_table(void);
 
 #endif

@@ -36,6 +36,12 @@ static bool runs(const struct item *w)
            (w->object.actual == ACTUAL_RUNNING || w->object.actual == ACTUAL_PENDING);
 }
 
+bool object_outdated(const struct item *w)
+{
+    return w->object.exists && w->object.actual == ACTUAL_RUNNING && !object_fits(w) &&
+           item_known(w) && (w->now->flags & STORED_DELETING) == 0;
+}
+
 bool item_settled(const struct item *w)
 {
     if (w->now == NULL || w->changes != NULL || w->act != NULL || w->wait != WAIT_NONE ||
@@ -65,6 +71,24 @@ static struct next ends(struct item *w, enum act_kind act, enum stop_cause cause
     return (struct next){.act = act, .type = w->now->type, .cause = cause};
 }
 
+/* What takes the place of something is fetched before that goes: a mistyped image must not take
+ * down what runs. What was fetched is not fetched again for as long as a lock file holds up the
+ * rest; but when that has gone, and it was long ago, then it is. */
+static bool unprepared(struct item *w, bool running)
+{
+    const struct engine *g = w->g;
+    if (g->drivers[w->now->type].ops->prepare == NULL)
+        return false;
+    if (w->prepared_ms == 0)
+        return true;
+    return eng_now(g) - w->prepared_ms >= PREPARED_MS && !locked(w, running);
+}
+
+static struct next prepare(const struct item *w)
+{
+    return (struct next){.act = ACT_PREPARE, .type = w->now->type};
+}
+
 /* An object of an earlier type goes first; nobody has looked whether it runs. */
 static struct next next_stray(struct item *w, enum stop_cause cause)
 {
@@ -86,6 +110,25 @@ static bool held_back(const struct item *w, struct next *ret)
     else
         return false;
     return true;
+}
+
+/* Another one is wanted than the one that is there. */
+static struct next next_update(struct item *w)
+{
+    struct next n;
+    bool stopped = w->now->desired == DESIRED_STOPPED;
+    if (held_back(w, &n))
+        return n;
+    /* To be stopped does not wait for a successor that may never come. */
+    if (w->strays != 0)
+        return !stopped && unprepared(w, true) ? prepare(w) : next_stray(w, STOP_UPDATE);
+    if (stopped && runs(w))
+        return ends(w, ACT_STOP, w->now->cause != STOP_NONE ? w->now->cause : STOP_OPERATOR);
+    if (unprepared(w, runs(w)))
+        return prepare(w);
+    n = ends(w, ACT_REMOVE, STOP_UPDATE);
+    w->replacing = n.act == ACT_REMOVE;
+    return n;
 }
 
 static struct next next_deleting(struct item *w)
@@ -198,17 +241,10 @@ static struct next next_of(struct item *w)
         return next_deleting(w);
     if (!g->lim.reconcile && !w->ordered)
         return waits(WAIT_NONE);
-    if (w->strays != 0)
-        return held_back(w, &n) ? n : next_stray(w, STOP_UPDATE);
+    if (w->strays != 0 || (w->object.exists && !object_fits(w)))
+        return next_update(w);
     if (!w->object.exists)
         return next_missing(w);
-    if (!object_fits(w)) {
-        if (held_back(w, &n))
-            return n;
-        n = ends(w, ACT_REMOVE, STOP_UPDATE);
-        w->replacing = n.act == ACT_REMOVE;
-        return n;
-    }
     if (w->restart && runs(w))
         return held_back(w, &n) ? n : ends(w, ACT_STOP, STOP_OPERATOR);
     w->restart = false;
@@ -393,7 +429,7 @@ static void begin(struct item *w, const struct next *n)
 {
     if (!act_room(w->g, n->act)) {
         w->wait = WAIT_SLOT;
-        item_queue(w, n->act == ACT_MAKE ? QUEUE_MAKE : QUEUE_SHORT);
+        item_queue(w, act_is_long(n->act) ? QUEUE_MAKE : QUEUE_SHORT);
         return;
     }
     if (w->fresh && w->task == NULL)
@@ -472,11 +508,13 @@ static const struct sm_table actual_table = {"workload-actual", actual_states,
 
 static const struct sm_state phase_states[] = {
 #define BUSY                                                                                       \
-    (1u << PHASE_MAKING | 1u << PHASE_STARTING | 1u << PHASE_STOPPING | 1u << PHASE_REMOVING)
+    (1u << PHASE_PREPARING | 1u << PHASE_MAKING | 1u << PHASE_STARTING | 1u << PHASE_STOPPING |    \
+     1u << PHASE_REMOVING)
 #define REST (1u << PHASE_IDLE | 1u << PHASE_WAITING)
     [PHASE_IDLE] = {"idle", 1u << PHASE_WAITING | BUSY | 1u << PHASE_GONE, false},
     [PHASE_WAITING] = {"waiting", 1u << PHASE_IDLE | BUSY | 1u << PHASE_GONE, false},
     /* An act ends before the next one begins. */
+    [PHASE_PREPARING] = {"preparing", REST, false},
     [PHASE_MAKING] = {"making", REST, false},
     [PHASE_STARTING] = {"starting", REST, false},
     [PHASE_STOPPING] = {"stopping", REST, false},
@@ -496,6 +534,8 @@ static enum phase phase_of(const struct item *w)
 {
     if (w->act != NULL)
         switch (w->act->kind) {
+        case ACT_PREPARE:
+            return PHASE_PREPARING;
         case ACT_MAKE:
             return PHASE_MAKING;
         case ACT_START:
@@ -526,8 +566,8 @@ static enum workload_actual actual_of(const struct item *w)
         return ACTUAL_FAILED;
     if (!w->object.exists)
         return deleting || w->act != NULL || w->task != NULL ? ACTUAL_PENDING : ACTUAL_UNKNOWN;
-    if (!fits)
-        return w->object.actual == ACTUAL_RUNNING ? ACTUAL_RUNNING : ACTUAL_PENDING;
+    if (!fits) /* whatever runs, it is not what is wanted */
+        return deleting && runs(w) ? (enum workload_actual)w->object.actual : ACTUAL_PENDING;
     if (w->now->desired == DESIRED_STOPPED)
         return ACTUAL_STOPPED;
     return (enum workload_actual)w->object.actual;

@@ -33,6 +33,20 @@ static const char *for_condition(const struct engine *g, const char *id, enum do
     return out;
 }
 
+const char *outdated_text(const struct item *w, char *out, size_t size)
+{
+    struct slice has = slice_trim(object_revision(&w->object));
+    out[0] = '\0';
+    if (!object_outdated(w))
+        return out;
+    if (has.len == 0 || slice_eq(has, slice_trim(intent_revision(w->now))))
+        (void)snprintf(out, size, "what was made before still runs");
+    else
+        (void)snprintf(out, size, "revision \"%.*s\" still runs",
+                       (int)(has.len < 64 ? has.len : 64), has.p);
+    return out;
+}
+
 static const char *on_dependency(const struct item *w, char *out, size_t size)
 {
     const struct edge *x = depends_unmet(w, 0);
@@ -92,6 +106,28 @@ const char *waits_text(const struct item *w, char *out, size_t size)
     }
 }
 
+/* What is being done, waited for or was tried in vain, and that what was there before runs on. */
+static const char *message_outdated(struct item *w)
+{
+    struct engine *g = w->g;
+    char old[128], waits[320], text[340];
+    const char *what = "to be replaced";
+    (void)outdated_text(w, old, sizeof(old));
+    if (w->act != NULL && w->act->progress[0] != '\0')
+        what = w->act->progress;
+    else if (w->actual == ACTUAL_FAILED && w->tries.text != NULL)
+        what = w->tries.text;
+    else if (w->act != NULL)
+        what = "fetching what takes its place";
+    else if (w->wait != WAIT_NONE &&
+             snprintf(text, sizeof(text), "waits for %s", waits_text(w, waits, sizeof(waits))) > 0)
+        what = text;
+    struct buf b = BUF_FIXED(g->text);
+    (void)buf_add_words(&b, what, sizeof(g->text) - sizeof(old) - 4);
+    (void)buf_addf(&b, "; %s", old);
+    return g->text;
+}
+
 /* Why it is so, in the words of the contract where it has some. */
 static const char *message_of(struct item *w)
 {
@@ -105,6 +141,8 @@ static const char *message_of(struct item *w)
                        rt->driver->ops->condition(rt->driver->self));
         return g->text;
     }
+    if (object_outdated(w))
+        return message_outdated(w);
     if (w->act != NULL && w->act->progress[0] != '\0')
         return w->act->progress;
     if (w->actual == ACTUAL_FAILED && w->tries.text != NULL)
@@ -137,7 +175,7 @@ static void view_task(const struct item *w, struct engine_view *v)
     task_get(w->task, &t);
     v->actual = ACTUAL_PENDING;
     /* What it waits for, or how far it is, says more than that there is a task. */
-    if (w->act == NULL || w->act->progress[0] == '\0')
+    if ((w->act == NULL || w->act->progress[0] == '\0') && !object_outdated(w))
         v->message = t.status == TASK_RUNNING ? "task running" : "task pending execution";
 }
 
@@ -340,6 +378,18 @@ static void meta_tries(const struct item *w, const struct meta *m)
         m->fn(m->ctx, "last_delete_error", text);
 }
 
+/* Said of all and always, as it is to be said when it is over, also after a restart of ours. */
+static void meta_running(const struct item *w, const struct meta *m)
+{
+    char text[WORKLOAD_REVISION_MAX + 1];
+    struct buf b = BUF_FIXED(text);
+    struct slice has = slice_trim(object_revision(&w->object));
+    text[0] = '\0';
+    if (object_outdated(w))
+        (void)buf_add(&b, has.p, has.len < WORKLOAD_REVISION_MAX ? has.len : WORKLOAD_REVISION_MAX);
+    m->fn(m->ctx, "running_revision", text);
+}
+
 void engine_metadata(struct engine *g, struct slice id,
                      void (*fn)(void *ctx, const char *key, const char *value), void *ctx)
 {
@@ -351,6 +401,7 @@ void engine_metadata(struct engine *g, struct slice id,
     if (w->object.exists)
         object_meta(&w->object, fn, ctx);
     meta_tries(w, &m);
+    meta_running(w, &m);
     if (w->was_pending)
         put_time(&m, "pending_since", w->pending_ns);
     if (w->recovered) {

@@ -306,7 +306,7 @@ static const struct schema_field container_rows[] = {
     {"tty", SCHEMA_BOOL, 0, AT(doc_container, tty), .def = "false",
      .doc = "With a terminal; standard output and error are then one"},
     {"privileged", SCHEMA_BOOL, 0, AT(doc_container, privileged), .def = "false",
-     .doc = "With all rights of the machine's root"},
+     .doc = "With all rights of the machine's root; only where workloads.privileged allows it"},
     {"read_only_rootfs", SCHEMA_BOOL, 0, AT(doc_container, read_only_rootfs), .def = "false",
      .doc = "Nothing but volumes may be written"},
     {"stop_timeout_s", SCHEMA_INT, 0, AT(doc_container, stop_timeout_s), .max = 86400, .def = "0",

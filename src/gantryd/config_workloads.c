@@ -127,6 +127,9 @@ static const struct schema_field workloads_fields[] = {
           .max = 100, .example = "[/srv, /data]",
           .doc = "Folders of the host that workloads may be given, with what is below; none named: "
                  "all"),
+    FIELD("privileged", SCHEMA_BOOL, config_workloads, privileged, .def = "false",
+          .doc = "Take documents with container.privileged, which gives a container all rights of "
+                 "the machine's root; what was taken before stays"),
     /* Not /tmp: under systemd gantryd has one of its own, and would see none of the files there. */
     FIELD("lock_roots", SCHEMA_STR_LIST, config_workloads, lock_roots, .check = check_roots,
           .def = "[/run, /var/lock]", .max = 100, .doc = "Folders in which lock files may be"),

@@ -22,7 +22,7 @@ struct config_log_rotation {
     int64_t max_size, files; /* 0: the engine's own */
 };
 struct config_workloads {
-    bool enabled, docker, reconcile;
+    bool enabled, docker, reconcile, privileged;
     int64_t interval, gc_interval, orphan_age, pending_limit, failed_ttl; /* ms */
     int64_t usage_interval;                                               /* ms; 0: off */
     int64_t max_workloads, max_acts;

@@ -188,6 +188,7 @@ static int make_docker(struct keeper *k, struct driver *out, struct err *e)
     const struct docker_driver_options d = {
         .bind_roots = c->bind_roots.count > 0 ? c->bind_roots.items : NULL,
         .n_bind_roots = c->bind_roots.count,
+        .privileged = c->privileged,
         .log_max_size = c->log_rotation.max_size > 0 ? size : NULL,
         .log_max_file = c->log_rotation.files > 0 ? files : NULL,
         .registries = r.rows,

@@ -51,6 +51,14 @@ static struct client_call *call_take(struct client_pool *p)
     return c;
 }
 
+/* Empties one of the request's own buffers; the memory is kept. */
+static void forget(const struct client_call *c, struct buf *b)
+{
+    if (c->secret && b->data != NULL)
+        mem_wipe(b->data, b->cap);
+    buf_clear(b);
+}
+
 static void call_free(struct client_call *c)
 {
     answer_done(&c->answer);
@@ -67,6 +75,9 @@ void client_call_recycle(struct client_call *c)
 
     if (c->sm.state != CALL_FREE)
         sm_move(&c->sm, CALL_FREE, p->name);
+    forget(c, &c->head);
+    forget(c, &c->body);
+    c->secret = false;
     if (p->closing || p->n_free >= FREE_CALLS) {
         call_free(c);
         return;
@@ -201,6 +212,18 @@ static bool wants_length(enum http_method m)
     return m == HTTP_METHOD_POST || m == HTTP_METHOD_PUT || m == HTTP_METHOD_PATCH;
 }
 
+/* More than its head can have; what does not fit in SIZE_MAX is over the limit of heads anyway. */
+static size_t head_bound(const struct client_call *c, const struct client_request *r)
+{
+    size_t n = r->target.len + c->pool->common.len + 128;
+
+    if (r->content_type != NULL)
+        n += strlen(r->content_type);
+    for (size_t i = 0; i < r->n_headers; i++)
+        n += r->headers[i].name.len + r->headers[i].value.len + 4;
+    return n;
+}
+
 static int format_head(struct client_call *c, const struct client_request *r, struct err *e)
 {
     const char *method = http_method_name(r->method);
@@ -215,6 +238,8 @@ static int format_head(struct client_call *c, const struct client_request *r, st
     if (r->body.p != NULL && !value_is_clean(slice_of(type)))
         return err_set(e, ERR_INVALID, "content type \"%s\" cannot be sent", type);
     buf_clear(b);
+    if (c->secret && buf_reserve(b, head_bound(c, r)) != 0) /* growing would leave copies */
+        return err_set(e, b->err, "the request's head: %s", err_row(b->err)->text);
     buf_adds(b, method);
     buf_addc(b, ' ');
     buf_add(b, r->target.p, r->target.len);
@@ -292,6 +317,7 @@ void client_pool_dispatch(struct client_pool *p)
             continue;
         }
         sm_move(&c->sm, CALL_ACTIVE, p->name);
+        forget(c, &c->body);
         buf_done(&c->body);
     }
     arm_waiting(p);
@@ -508,6 +534,7 @@ static void prepare(struct client_call *c, const struct client_request *r, void 
     c->first_byte_ms = r->first_byte_ms > 0 ? r->first_byte_ms : 5000;
     c->idle_ms = r->idle_ms > 0 ? r->idle_ms : 5000;
     c->may_retry = r->body.p == NULL && is_idempotent(r->method);
+    c->secret = r->secret;
     c->paused = c->in_feed = c->dropped = false;
     c->piece = (struct slice){NULL, 0};
     c->whole_max = 0;

@@ -38,6 +38,7 @@ struct client_request {
     uint64_t first_byte_ms;   /* from sending to the answer's head; 0: 5000 */
     uint64_t idle_ms; /* between pieces of the answer's body; 0: 5000; UINT64_MAX: none (follow
                          streams) */
+    bool secret;      /* headers and body hold secrets: copies of them are overwritten once sent */
     size_t max_body;  /* of the answer in all: ERR_LIMIT above. 0: 8 MiB; SIZE_MAX: none */
 };
 

@@ -360,6 +360,7 @@ int client_conn_send(struct client_conn *k, struct client_call *c, struct slice 
     if (need > QUEUE_DEFAULT)
         stream_set_limits(k->stream, need, QUEUE_EXTRA);
     uint64_t sent = stream_sent(k->stream);
+    stream_set_secret(k->stream, c->secret);
     r = stream_writev(k->stream, parts, body.len > 0 ? 2 : 1);
     /* The peer of a reused connection had left, and not a byte went out: any request may go
      * elsewhere. Unix sockets tell this at once. */

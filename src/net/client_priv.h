@@ -32,6 +32,7 @@ struct client_call {
     struct buf body; /* a copy, only while waiting */
     uint64_t first_byte_ms, idle_ms, wait_until_ms;
     bool may_retry, paused;
+    bool secret;                     /* head and body are wiped before they are given back */
     bool in_feed;                    /* the parser is on the stack: not to be recycled */
     bool dropped;                    /* cancelled during in_feed */
     struct client_response response; /* fetch: kept until done */

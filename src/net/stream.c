@@ -451,6 +451,12 @@ static size_t send_now(struct stream *s, const void *p, size_t n)
     return (size_t)k;
 }
 
+void stream_set_secret(struct stream *s, bool secret)
+{
+    CHECK_MAGIC(s, STREAM_MAGIC);
+    s->out.secret = secret;
+}
+
 int stream_write(struct stream *s, const void *p, size_t n)
 {
     struct slice part = {p, n};

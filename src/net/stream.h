@@ -83,6 +83,9 @@ void stream_commit(struct stream *s, size_t n); /* n <= the size reserved last *
 void stream_cork(struct stream *s);
 void stream_uncork(struct stream *s);
 
+/* Of what is queued while `secret` is set no copy stays in this process's memory once it is sent:
+ * for passwords. What TLS keeps while it encrypts is not meant, nor shared chunks. */
+void stream_set_secret(struct stream *s, bool secret);
 size_t stream_queued(const struct stream *s); /* bytes not yet taken by the kernel */
 /* Queue maximum (default 16 MiB) and the low mark for `drained` (default 64 KiB). */
 void stream_set_limits(struct stream *s, size_t max_queue, size_t low_mark);

@@ -33,6 +33,7 @@ static struct out_node *node_new(struct out_pool *p, size_t n)
     }
     node->next = NULL;
     node->chunk = NULL;
+    node->secret = false;
     node->off = node->len = 0;
     return node;
 }
@@ -40,6 +41,8 @@ static struct out_node *node_new(struct out_pool *p, size_t n)
 static void node_free(struct out_pool *p, struct out_node *n)
 {
     chunk_unref(n->chunk);
+    if (n->secret)
+        mem_wipe(node_bytes(n), n->cap);
     if (n->cap == NODE_BYTES && p->n < POOL_MAX) {
         n->next = p->spare;
         p->spare = n;
@@ -78,6 +81,7 @@ char *out_reserve(struct out_queue *q, struct out_pool *p, size_t n)
             return NULL;
         queue_push(q, t);
     }
+    t->secret = t->secret || q->secret;
     return node_bytes(t) + t->off + t->len;
 }
 

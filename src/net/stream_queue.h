@@ -11,6 +11,7 @@ struct out_node {
     struct chunk *chunk; /* NULL: the bytes follow the node */
     size_t off, len;     /* what is still to be sent: [off, off + len) */
     size_t cap;          /* bytes that fit behind the node */
+    bool secret;         /* they are overwritten when the node is given back */
 };
 
 /* Buffers of the usual size that nobody uses at the moment; one per loop. */
@@ -23,6 +24,7 @@ void out_pool_done(struct out_pool *p);
 struct out_queue {
     struct out_node *head, *tail;
     size_t bytes;
+    bool secret; /* of what is added from now on no copy stays behind once it has left the queue */
 };
 
 /* Room for n bytes behind the last ones; NULL: out of memory. */

@@ -61,6 +61,18 @@ void gateways_close(struct gateways *g)
     g->home = -1;
 }
 
+int gateways_be(const struct gateways *g, int folder, struct s6_rights_kept *kept, struct err *e)
+{
+    struct stat st;
+    struct s6_rights user = profile_rights(g->l);
+    kept->taken = false;
+    if (geteuid() != 0 || g->slots.as_user) /* the slots are his, too: all is done as he */
+        return 0;
+    if (fstat(folder, &st) != 0)
+        return err_sys(e, errno, "cannot look at a folder's owner");
+    return st.st_uid == 0 ? 0 : s6_rights_take(&user, kept, e);
+}
+
 /* ---- folders ------------------------------------------------------------------------------------
  */
 
@@ -69,9 +81,10 @@ static bool is_root(const struct gateways *g, struct slice name)
     return name.len > 0 && slice_eqs(name, g->l->root_profile);
 }
 
-/* The profile's folder, or a negative code. Links are followed, as the boot pass does, but not as
- * root. */
-static int open_profile(const struct gateways *g, struct slice name, struct err *e)
+/* The profile's folder, or a negative code; gateways_be on it. Links are followed, as the boot pass
+ * does, but not as root. */
+static int open_profile(const struct gateways *g, struct slice name, struct s6_rights_kept *kept,
+                        struct err *e)
 {
     char path[PROFILE_NAME_MAX + 16] = ".";
     struct buf b = BUF_FIXED(path);
@@ -79,21 +92,34 @@ static int open_profile(const struct gateways *g, struct slice name, struct err 
         buf_addf(&b, "profiles/%.*s", (int)name.len, name.p);
     else
         buf_addlit(&b, ".");
+    int rc = gateways_be(g, g->home, kept, e);
+    if (rc != 0)
+        return rc;
     bool wary = geteuid() == 0 && !is_root(g, name); /* `profiles` itself is the user's, too */
     int fd = wary ? s6_open_steps(g->home, path, O_RDONLY | O_DIRECTORY)
                   : openat(g->home, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd >= 0 ? fd : err_sys(e, errno, "cannot open profile \"%s\"", path);
+    int sys = errno;
+    s6_rights_give_back(kept);
+    if (fd < 0)
+        return err_sys(e, sys, "cannot open profile \"%s\"", path);
+    rc = gateways_be(g, fd, kept, e);
+    if (rc == 0)
+        return fd;
+    close(fd);
+    return rc;
 }
 
 static bool has_marker(const struct gateways *g, int fd)
 {
-    return faccessat(fd, g->l->marker, F_OK, 0) == 0;
+    struct stat st; /* access(2) would ask for the real user */
+    return fstatat(fd, g->l->marker, &st, 0) == 0;
 }
 
 /* The home counts as a profile without a marker (contract 12.1). */
 static bool profile_there(const struct gateways *g, struct slice name)
 {
-    _cleanup_(file_closep) int fd = open_profile(g, name, NULL);
+    _cleanup_(s6_rights_give_back) struct s6_rights_kept kept;
+    _cleanup_(file_closep) int fd = open_profile(g, name, &kept, NULL);
     return fd >= 0 && (is_root(g, name) || has_marker(g, fd));
 }
 
@@ -116,7 +142,8 @@ static void write_wish(struct gateways *g, struct slice name, const char *desire
     bool root = geteuid() == 0;
     uid_t uid = root ? (uid_t)g->l->uid : (uid_t)-1;
     gid_t gid = root ? (gid_t)g->l->gid : (gid_t)-1;
-    _cleanup_(file_closep) int fd = open_profile(g, name, warning);
+    _cleanup_(s6_rights_give_back) struct s6_rights_kept kept;
+    _cleanup_(file_closep) int fd = open_profile(g, name, &kept, warning);
     if (fd >= 0)
         (void)profile_state_want(fd, desired, clock_real_ns(g->clock) / 1000000000, uid, gid,
                                  warning);
@@ -185,9 +212,11 @@ static int order(struct gateways *g, struct slice name, const char *letters, str
 
 static int send_start(struct gateways *g, struct slice name, uint64_t wait_ms, struct err *e)
 {
-    _cleanup_(file_closep) int profile = open_profile(g, name, NULL);
+    struct s6_rights_kept kept;
+    _cleanup_(file_closep) int profile = open_profile(g, name, &kept, NULL);
     if (profile >= 0)
         planned_stop_remove(profile); /* of a stop that is over */
+    s6_rights_give_back(&kept);
     int rc = order(g, name, "U", e);
     if (rc == 0 && wait_ms > 0 && !wait_for(g, name, true, true, wait_ms))
         rc = no_effect(g, name, "come up", wait_ms, e);
@@ -212,9 +241,10 @@ static int send_restart(struct gateways *g, struct slice name, uint64_t wait_ms,
 static int note_stop(struct gateways *g, struct slice name)
 {
     struct s6_status st;
-    bool root = geteuid() == 0;
-    int fd = open_profile(g, name, NULL);
-    if (fd >= 0 && read_s6(g, name, &st) && s6_status_up(&st))
+    bool root = geteuid() == 0, up = read_s6(g, name, &st) && s6_status_up(&st);
+    _cleanup_(s6_rights_give_back) struct s6_rights_kept kept;
+    int fd = open_profile(g, name, &kept, NULL);
+    if (fd >= 0 && up)
         (void)planned_stop_write(fd, "/proc", st.pid, clock_real_ns(g->clock) / 1000000000,
                                  root ? (uid_t)g->l->uid : (uid_t)-1,
                                  root ? (gid_t)g->l->gid : (gid_t)-1, NULL);
@@ -229,14 +259,18 @@ static int send_stop(struct gateways *g, struct slice name, uint64_t wait_ms, st
     int rc = order(g, name, "D", e);
     if (rc == 0 && wait_ms > 0 && !wait_for(g, name, false, true, wait_ms))
         rc = no_effect(g, name, "stop", wait_ms, e);
-    if (profile >= 0 && (rc != 0 || wait_ms > 0))
+    struct s6_rights_kept kept;
+    if (profile >= 0 && (rc != 0 || wait_ms > 0) && gateways_be(g, profile, &kept, NULL) == 0) {
         planned_stop_remove(profile);
+        s6_rights_give_back(&kept);
+    }
     return rc;
 }
 
 int gateway_env(struct gateways *g, struct slice name, struct profile_env *ret, struct err *e)
 {
-    _cleanup_(file_closep) int fd = open_profile(g, name, NULL);
+    _cleanup_(s6_rights_give_back) struct s6_rights_kept kept;
+    _cleanup_(file_closep) int fd = open_profile(g, name, &kept, NULL);
     if (fd >= 0)
         return profile_env_read(fd, g->l, ret, e);
     *ret = (struct profile_env){.text = BUF_INIT(0)};
@@ -349,12 +383,14 @@ int gateway_status(struct gateways *g, struct slice name, struct gateway_status 
     if (rc != 0)
         return rc;
     struct gateway_status r = {.phase = GATEWAY_UNKNOWN};
-    _cleanup_(file_closep) int fd = open_profile(g, name, NULL);
+    struct s6_rights_kept kept;
+    _cleanup_(file_closep) int fd = open_profile(g, name, &kept, NULL);
     if (fd >= 0) {
         r.present = is_root(g, name) || has_marker(g, fd);
         (void)profile_state_read(fd, &r.state, NULL);
         r.last_exit = profile_exit_read(fd);
     }
+    s6_rights_give_back(&kept);
     r.registered = slot_exists(&g->slots, name);
     r.supervised = r.registered && read_s6(g, name, &r.s6);
     if (!r.registered)

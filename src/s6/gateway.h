@@ -28,6 +28,10 @@ enum gateway_manager gateway_detect(const struct profile_layout *l);
 int gateways_open(struct gateways *g, const struct profile_layout *l, const struct clock *clock,
                   struct err *e);
 void gateways_close(struct gateways *g);
+/* Before the files of a folder in the home are touched: root does that as the service user, unless
+ * the folder is root's own. Until s6_rights_give_back; between the two nothing else may be done,
+ * the scan directory is root's. ERR_DENIED, ERR_IO: not to be touched. */
+int gateways_be(const struct gateways *g, int folder, struct s6_rights_kept *kept, struct err *e);
 
 /* Makes the folder and the marker if there are none, and the slot, down, unless no s6 runs here. A
  * slot that could not be made is only a warning (warning->code; the next boot makes it). With

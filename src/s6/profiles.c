@@ -32,7 +32,12 @@ static int need_folder(const struct gateways *g, int at, const char *name, bool 
 {
     uid_t uid;
     gid_t gid;
+    _cleanup_(s6_rights_give_back) struct s6_rights_kept kept;
     owners(g, &uid, &gid);
+    *made = false;
+    int rc = gateways_be(g, at, &kept, e);
+    if (rc != 0)
+        return rc;
     *made = mkdirat(at, name, 0700) == 0;
     if (!*made && errno != EEXIST)
         return err_sys(e, errno, "cannot make \"%s\"", name);
@@ -41,7 +46,7 @@ static int need_folder(const struct gateways *g, int at, const char *name, bool 
         return err_sys(e, errno, "cannot open \"%s\"", name);
     if (!*made || ((uid == (uid_t)-1 || fchown(fd, uid, gid) == 0) && fchmod(fd, 0755) == 0))
         return fd;
-    int rc = err_sys(e, errno, "cannot set up \"%s\"", name);
+    rc = err_sys(e, errno, "cannot set up \"%s\"", name);
     close(fd);
     return rc;
 }
@@ -50,10 +55,11 @@ static int need_folder(const struct gateways *g, int at, const char *name, bool 
 static int need_marker(const struct gateways *g, int fd, struct slice name, struct err *e)
 {
     char text[PROFILE_NAME_MAX + 32];
+    struct stat st;
     uid_t uid;
     gid_t gid;
     owners(g, &uid, &gid);
-    if (faccessat(fd, g->l->marker, F_OK, 0) == 0)
+    if (fstatat(fd, g->l->marker, &st, 0) == 0)
         return 0;
     int n = snprintf(text, sizeof(text), "# profile %.*s\n", (int)name.len, name.p);
     return file_replace(fd, g->l->marker, (struct slice){text, (size_t)n}, 0644, uid, gid, e);
@@ -76,18 +82,22 @@ static int need_profile(struct gateways *g, struct slice name, const struct slot
     int fd = need_folder(g, folder, text, &made_one, e);
     if (fd < 0)
         return fd;
-    int rc = n_env > 0 && profile_env_kept(g->l)
-                 ? profile_env_write(fd, g->l, env, n_env, uid, gid, e)
-                 : 0;
+    struct s6_rights_kept kept;
+    int rc = gateways_be(g, fd, &kept, e);
+    if (rc == 0 && n_env > 0 && profile_env_kept(g->l))
+        rc = profile_env_write(fd, g->l, env, n_env, uid, gid, e);
     if (rc == 0)
         rc = need_marker(g, fd, name, e);
+    if (rc != 0 && made_one)
+        (void)profile_env_write(fd, g->l, NULL, 0, uid, gid, NULL);
+    s6_rights_give_back(&kept);
     if (rc == 0)
         return fd;
-    if (made_one) {
-        (void)profile_env_write(fd, g->l, NULL, 0, uid, gid, NULL);
-        (void)unlinkat(folder, text, AT_REMOVEDIR);
-    }
     close(fd);
+    if (made_one && gateways_be(g, folder, &kept, NULL) == 0) {
+        (void)unlinkat(folder, text, AT_REMOVEDIR);
+        s6_rights_give_back(&kept);
+    }
     return rc;
 }
 
@@ -96,13 +106,16 @@ static int need_home(struct gateways *g, const struct slot_env *env, size_t n_en
 {
     uid_t uid;
     gid_t gid;
+    _cleanup_(s6_rights_give_back) struct s6_rights_kept kept;
     owners(g, &uid, &gid);
+    int rc = gateways_be(g, g->home, &kept, e);
+    if (rc != 0)
+        return rc;
     int fd = openat(g->home, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return err_sys(e, errno, "cannot open home \"%s\"", g->l->home);
-    int rc = n_env > 0 && profile_env_kept(g->l)
-                 ? profile_env_write(fd, g->l, env, n_env, uid, gid, e)
-                 : 0;
+    rc = n_env > 0 && profile_env_kept(g->l) ? profile_env_write(fd, g->l, env, n_env, uid, gid, e)
+                                             : 0;
     if (rc == 0)
         return fd;
     close(fd);
@@ -113,12 +126,16 @@ static int need_home(struct gateways *g, const struct slot_env *env, size_t n_en
 static void create_slot(struct gateways *g, struct slice name, int fd, const struct slot_env *env,
                         size_t n_env, struct err *e)
 {
-    struct profile_env kept = {.text = BUF_INIT(0)};
-    int rc = n_env == 0 ? profile_env_read(fd, g->l, &kept, e) : 0;
+    struct profile_env own = {.text = BUF_INIT(0)};
+    struct s6_rights_kept kept;
+    int rc = gateways_be(g, fd, &kept, e);
+    if (rc == 0 && n_env == 0)
+        rc = profile_env_read(fd, g->l, &own, e);
+    s6_rights_give_back(&kept);
     if (rc == 0)
-        rc = slot_register(&g->slots, name, is_root(g, name), false, n_env > 0 ? env : kept.item,
-                           n_env > 0 ? n_env : kept.n, e);
-    profile_env_done(&kept);
+        rc = slot_register(&g->slots, name, is_root(g, name), false, n_env > 0 ? env : own.item,
+                           n_env > 0 ? n_env : own.n, e);
+    profile_env_done(&own);
     if (rc != ERR_EXISTS)
         return;
     e->code = 0; /* somebody was quicker, which is as good (contract 8) */
@@ -151,6 +168,21 @@ int profile_create(struct gateways *g, struct slice name, const struct slot_env 
     return 0;
 }
 
+/* The folder of all profiles; gateways_be on it. As root, never a link that the home's owner has
+ * put there. Negative: there is none. */
+static int open_profiles(const struct gateways *g, struct s6_rights_kept *kept)
+{
+    if (gateways_be(g, g->home, kept, NULL) != 0)
+        return -1;
+    int fd = openat(g->home, PROFILES,
+                    O_RDONLY | O_DIRECTORY | O_CLOEXEC | (geteuid() == 0 ? O_NOFOLLOW : 0));
+    s6_rights_give_back(kept);
+    if (fd < 0 || gateways_be(g, fd, kept, NULL) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
 int profile_delete(struct gateways *g, struct slice name, struct err *warning, struct err *e)
 {
     char path[PROFILE_NAME_MAX + 1];
@@ -162,16 +194,21 @@ int profile_delete(struct gateways *g, struct slice name, struct err *warning, s
         return err_set(e, ERR_INVALID, "'%s' is the home itself and cannot be deleted",
                        g->l->root_profile);
     (void)snprintf(path, sizeof(path), "%.*s", (int)name.len, name.p);
-    /* As root, never below a link that the home's owner has put there. */
-    int wary = geteuid() == 0 ? O_NOFOLLOW : 0;
-    _cleanup_(file_closep) int folder =
-        openat(g->home, PROFILES, O_RDONLY | O_DIRECTORY | O_CLOEXEC | wary);
+    struct s6_rights_kept kept;
+    _cleanup_(file_closep) int folder = open_profiles(g, &kept);
     bool there = folder >= 0 && fstatat(folder, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    s6_rights_give_back(&kept);
     if (!there && !slot_exists(&g->slots, name))
         return err_set(e, ERR_NOT_FOUND, "there is no profile '%s'", path);
     (void)slot_unregister(&g->slots, name,
                           warning); /* a slot that stays does not keep the profile (contract 8) */
-    return there ? slot_tree_remove(folder, path, e) : 0;
+    if (!there)
+        return 0;
+    rc = gateways_be(g, folder, &kept, e);
+    if (rc == 0)
+        rc = slot_tree_remove(folder, path, e);
+    s6_rights_give_back(&kept);
+    return rc;
 }
 
 /* ---- listing
@@ -182,10 +219,11 @@ static bool is_profile(void *ctx, int fd, const char *name)
     const struct gateways *g = ctx;
     char path[PROFILE_NAME_MAX + PROFILE_WORD_SIZE + 2];
     struct slice n = slice_of(name);
+    struct stat st;
     if (profile_name_check(n) != PROFILE_NAME_FINE || is_root(g, n))
         return false;
     int len = snprintf(path, sizeof(path), "%s/%s", name, g->l->marker);
-    return len > 0 && (size_t)len < sizeof(path) && faccessat(fd, path, F_OK, 0) == 0;
+    return len > 0 && (size_t)len < sizeof(path) && fstatat(fd, path, &st, 0) == 0;
 }
 
 static bool is_slot(void *ctx, int fd, const char *name)
@@ -221,9 +259,10 @@ int profiles_each(struct gateways *g, int (*fn)(void *ctx, struct slice name), v
                   struct err *e)
 {
     struct s6_names profiles = {0}, slots = {0};
-    _cleanup_(file_closep) int folder =
-        openat(g->home, PROFILES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct s6_rights_kept kept;
+    _cleanup_(file_closep) int folder = open_profiles(g, &kept);
     int rc = folder < 0 ? 0 : s6_list(folder, MAX_PROFILES, is_profile, g, &profiles, e);
+    s6_rights_give_back(&kept);
     if (rc == 0)
         rc = s6_list(g->slots.fd, MAX_PROFILES, is_slot, g, &slots, e);
     if (rc == 0 && g->l->root_profile[0] != '\0')

@@ -302,6 +302,8 @@ def test_profiles_become_a_link(shared):
     trap, profiles, aside = st.place / "trap", st.home / "profiles", st.home / "aside"
     (trap / "coder").mkdir(parents=True)
     (trap / "coder" / "profile.yaml").write_text(SECRET)
+    (trap / "trapped").mkdir()
+    (trap / "trapped" / "profile.yaml").write_text(SECRET)
     profiles.rename(aside)
     profiles.symlink_to(trap)
     os.lchown(profiles, UID, UID)
@@ -310,10 +312,36 @@ def test_profiles_become_a_link(shared):
         assert st.ask_agent("GET", "/profiles/coder/gateway").status == 404
         assert st.ask_agent("POST", "/profiles/coder/gateway", {"action": "start"}).status == 404
         assert os.listdir(trap / "coder") == ["profile.yaml"]
+        assert "trapped" not in [p["name"] for p in st.ask_agent("GET", "/profiles").json()["profiles"]]
+        assert st.ask_agent("POST", "/profiles", {"name": "trapped"}).status >= 400
+        assert st.ask_agent("POST", "/profiles", {"name": "fresh"}).status >= 400 and not (trap / "fresh").exists()
     finally:
         profiles.unlink()
         aside.rename(profiles)
         shutil.rmtree(trap)
+
+
+def test_roots_files_in_his_home(shared):
+    """What he could not look at or remove himself, the agent does not for him."""
+    st, victim = shared
+    probe, box = st.home / "profiles" / "probe", st.home / "profiles" / "box"
+    as_user("mkdir", str(probe), str(box))
+    (probe / "profile.yaml").symlink_to(victim.secret / "file")  # is it there?
+    as_user("touch", str(box / "profile.yaml"))
+    (box / "roots").mkdir()
+    (box / "roots" / "file").write_text(SECRET)
+    try:
+        listed = [p["name"] for p in st.ask_agent("GET", "/profiles").json()["profiles"]]
+        assert "probe" not in listed and "box" in listed
+        assert not st.ask_agent("GET", "/profiles/probe/gateway").json().get("present")
+        assert st.ask_agent("POST", "/profiles/probe/gateway", {"action": "start"}).status == 404
+        assert st.ask_agent("DELETE", "/profiles/box").status >= 400
+        assert (box / "roots" / "file").read_text() == SECRET
+    finally:
+        shutil.rmtree(probe, ignore_errors=True)
+        shutil.rmtree(box, ignore_errors=True)
+    victim.check()
+    check_rights(st)
 
 
 @pytest.mark.parametrize("what", ["control", "fifo", "lock", "status", "status2", "tally"])

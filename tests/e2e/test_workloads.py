@@ -380,6 +380,31 @@ def test_an_accepted_apply_survives_a_kill(own_keeper):
         assert len(k.engine.docker("ps", "-aq", "--filter", f"label=persys.workload_id=kill-{i}").split()) == 1
 
 
+def test_privileged_only_where_it_is_allowed(own_keeper):
+    k = own_keeper.begin()
+    doc = {"container": {**SLEEPER["container"], "privileged": True}, "desired_state": "stopped"}
+    a = k.put("priv-1", doc)
+    assert a.status == 400 and "workloads.privileged is false" in a.json()["error"], a
+    a = k.put("priv-1", doc, "?dry_run=true")
+    assert a.json()["verdict"] == "refused" and "workloads.privileged is false" in a.body.decode(), a
+    assert k.get("priv-1") is None
+    k.gantryd.stop()
+    k.workloads["privileged"] = "true"
+    k.start_gantryd()
+    assert k.put("priv-1", doc).status == 202
+    k.reaches("priv-1", "stopped")
+    wait_for("made", lambda: k.inspect("priv-1"))
+    made = k.inspect("priv-1")
+    assert made["HostConfig"]["Privileged"] is True
+    # What was taken stays, but is not taken again.
+    k.gantryd.stop()
+    k.workloads["privileged"] = "false"
+    k.start_gantryd()
+    assert k.reaches("priv-1", "stopped")["object_id"] == made["Id"]
+    assert k.put("priv-1", {**doc, "revision_id": "2"}).status == 400
+    assert k.inspect("priv-1")["Id"] == made["Id"]
+
+
 def test_without_workloads_the_calls_say_so(own_keeper):
     own_keeper.workloads = {"enabled": "false"}
     k = own_keeper.begin()

@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-enum what { ENSURE, INSPECT, LIST, START, USAGE, EXEC, LOGS, STOP, REMOVE, WHATS };
+enum what { PREPARE, ENSURE, INSPECT, LIST, START, USAGE, EXEC, LOGS, STOP, REMOVE, WHATS };
 
 struct world {
     struct loop *l;
@@ -94,6 +94,8 @@ static int begin(struct world *w, enum what what)
     struct driver_exec_order x = {.id = o.id, .argv = argv};
     struct driver_logs_order lo = {.id = o.id, .tail = -1};
     switch (what) {
+    case PREPARE:
+        return ops->prepare(self, &o, on_done, w);
     case ENSURE:
         return ops->ensure(self, &o, on_done, w);
     case START:
@@ -210,7 +212,7 @@ static void each(bool sticky)
     static struct doc_mount mounts[] = {{"/srv", "/x", true}};
     w->doc.container.volumes = (struct schema_list){mounts, 1};
     w->doc.container.image_pull = DOC_PULL_ALWAYS;
-    for (enum what what = ENSURE; what < WHATS; what++)
+    for (enum what what = PREPARE; what < WHATS; what++)
         rounds(w, what, sticky);
     fake_engine_stop(&w->g);
     test_loop_free(w->l);

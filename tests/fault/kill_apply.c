@@ -69,6 +69,7 @@ struct child {
     struct tasks *tasks;
     struct engine *g;
     unsigned answers;
+    unsigned prepared[IDS]; /* revisions */
 };
 
 static void __attribute__((format(printf, 1, 2), noreturn)) bad(const char *fmt, ...)
@@ -179,6 +180,8 @@ static void acted(void *ctx, const struct fault *f, const struct driver_object *
 {
     struct acting *a = ctx;
     point();
+    if (a->op == FAKE_PREPARE && f == NULL)
+        a->c->prepared[a->id] = a->revision;
     remember(a);
     point();
     a->fn(a->ctx, f, o);
@@ -191,11 +194,20 @@ static int act(struct child *c, enum fake_op op,
                const struct driver_order *o, driver_done_fn fn, void *ctx)
 {
     struct acting *a = malloc(sizeof(*a));
-    *a = (struct acting){.c = c, .op = op, .id = number(o->id, 2), .fn = fn, .ctx = ctx};
+    *a = (struct acting){.c = c,
+                         .op = op,
+                         .id = number(o->id, 2),
+                         .revision = number(o->revision, 1),
+                         .fn = fn,
+                         .ctx = ctx};
     if (op == FAKE_START && shared->objects[a->id].running)
         bad("id%u is started while it runs", a->id);
     if (op == FAKE_START && a->id == 1 && !shared->objects[0].running)
         bad("id1 is started before id0");
+    struct engine_view v;
+    if (op == FAKE_REMOVE && shared->objects[a->id].running && engine_get(c->g, o->id, &v) &&
+        !v.deleting && c->prepared[a->id] != a->revision)
+        bad("id%u is removed before its successor is prepared", a->id);
     /* But an update removes, too. */
     if (op == FAKE_REMOVE && a->id == 0 && shared->asked[GONE] != NOT_ASKED &&
         shared->objects[1].exists)
@@ -210,6 +222,11 @@ static int on_ensure(void *self, const struct driver_order *o, driver_done_fn fn
 {
     struct child *c = self;
     return act(c, FAKE_ENSURE, c->real.ops->ensure, o, fn, ctx);
+}
+static int on_prepare(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx)
+{
+    struct child *c = self;
+    return act(c, FAKE_PREPARE, c->real.ops->prepare, o, fn, ctx);
 }
 static int on_start(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx)
 {
@@ -314,6 +331,7 @@ static void open_runtime(struct child *c)
     c->ops = *c->real.ops;
     c->ops.ensure = on_ensure;
     c->ops.start = on_start;
+    c->ops.prepare = on_prepare;
     c->ops.stop = on_stop;
     c->ops.remove = on_remove;
     c->ops.check = on_check;

@@ -466,6 +466,7 @@ static int options_read(struct docker_options *o, struct docker_driver_options *
     w->look_ms = (uint64_t)number_of(in, "look_ms", 0);
     w->pull_ms = (uint64_t)number_of(in, "pull_ms", 0);
     w->log_max_size = json_get_str(in, "log_max_size");
+    w->privileged = json_is_true(json_object_get(in, "privileged"));
     args_of(in, "bind_roots", roots);
     for (w->n_bind_roots = 0; roots[w->n_bind_roots] != NULL;)
         w->n_bind_roots++;

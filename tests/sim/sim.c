@@ -252,6 +252,7 @@ static void engine_down(struct sim *s)
     s->alive = s->stopping = false;
     tasks_free(r->tasks);
     r->tasks = NULL;
+    sim_watch_forget(s);
     /* An engine ends its probes; what is left belongs to one that was killed. */
     LIST_FOR_SAFE (n, &s->probes) {
         list_remove(n);
@@ -395,6 +396,7 @@ void sim_open(struct sim *s, uint64_t seed, unsigned n_ids)
     rig_init(&s->r);
     s->r.random = seed;
     list_init(&s->probes);
+    list_init(&s->prepares);
     for (unsigned i = 0; i < n_ids; i++) {
         struct sim_id *x = &s->ids[i];
         (void)snprintf(x->id, sizeof(x->id), "w%u", i);
@@ -412,4 +414,5 @@ void sim_close(struct sim *s)
     sim_restart(s);
     engine_down(s);
     rig_done(&s->r);
+    sim_watch_done(s);
 }

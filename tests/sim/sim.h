@@ -46,6 +46,7 @@ struct sim_id {
     bool meddled;              /* an act of an engine that has died may still meet it */
     uint64_t touched_ms;       /* somebody asked for something, or meddled with it */
     unsigned starts;           /* since then */
+    unsigned prepared;         /* this revision was fetched; 0: none was */
 };
 
 struct sim_doc {
@@ -57,6 +58,15 @@ struct sim_doc {
         unsigned id;
         bool healthy;
     } depends[SIM_DEPENDS_MAX];
+};
+
+struct sim_prepare { /* one under way */
+    struct list_node link;
+    struct sim *s; /* NULL: who asked for it has died */
+    driver_done_fn fn;
+    void *ctx;
+    void (*progress)(void *ctx, const char *text);
+    unsigned id, revision;
 };
 
 struct sim_probe {
@@ -76,7 +86,7 @@ struct sim {
     uint64_t seed, random;
     unsigned n_ids;
     struct sim_id ids[SIM_IDS_MAX];
-    struct list_node probes;
+    struct list_node probes, prepares;
     uint64_t held_until_ms; /* the store stands still */
     uint64_t release_ms;    /* what hangs is answered */
     uint64_t reach_ms;      /* the runtime is back; 0: it is there */
@@ -89,6 +99,7 @@ struct sim {
     struct sim_counts {
         uint64_t asked, accepted, refused, skipped, kills, stops, faults, away, crashes, jumps;
         uint64_t store_faults, steps, acts, lost_requests, policies, given_up;
+        uint64_t updates; /* of what ran */
     } counts;
 };
 
@@ -120,6 +131,8 @@ void sim_forget_requests(struct sim *s, unsigned id);
 
 /* ---- sim_watch.c */
 struct driver sim_watch(struct sim *s);
+void sim_watch_forget(struct sim *s); /* the engine has died: nothing is prepared */
+void sim_watch_done(struct sim *s);   /* the runtime has gone */
 
 /* ---- sim_check.c */
 void sim_check(struct sim *s);        /* after each step */

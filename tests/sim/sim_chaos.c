@@ -6,7 +6,7 @@ static void fault_rule(struct sim *s)
     static const int codes[] = {ERR_RUNTIME, ERR_RUNTIME,   ERR_RUNTIME,
                                 ERR_BUSY,    ERR_CANCELLED, ERR_UNREACHABLE};
     char name[16];
-    struct fake_rule r = {.ops = 1u << sim_below(s, 6),
+    struct fake_rule r = {.ops = 1u << sim_below(s, 7),
                           .percent = (unsigned)(5 + sim_below(s, 60))};
     if (sim_chance(s, 30))
         r.ops = FAKE_ACTS;

@@ -1,6 +1,8 @@
 /* Between the engine and the fake runtime: every order is looked at before it is passed on. */
 #include "sim.h"
 
+#include <stdlib.h>
+
 static bool runs(struct sim *s, struct slice id, struct fake_object *o)
 {
     return fake_get(s->r.fake, id, o) && !o->foreign &&
@@ -37,6 +39,20 @@ static void check_lock(struct sim *s, const char *what, struct slice id)
     sim_doc_of(s, n, revision_of(row), &doc);
     if (doc.lock && map_get(&s->r.locks, slice_of(x->lock)) != NULL)
         sim_fail(s, "%s of %s, which is locked", what, x->id);
+}
+
+/* What runs gives way only to what has been fetched. */
+static void check_prepared(struct sim *s, struct slice id)
+{
+    struct fake_object o;
+    const struct sim_id *x = sim_id_of(s, id, NULL);
+    const struct stored_workload *row = row_of(s, id);
+    if (x == NULL || row == NULL || x->meddled || (row->flags & STORED_DELETING) != 0 ||
+        !runs(s, id, &o) || slice_eq(o.revision, row->revision))
+        return;
+    s->counts.updates++;
+    if (x->prepared != revision_of(row))
+        sim_fail(s, "%s runs and is removed before r%u is prepared", x->id, revision_of(row));
 }
 
 static const struct stored_workload *check_wanted(struct sim *s, const char *what,
@@ -109,6 +125,62 @@ static int on_start(void *self, const struct driver_order *o, driver_done_fn fn,
     return s->fake.ops->start(s->fake.self, o, fn, ctx);
 }
 
+/* The wrap is freed when its callback comes, or when the runtime goes. */
+static void prepared(void *ctx, const struct fault *f, const struct driver_object *o)
+{
+    struct sim_prepare *p = ctx;
+    if (p->s != NULL && f == NULL)
+        p->s->ids[p->id].prepared = p->revision;
+    list_remove(&p->link);
+    p->fn(p->ctx, f, o);
+    free(p);
+}
+
+static void progress(void *ctx, const char *text)
+{
+    const struct sim_prepare *p = ctx;
+    p->progress(p->ctx, text);
+}
+
+static int on_prepare(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx)
+{
+    struct sim *s = self;
+    unsigned n;
+    sim_note(s, "-> prepare %.*s %.*s", (int)o->id.len, o->id.p, (int)o->revision.len,
+             o->revision.p);
+    const struct stored_workload *row = check_wanted(s, "prepare", o);
+    struct sim_prepare *p = calloc(1, sizeof(*p));
+    if (p == NULL || sim_id_of(s, o->id, &n) == NULL)
+        sim_fail(s, "prepare of %.*s", (int)o->id.len, o->id.p);
+    *p = (struct sim_prepare){.s = s, .fn = fn, .ctx = ctx, .id = n, .revision = revision_of(row)};
+    list_push_back(&s->prepares, &p->link);
+    struct driver_order order = *o;
+    p->progress = o->progress;
+    order.progress = progress;
+    int rc = s->fake.ops->prepare(s->fake.self, &order, prepared, p);
+    if (rc != 0) {
+        list_remove(&p->link);
+        free(p);
+    }
+    return rc;
+}
+
+void sim_watch_forget(struct sim *s)
+{
+    LIST_FOR (n, &s->prepares)
+        CONTAINER_OF(n, struct sim_prepare, link)->s = NULL;
+    for (unsigned i = 0; i < s->n_ids; i++)
+        s->ids[i].prepared = 0;
+}
+
+void sim_watch_done(struct sim *s)
+{
+    LIST_FOR_SAFE (n, &s->prepares) {
+        list_remove(n);
+        free(CONTAINER_OF(n, struct sim_prepare, link));
+    }
+}
+
 static int on_stop(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx)
 {
     struct sim *s = self;
@@ -129,6 +201,7 @@ static int on_remove(void *self, const struct driver_order *o, driver_done_fn fn
         !slice_eqs(there.node_id, "node-1"))
         sim_fail(s, "remove of %.*s, which is not of this node", (int)o->id.len, o->id.p);
     check_lock(s, "remove", o->id);
+    check_prepared(s, o->id);
     if (sim_id_of(s, o->id, &n) != NULL)
         check_dependents(s, n);
     return s->fake.ops->remove(s->fake.self, o, fn, ctx);
@@ -179,6 +252,7 @@ struct driver sim_watch(struct sim *s)
     s->ops.check = on_check;
     s->ops.ensure = on_ensure;
     s->ops.start = on_start;
+    s->ops.prepare = on_prepare;
     s->ops.stop = on_stop;
     s->ops.remove = on_remove;
     s->ops.cancel = on_cancel;

@@ -58,6 +58,7 @@ struct docker_driver_options {
      * any. What links lead to must be in one of them too, when the container is made. */
     const char *const *bind_roots;
     size_t n_bind_roots;
+    bool privileged; /* privileged containers are taken; else a document that asks is refused */
     const char *log_driver;                  /* NULL: the engine's own choice */
     const char *log_max_size, *log_max_file; /* options of that name; NULL: none */
     const struct docker_registry *registries;

@@ -1,5 +1,6 @@
 /* ensure, start, stop, remove: each looks first, by name, whether the container is ours, and then
- * acts on the id that it found, which no other container can ever have. */
+ * acts on the id that it found, which no other container can ever have. prepare: the first half of
+ * ensure, what is mounted and the image, without a container. */
 #include "base/mem.h"
 #include "base/str.h"
 #include "driver/docker/docker_work.h"
@@ -11,11 +12,12 @@ enum {
     STOP_MAX_S = 30 * 24 * 3600, /* no stop is waited for longer */
     WAIT_MS = 200,               /* while the engine removes a container by itself */
     WAITS_MAX = 100,
-    CREATED_MS = 3000, /* a create that is cancelled is waited for so long */
+    LATELY_MS = 600000, /* so long what was prepared is not asked for again */
+    CREATED_MS = 3000,  /* a create that is cancelled is waited for so long */
     BODY_LIMIT = 16 << 20,
 };
 
-enum act_kind { ACT_ENSURE, ACT_START, ACT_STOP, ACT_REMOVE };
+enum act_kind { ACT_PREPARE, ACT_ENSURE, ACT_START, ACT_STOP, ACT_REMOVE };
 
 struct docker_act {
     struct docker_op op;
@@ -36,6 +38,7 @@ struct docker_act {
     char cid[DOCKER_ID_DIGITS + 1];
     /* ensure */
     bool pulled, fell_back, again, creating;
+    bool lately;             /* the image was fetched by a prepare of the same order */
     struct fault pull_fault; /* why the image was not fetched, if it was tried */
     int waits;
     char id[WORKLOAD_ID_MAX + 1];
@@ -251,6 +254,44 @@ static void stop_found(struct docker_act *a, struct docker_object *x)
         stop_send(a);
 }
 
+/* ---- what was prepared */
+
+static uint64_t order_hash(const struct docker_act *a)
+{
+    char text[WORKLOAD_ID_MAX + WORKLOAD_REVISION_MAX + DOCKER_IMAGE_MAX + 128];
+    struct buf b = BUF_FIXED(text);
+    (void)buf_addf(&b, "%s\n%.*s\n%.*s\n%s", a->id, (int)a->o.revision.len, a->o.revision.p,
+                   (int)a->o.print.len, a->o.print.p, a->o.doc->container.image);
+    return b.err == 0 ? hash_bytes(b.data, b.len) | 1 : 0;
+}
+
+/* The oldest is forgotten for it: its image is only asked for once more. */
+static void prepared(struct docker_act *a)
+{
+    struct docker_work *w = a->w;
+    w->prepared[w->n_prepared++ % ARRAY_LEN(w->prepared)] =
+        (struct docker_prepared){order_hash(a), loop_now_ms(a->op.d->loop)};
+    act_end(a, NULL, NULL);
+}
+
+static struct docker_prepared *prepared_find(struct docker_act *a)
+{
+    uint64_t order = order_hash(a), now = loop_now_ms(a->op.d->loop);
+    for (size_t i = 0; i < ARRAY_LEN(a->w->prepared) && order != 0; i++) {
+        struct docker_prepared *p = &a->w->prepared[i];
+        if (p->order == order && now - p->at_ms < LATELY_MS)
+            return p;
+    }
+    return NULL;
+}
+
+/* Used up: the same document applied anew asks the registry anew. */
+static void prepared_forget(struct docker_act *a)
+{
+    for (struct docker_prepared *p; (p = prepared_find(a)) != NULL;)
+        p->order = 0;
+}
+
 /* ---- ensure: create */
 
 static void image_fault(struct docker_act *a)
@@ -271,20 +312,28 @@ static enum doc_pull policy(const struct docker_act *a)
 
 static void pull_start(struct docker_act *a);
 
+static void image_missing(struct docker_act *a)
+{
+    if (policy(a) != DOC_PULL_MISSING && !a->lately) {
+        image_fault(a);
+        return;
+    }
+    a->lately = false; /* somebody has removed it since */
+    pull_start(a);
+}
+
 static void created(void *ctx, const struct err *e, int status, json_t *root BASE_UNUSED)
 {
     struct docker_act *a = ctx;
     a->call = NULL;
     a->creating = false;
     if (e->code == 0) {
+        prepared_forget(a);
         act_end(a, NULL, NULL);
     } else if (a->cancelled) {
         act_cancelled(a);
     } else if (status == 404 && strstr(e->msg, "o such image") != NULL && !a->pulled) {
-        if (policy(a) == DOC_PULL_MISSING)
-            pull_start(a);
-        else
-            image_fault(a);
+        image_missing(a);
     } else if (status == 409 && !a->again) {
         a->again = true; /* somebody was quicker: whose is it? */
         act_look(a, false, act_looked);
@@ -355,14 +404,14 @@ static void image_checked(void *ctx, const struct err *e, int status, json_t *ro
 {
     struct docker_act *a = ctx;
     a->call = NULL;
-    if (e->code == 0)
-        act_clear(a);
-    else if (status != 404)
+    if (e->code != 0 && status == 404)
+        image_missing(a);
+    else if (e->code != 0)
         act_failed(a, DOCKER_CREATE, e);
-    else if (policy(a) == DOC_PULL_MISSING)
-        pull_start(a);
+    else if (a->kind == ACT_PREPARE)
+        prepared(a);
     else
-        image_fault(a);
+        act_clear(a);
 }
 
 /* What runs now does not go before its successor's image is here. */
@@ -370,8 +419,13 @@ static void image_ready(struct docker_act *a)
 {
     char path[DOCKER_PATH_SIZE];
     struct err e = {0};
-    if (!a->old) {
+    bool prepares = a->kind == ACT_PREPARE;
+    if (!a->old && !prepares) {
         create_send(a);
+        return;
+    }
+    if (a->pulled && prepares) {
+        prepared(a);
         return;
     }
     if (a->pulled) {
@@ -421,7 +475,9 @@ static void pull_start(struct docker_act *a)
 static void image_step(struct docker_act *a)
 {
     enum doc_pull p = policy(a);
-    if ((p == DOC_PULL_DEFAULT || p == DOC_PULL_ALWAYS) && !a->pulled && !a->fell_back)
+    bool asks = p == DOC_PULL_DEFAULT || p == DOC_PULL_ALWAYS;
+    a->lately = asks && a->kind == ACT_ENSURE && prepared_find(a) != NULL;
+    if (asks && !a->pulled && !a->fell_back && !a->lately)
         pull_start(a);
     else
         image_ready(a);
@@ -491,6 +547,8 @@ static void act_looked(void *ctx, const struct fault *f, struct docker_object *x
 static int act_begin(struct docker_op *op, struct err *e)
 {
     struct docker_act *a = CONTAINER_OF(op, struct docker_act, op);
+    if (a->kind == ACT_PREPARE) /* nothing to look at; but its end never comes inside the call */
+        return loop_timer_start(&a->timer, 0, 0), 0;
     return docker_look_start(a->w, slice_of(a->id), false, act_looked, a, &a->look, e);
 }
 
@@ -501,6 +559,8 @@ static void on_timer(void *ctx)
     struct docker_act *a = ctx;
     if (a->cancelled)
         act_cancelled(a);
+    else if (a->kind == ACT_PREPARE)
+        paths_step(a);
     else
         act_look(a, false, act_looked);
 }
@@ -557,6 +617,11 @@ static int act_new(void *self, enum act_kind kind, const struct driver_order *o,
     if (rc != 0)
         act_free(a);
     return rc;
+}
+
+int docker_act_prepare(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx)
+{
+    return act_new(self, ACT_PREPARE, o, fn, ctx);
 }
 
 int docker_act_ensure(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx)

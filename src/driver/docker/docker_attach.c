@@ -329,6 +329,7 @@ static int connect_send(struct attach *a, struct err *e)
     if (rc != 0)
         return rc;
     a->handles++;
+    stream_set_secret(a->s, true); /* what is typed may be a password */
     stream_set_limits(a->s, a->w->max_exec_input + sizeof(head), LOW_MARK);
     docker_stream_init(&a->frames, a->tty);
     loop_timer_start(&a->timer, d->o.answer_ms, 0);

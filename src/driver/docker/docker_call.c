@@ -170,6 +170,7 @@ int docker_call_send(struct docker *d, const struct docker_ask *a, docker_call_f
         .method = a->method,
         .target = slice_of(target),
         .body = a->body,
+        .secret = a->body.p != NULL, /* environments, whatever is asked for */
         .content_type = a->type,
         .first_byte_ms = a->limit_ms,
         .idle_ms = d->o.answer_ms,

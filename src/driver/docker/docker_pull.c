@@ -248,6 +248,7 @@ static int pull_send(struct docker_pull *p, const struct docker_registry *r, str
         .target = {t.data, t.len},
         .headers = &header,
         .n_headers = p->known ? 1 : 0,
+        .secret = p->known,
         .first_byte_ms = p->limit_ms,
         .idle_ms = p->limit_ms,
         .max_body = SIZE_MAX, /* nothing of it is kept but counts */

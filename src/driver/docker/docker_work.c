@@ -95,6 +95,7 @@ static int copy_options(struct docker_work *w, const struct docker_driver_option
         copy_registries(w, o) != 0)
         return ERR_NO_MEMORY;
     w->log = (struct docker_log_choice){w->texts[0], w->texts[1], w->texts[2]};
+    w->privileged = o->privileged;
     w->image_pull = o->image_pull;
     w->look_ms = o->look_ms != 0 ? o->look_ms : LOOK_MS;
     w->pull_ms = o->pull_ms != 0 ? o->pull_ms : PULL_MS;
@@ -146,7 +147,13 @@ void docker_work_close(struct docker_work *w)
 
 static int work_check(void *self, const struct workload_doc *doc, struct err *e)
 {
-    return docker_spec_check(doc, &docker_work_of(self)->roots, e);
+    const struct docker_work *w = docker_work_of(self);
+    if (doc->container.privileged && !w->privileged)
+        return err_set(e, ERR_INVALID,
+                       "container.privileged \"true\" is not allowed here: it gives the "
+                       "container all rights of the machine's root, and workloads.privileged is "
+                       "false");
+    return docker_spec_check(doc, &w->roots, e);
 }
 
 static bool work_reachable(void *self)
@@ -179,6 +186,7 @@ static const struct driver_ops work_ops = {
     .type = WORKLOAD_CONTAINER,
     .usage_source = "docker",
     .check = work_check,
+    .prepare = docker_act_prepare,
     .ensure = docker_act_ensure,
     .start = docker_act_start,
     .stop = docker_act_stop,

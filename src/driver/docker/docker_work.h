@@ -3,7 +3,7 @@
  * docker_work.c    the driver itself: options, life, reachable
  * docker_spec.c    a document as the engine wants it          docker_object.c  answers as objects
  * docker_fault.c   failures as reasons                        docker_look.c    inspect, list
- * docker_act.c     ensure, start, stop, remove                docker_pull.c    fetching images
+ * docker_act.c     prepare, ensure, start, stop...                docker_pull.c    fetching images
  * docker_watch.c   events of containers                       docker_usage.c   usage
  * docker_paths.c   where mounted folders really are
  * docker_follow.c  logs, line by line                         docker_attach.c  programs in
@@ -30,10 +30,17 @@ struct docker_kept {
     uint64_t round;          /* the last list that showed it */
 };
 
+/* An order whose image was fetched, and its container not made yet. */
+struct docker_prepared {
+    uint64_t order; /* a hash of it; 0: used up */
+    uint64_t at_ms;
+};
+
 struct docker_work {
     uint32_t magic;
     struct docker *d; /* back pointer: work is part of it */
     struct docker_roots roots;
+    bool privileged;
     struct docker_log_choice log;
     char *texts[3]; /* of log, owned */
     struct docker_registry *registries;
@@ -52,9 +59,11 @@ struct docker_work {
     struct docker_lines lines;
     uint64_t retry_at_ms;
 
-    struct map kept;    /* workload id -> struct docker_kept */
-    struct map acts;    /* workload id -> struct docker_act, borrowed */
-    struct map samples; /* workload id -> struct docker_sample, owned */
+    struct map kept;                      /* workload id -> struct docker_kept */
+    struct map acts;                      /* workload id -> struct docker_act, borrowed */
+    struct map samples;                   /* workload id -> struct docker_sample, owned */
+    struct docker_prepared prepared[256]; /* a ring */
+    size_t n_prepared;
     uint64_t round;
     char condition[160];
 };
@@ -89,6 +98,7 @@ int docker_look_inspect(void *self, struct slice id, driver_object_fn fn, void *
 int docker_look_list(void *self, driver_list_fn fn, void *ctx);
 
 /* docker_act.c */
+int docker_act_prepare(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx);
 int docker_act_ensure(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx);
 int docker_act_start(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx);
 int docker_act_stop(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx);

@@ -1,7 +1,8 @@
 /* The fake runtime: life, calls, and the times at which they are carried out. */
 #include "driver/fake/fake_priv.h"
 
-static const char *const op_names[] = {"ensure", "start", "stop", "remove", "inspect", "list"};
+static const char *const op_names[] = {"ensure",  "start", "stop",   "remove",
+                                       "inspect", "list",  "prepare"};
 
 uint64_t fake_now(const struct fake *f)
 {
@@ -95,7 +96,7 @@ static int do_ensure(struct fake *f, struct call *c, struct fault *x)
 static int do_act(struct fake *f, struct call *c, struct fault *x)
 {
     struct thing *t = thing_find(f, slice_of(c->id));
-    if (t != NULL && t->foreign)
+    if (t != NULL && t->foreign && c->op != FAKE_PREPARE)
         return refuse(f, x, c->id);
     switch (c->op) {
     case FAKE_ENSURE:
@@ -108,6 +109,8 @@ static int do_act(struct fake *f, struct call *c, struct fault *x)
             return 0;
         if (thing_start(f, t) != 0)
             return fault_set(x, FAULT_RUNTIME_ERROR, ERR_NO_MEMORY, "out of memory");
+        return 0;
+    case FAKE_PREPARE:
         return 0;
     case FAKE_STOP:
         if (t != NULL) {
@@ -159,7 +162,7 @@ static void answer_call(struct fake *f, struct call *c, const struct fault *x)
     if (c->op == FAKE_LIST)
         answer_list(f, c, x);
     else if (c->act)
-        c->fn.done(c->ctx, x, x == NULL && t != NULL ? &o : NULL);
+        c->fn.done(c->ctx, x, x == NULL && t != NULL && c->op != FAKE_PREPARE ? &o : NULL);
     else
         c->fn.object(c->ctx, x, x == NULL && t != NULL ? &o : NULL);
     mem_free(c);
@@ -291,6 +294,11 @@ static int fake_op_ensure(void *self, const struct driver_order *o, driver_done_
 static int fake_op_start(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx)
 {
     return act(self, FAKE_START, o, fn, ctx);
+}
+
+static int fake_op_prepare(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx)
+{
+    return act(self, FAKE_PREPARE, o, fn, ctx);
 }
 
 static int fake_op_stop(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx)
@@ -517,6 +525,7 @@ static const struct driver_ops fake_ops = {.name = "fake",
                                            .check = fake_op_check,
                                            .ensure = fake_op_ensure,
                                            .start = fake_op_start,
+                                           .prepare = fake_op_prepare,
                                            .stop = fake_op_stop,
                                            .remove = fake_op_remove,
                                            .cancel = fake_op_cancel,

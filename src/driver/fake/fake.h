@@ -20,8 +20,9 @@ enum fake_op {
     FAKE_REMOVE = 8,
     FAKE_INSPECT = 16,
     FAKE_LIST = 32,
-    FAKE_ACTS = FAKE_ENSURE | FAKE_START | FAKE_STOP | FAKE_REMOVE,
-    FAKE_ALL = 63
+    FAKE_PREPARE = 64,
+    FAKE_ACTS = FAKE_ENSURE | FAKE_START | FAKE_STOP | FAKE_REMOVE | FAKE_PREPARE,
+    FAKE_ALL = 127
 };
 
 struct fake_options {
@@ -109,7 +110,7 @@ size_t fake_count(const struct fake *f); /* objects of ours */
 int fake_each(const struct fake *f, int (*fn)(void *ctx, const struct fake_object *o), void *ctx);
 
 struct fake_stats {
-    uint64_t calls[6]; /* ensure, start, stop, remove, inspect, list */
+    uint64_t calls[7]; /* ensure, start, stop, remove, inspect, list, prepare */
     uint64_t made, started, stopped, removed;
     uint64_t refused;   /* acts on objects that are not ours */
     uint64_t overlaps;  /* acts on one id while another was under way: must stay 0 */

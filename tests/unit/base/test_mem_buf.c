@@ -120,6 +120,30 @@ static void buf_drops_and_gives_away(void **state)
     mem_free(s);
 }
 
+static void buf_cuts_at_words(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t max;
+        const char *is;
+    } cases[] = {
+        {"all of it", 9, "all of it"},
+        {"one two three", 10, "one two..."},
+        {"one two three", 9, "one..."},
+        {"one, two", 7, "one..."},
+        {"oneandonly", 7, "onea..."},
+        {"\xC3\xA4\xC3\xB6\xC3\xBC", 5, "\xC3\xA4..."},
+        {"", 4, ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[32];
+        struct buf b = BUF_FIXED(text);
+        assert_int_equal(buf_add_words(&b, cases[i].text, cases[i].max), 0);
+        assert_string_equal(text, cases[i].is);
+    }
+}
+
 static void buf_in_an_array(void **state)
 {
     (void)state;
@@ -158,7 +182,8 @@ int main(void)
         cmocka_unit_test(mem_fails_at_the_nth), cmocka_unit_test(mem_copies_and_overflows),
         cmocka_unit_test(buf_grows_to_its_max), cmocka_unit_test(buf_formats),
         cmocka_unit_test(buf_writes_numbers),   cmocka_unit_test(buf_drops_and_gives_away),
-        cmocka_unit_test(buf_in_an_array),      cmocka_unit_test(buf_without_memory),
+        cmocka_unit_test(buf_cuts_at_words),    cmocka_unit_test(buf_in_an_array),
+        cmocka_unit_test(buf_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

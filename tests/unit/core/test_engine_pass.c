@@ -611,6 +611,17 @@ static void explained(void **state)
                                "failed: no answer. It waits for the time of the next try.");
     assert_string_equal(x.next, "It is tried again in 5 s.");
     assert_true(x.next_ns > x.since_ns);
+    /* A long text is cut at a word. */
+    char words[400] = "";
+    while (strlen(words) + 8 < sizeof(words))
+        (void)strncat(words, "and so, ", sizeof(words) - strlen(words) - 1);
+    fake_clear_rules(r->fake);
+    (void)fault_set(&no.fault, FAULT_IMAGE_PULL_TIMEOUT, ERR_TIMEOUT, "%s", words);
+    assert_int_equal(fake_rule(r->fake, &no), 0);
+    rig_pass(r, 5 * S);
+    assert_true(engine_explain(r->g, SLICE_LIT("db"), &x));
+    assert_true(strstr(x.why, "and... It waits for") != NULL ||
+                strstr(x.why, "so... It waits for") != NULL);
     rig_done(r);
 }
 

@@ -87,7 +87,10 @@ static void lock_outlives_us(void **state)
     assert_true(slice_eqs(rig_object(r, "web").revision, "1"));
     struct task t;
     struct task_entry *e = task_newest(r->tasks, SLICE_LIT("web"));
-    assert_null(e); /* nothing has begun */
+    assert_non_null(e); /* its successor has been fetched, and waits */
+    task_get(e, &t);
+    assert_int_equal(t.status, TASK_RUNNING);
+    assert_int_equal(rig_calls(r).calls[6], 2); /* once by each of the two engines */
     rig_lock(r, "/run/lock/web", false);
     rig_pass(r, 2 * S);
     assert_true(slice_eqs(rig_object(r, "web").revision, "2"));

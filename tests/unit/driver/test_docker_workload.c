@@ -165,7 +165,7 @@ static int teardown(void **state)
     return 0;
 }
 
-enum what { ENSURE, START, STOP, REMOVE, INSPECT, LIST, USAGE, EXEC, LOGS, WHATS };
+enum what { PREPARE, ENSURE, START, STOP, REMOVE, INSPECT, LIST, USAGE, EXEC, LOGS, WHATS };
 
 static int begin(struct world *w, enum what what, struct got *g)
 {
@@ -182,6 +182,8 @@ static int begin(struct world *w, enum what what, struct got *g)
     struct driver_exec_order x = {.id = o.id, .argv = argv, .interactive = w->g.echo};
     struct driver_logs_order lo = {.id = o.id, .tail = -1, .follow = w->g.logs_open};
     switch (what) {
+    case PREPARE:
+        return ops->prepare(self, &o, on_done, g);
     case ENSURE:
         return ops->ensure(self, &o, on_done, g);
     case START:
@@ -357,6 +359,74 @@ static void updates(void **state)
     assert_true(g->f.e.code == 0 && g->object);
 }
 
+/* The image comes first, and the container is not touched; then it is not asked for again. */
+static void prepared(void **state)
+{
+    struct world *w = *state;
+    w->doc.container.image_pull = DOC_PULL_ALWAYS;
+    OK(w, ENSURE);
+    OK(w, START);
+    snprintf(w->g.revision, sizeof(w->g.revision), "0");
+    (void)asked(w);
+    OK(w, PREPARE);
+    assert_string_equal(asked(w), "POST /images/create?fromImage=i&tag=1\n");
+    assert_true(w->g.running && w->g.exists);
+    OK(w, REMOVE);
+    (void)asked(w);
+    OK(w, ENSURE);
+    assert_string_equal(asked(w), "GET /containers/web/json\nPOST /containers/create?name=web\n");
+    /* Only once: what is applied anew asks the registry anew. */
+    OK(w, REMOVE);
+    (void)asked(w);
+    OK(w, ENSURE);
+    assert_non_null(strstr(asked(w), "POST /images/create"));
+    /* Somebody has removed it in between. */
+    OK(w, PREPARE);
+    OK(w, REMOVE);
+    w->g.image = false;
+    (void)asked(w);
+    OK(w, ENSURE);
+    assert_string_equal(asked(w), "GET /containers/web/json\nPOST /containers/create?name=web\n"
+                                  "POST /images/create?fromImage=i&tag=1\n"
+                                  "POST /containers/create?name=web\n");
+    /* Another image is another order. */
+    OK(w, PREPARE);
+    OK(w, REMOVE);
+    w->doc.container.image = "i:2";
+    (void)asked(w);
+    OK(w, ENSURE);
+    assert_non_null(strstr(asked(w), "tag=2"));
+}
+
+static void prepare_fails(void **state)
+{
+    struct world *w = *state;
+    static const int policies_[] = {DOC_PULL_DEFAULT, DOC_PULL_ALWAYS, DOC_PULL_MISSING,
+                                    DOC_PULL_NEVER};
+    OK(w, ENSURE);
+    OK(w, START);
+    w->g.image = false;
+    w->g.news = "{\"error\":\"manifest unknown\"}\n";
+    for (size_t i = 0; i < ARRAY_LEN(policies_); i++) {
+        w->doc.container.image_pull = policies_[i];
+        assert_int_equal(run(w, PREPARE)->f.reason, FAULT_INVALID_IMAGE);
+        assert_true(w->g.running && w->g.exists);
+    }
+    /* The registry is away, and the image here: that will do. */
+    w->g.image = true;
+    w->g.news = "{\"error\":\"dial tcp: connection refused\"}\n";
+    w->doc.container.image_pull = DOC_PULL_DEFAULT;
+    (void)asked(w);
+    OK(w, PREPARE);
+    assert_string_equal(asked(w), "POST /images/create?fromImage=i&tag=1\nGET /images/i:1/json\n");
+    w->doc.container.image_pull = DOC_PULL_NEVER;
+    OK(w, PREPARE);
+    w->doc.container.image_pull = DOC_PULL_MISSING;
+    (void)asked(w);
+    OK(w, PREPARE);
+    assert_string_equal(asked(w), "GET /images/i:1/json\n");
+}
+
 static void foreign(void **state)
 {
     struct world *w = *state;
@@ -441,7 +511,7 @@ static void check_end(enum engine_fault fault, enum what what, const struct got 
 
 static void faults_with(struct world *w, enum engine_fault fault)
 {
-    for (enum what what = ENSURE; what < WHATS; what++) {
+    for (enum what what = PREPARE; what < WHATS; what++) {
         bool failed = false;
         for (int at = 1; at < 10; at++) {
             prepare(w, what);
@@ -460,8 +530,9 @@ static void faults_with(struct world *w, enum engine_fault fault)
             if (g->f.e.code != 0)
                 fail_msg("%d after %d at %d: %s", (int)what, (int)fault, at, g->f.e.msg);
         }
-        /* A question on a connection that is cut is asked again, on a new one. */
-        assert_true(failed || fault == ENGINE_CUT);
+        /* A question on a connection that is cut is asked again, on a new one; of a pull, what is
+         * no news is passed over. */
+        assert_true(failed || fault == ENGINE_CUT || (fault == ENGINE_GARBAGE && what == PREPARE));
         fake_http_done(&w->g.f);
     }
 }
@@ -489,7 +560,7 @@ static void faults_hang(void **state)
 static void cancelled(void **state)
 {
     struct world *w = *state;
-    for (enum what what = ENSURE; what <= REMOVE; what++)
+    for (enum what what = PREPARE; what <= REMOVE; what++)
         for (int at = 1; at < 5; at++) {
             prepare(w, what);
             w->g.fault = ENGINE_HANG;
@@ -526,14 +597,14 @@ static void freed_at(struct world *w, enum what what, int at)
 
 static void freed(void **state)
 {
-    for (enum what what = ENSURE; what < WHATS; what++)
+    for (enum what what = PREPARE; what < WHATS; what++)
         for (int at = 1; at < 4; at++) {
             freed_at(*state, what, at);
             teardown(state);
             setup(state);
         }
     /* and from within a callback */
-    for (enum what what = ENSURE; what < WHATS; what++) {
+    for (enum what what = PREPARE; what < WHATS; what++) {
         struct world *w = *state;
         static struct got g;
         g = (struct got){.free_in = w};
@@ -551,7 +622,7 @@ static void no_engine(void **state)
 {
     struct world *w = *state;
     fake_http_stop(&w->g.f);
-    for (enum what what = ENSURE; what < WHATS; what++) {
+    for (enum what what = PREPARE; what < WHATS; what++) {
         const struct got *g = run(w, what);
         assert_int_equal(g->f.e.code, ERR_UNREACHABLE);
         assert_int_equal(g->f.reason, FAULT_RUNTIME_UNHEALTHY);
@@ -891,16 +962,36 @@ static void following(void **state)
     buf_done(&b);
 }
 
+static void privileged(void **state)
+{
+    struct world *w = *state;
+    struct driver other;
+    struct docker *d;
+    struct err e = {0};
+    const struct docker_options o = {.socket_path = w->g.f.path};
+    const struct docker_driver_options dr = {.privileged = true};
+    assert_int_equal(w->drv.ops->check(w->drv.self, &w->doc, &e), 0);
+    w->doc.container.privileged = true;
+    assert_int_equal(w->drv.ops->check(w->drv.self, &w->doc, &e), ERR_INVALID);
+    assert_non_null(strstr(e.msg, "workloads.privileged"));
+    assert_int_equal(docker_new(&d, w->l, &o, NULL), 0);
+    assert_int_equal(docker_driver(d, &dr, &other, NULL), 0);
+    assert_int_equal(other.ops->check(other.self, &w->doc, &e), 0);
+    w->doc.container.image = "";
+    assert_int_equal(other.ops->check(other.self, &w->doc, &e), ERR_INVALID);
+    docker_free(d);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(least_calls), T(policies),          T(credentials), T(updates),
-        T(foreign),     T(removal_under_way), T(paused),      T(faults_cut),
-        T(faults_500),  T(faults_garbage),    T(faults_hang), T(cancelled),
-        T(freed),       T(no_engine),         T(last_words),  T(watch),
-        T(usage),       T(programs),          T(input),       T(logs),
-        T(following),
+        T(least_calls), T(policies),          T(credentials),   T(updates),
+        T(foreign),     T(removal_under_way), T(paused),        T(faults_cut),
+        T(faults_500),  T(faults_garbage),    T(faults_hang),   T(cancelled),
+        T(freed),       T(no_engine),         T(last_words),    T(watch),
+        T(usage),       T(programs),          T(input),         T(logs),
+        T(following),   T(prepared),          T(prepare_fails), T(privileged),
     };
     return cmocka_run_group_tests_name("docker_workload", tests, NULL, NULL);
 }
