@@ -407,7 +407,7 @@ static const struct answer_field workload_usage[] = {
         STR("phase", "What is being done: idle, preparing (what an update needs is fetched), making, starting, "             \
             "stopping, removing, waiting",    \
             "idle"),                                                                               \
-        STR_OPT("waits_for", "What holds it up", "\"db\" to be healthy"),                              \
+        STR_OPT("waits_for", "What holds it up", "db to be healthy"),                              \
         BOOL_OPT("deleting", "It is being removed", true),                                         \
         STR_OPT("reason", "A stable word for the last failure", "IMAGE_PULL_TIMEOUT"),             \
         STR_OPT("failure", "The last failure since the last success", "pull failed"),              \
