@@ -92,6 +92,7 @@ int docker_new(struct docker **ret, struct loop *l, const struct docker_options 
     d->o = *o;
     options_fill(&d->o);
     list_init(&d->waiting);
+    list_init(&d->listeners);
     map_init(&d->created);
     d->socket_path = mem_strdup(o->socket_path != NULL ? o->socket_path : "/var/run/docker.sock");
     d->o.socket_path = d->socket_path;

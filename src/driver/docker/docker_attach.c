@@ -41,10 +41,11 @@ struct attach {
     struct docker_hijack answer;
     struct docker_stream frames;
     struct buf system; /* what the engine says about its own failure */
+    bool any;          /* whoever's the container is */
     bool tty, interactive, begun, asking, input_end, paused, dead;
     uint16_t rows, columns;
     int tries;
-    char id[WORKLOAD_ID_MAX + 1];
+    char id[DOCKER_NAME_MAX + 1];
     char exec[DOCKER_NAME_MAX + 1];
 };
 
@@ -384,7 +385,7 @@ static void looked(void *ctx, const struct fault *f, struct docker_object *x)
         attach_end(a, f, -1);
         return;
     }
-    if (x == NULL || !x->ours) {
+    if (x == NULL || (!x->ours && !a->any)) {
         err_set(&e, ERR_NOT_FOUND, "No such container: %s", a->id);
     } else {
         snprintf(path, sizeof(path), "/containers/%.*s/exec", (int)x->o.object_id.len,
@@ -502,11 +503,11 @@ int docker_attach_write(struct driver_call *c, struct slice bytes, bool end)
     return 0;
 }
 
-int docker_attach(void *self, const struct driver_exec_order *o, const struct driver_exec_user *u,
-                  void *ctx, struct driver_call **ret, struct err *e)
+static int begin(struct docker_work *w, bool any, const struct driver_exec_order *o,
+                 const struct driver_exec_user *u, void *ctx, struct driver_call **ret,
+                 struct err *e)
 {
-    struct docker_work *w = docker_work_of(self);
-    if (!docker_name_valid(o->id) || o->id.len > WORKLOAD_ID_MAX)
+    if (!docker_name_valid(o->id) || o->id.len >= sizeof(((struct attach *)NULL)->id))
         return err_set(e, ERR_NOT_FOUND, "no container can have the name \"%.*s\"",
                        (int)(o->id.len < 200 ? o->id.len : 200), o->id.p);
     if (o->argv[0] == NULL)
@@ -518,6 +519,7 @@ int docker_attach(void *self, const struct driver_exec_order *o, const struct dr
     a->op = (struct docker_op){.d = docker_ref(w->d), .begin = attach_begin, .fail = attach_fail};
     list_init(&a->op.link);
     a->w = w;
+    a->any = any;
     a->u = *u;
     a->ctx = ctx;
     a->tty = o->tty;
@@ -543,4 +545,17 @@ int docker_attach(void *self, const struct driver_exec_order *o, const struct dr
     else
         *ret = &a->base;
     return rc;
+}
+
+int docker_attach(void *self, const struct driver_exec_order *o, const struct driver_exec_user *u,
+                  void *ctx, struct driver_call **ret, struct err *e)
+{
+    return begin(docker_work_of(self), false, o, u, ctx, ret, e);
+}
+
+int docker_attach_any(struct docker_work *w, const struct driver_exec_order *o,
+                      const struct driver_exec_user *u, void *ctx, struct driver_call **ret,
+                      struct err *e)
+{
+    return begin(w, true, o, u, ctx, ret, e);
 }

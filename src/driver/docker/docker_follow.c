@@ -23,6 +23,7 @@ struct follow {
     void *ctx;
     int64_t tail, since_ns;
     bool follow, tty;
+    bool any; /* whoever's the container is */
     struct docker_look *look;
     struct client_call *call;
     struct loop_timer timer; /* goes on after a pause */
@@ -35,7 +36,7 @@ struct follow {
     struct buf pending; /* bytes that came while paused */
     bool paused, ended, dead;
     struct fault end;
-    char id[WORKLOAD_ID_MAX + 1];
+    char id[DOCKER_NAME_MAX + 1];
 };
 
 static void follow_closed(void *ctx)
@@ -316,7 +317,7 @@ static void looked(void *ctx, const struct fault *why, struct docker_object *x)
     f->look = NULL;
     if (why != NULL) {
         follow_end(f, why);
-    } else if (x == NULL || !x->ours) {
+    } else if (x == NULL || (!x->ours && !f->any)) {
         fault_set(&none, FAULT_RUNTIME_RESOURCE_MISSING, ERR_NOT_FOUND,
                   "there is no container \"%s\"", f->id);
         follow_end(f, &none);
@@ -333,11 +334,11 @@ static int follow_begin(struct docker_op *op, struct err *e)
     return docker_look_start(f->w, slice_of(f->id), false, looked, f, &f->look, e);
 }
 
-int docker_follow(void *self, const struct driver_logs_order *o, const struct driver_logs_user *u,
-                  void *ctx, struct driver_call **ret, struct err *e)
+static int begin(struct docker_work *w, bool any, const struct driver_logs_order *o,
+                 const struct driver_logs_user *u, void *ctx, struct driver_call **ret,
+                 struct err *e)
 {
-    struct docker_work *w = docker_work_of(self);
-    if (!docker_name_valid(o->id) || o->id.len > WORKLOAD_ID_MAX)
+    if (!docker_name_valid(o->id) || o->id.len >= sizeof(((struct follow *)NULL)->id))
         return err_set(e, ERR_NOT_FOUND, "no container can have the name \"%.*s\"",
                        (int)(o->id.len < 200 ? o->id.len : 200), o->id.p);
     struct follow *f = mem_zalloc(sizeof(*f));
@@ -347,6 +348,7 @@ int docker_follow(void *self, const struct driver_logs_order *o, const struct dr
     f->op = (struct docker_op){.d = docker_ref(w->d), .begin = follow_begin, .fail = follow_fail};
     list_init(&f->op.link);
     f->w = w;
+    f->any = any;
     f->u = *u;
     f->ctx = ctx;
     f->tail = o->tail;
@@ -369,4 +371,17 @@ int docker_follow(void *self, const struct driver_logs_order *o, const struct dr
     else
         *ret = &f->base;
     return rc;
+}
+
+int docker_follow(void *self, const struct driver_logs_order *o, const struct driver_logs_user *u,
+                  void *ctx, struct driver_call **ret, struct err *e)
+{
+    return begin(docker_work_of(self), false, o, u, ctx, ret, e);
+}
+
+int docker_follow_any(struct docker_work *w, const struct driver_logs_order *o,
+                      const struct driver_logs_user *u, void *ctx, struct driver_call **ret,
+                      struct err *e)
+{
+    return begin(w, true, o, u, ctx, ret, e);
 }

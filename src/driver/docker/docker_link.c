@@ -5,7 +5,7 @@
  * engine that goes.
  */
 #include "base/str.h"
-#include "driver/docker/docker_work.h"
+#include "driver/docker/docker_events.h"
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -32,7 +32,8 @@ static const struct sm_table link_table = {"docker-link", link_states, ARRAY_LEN
 static void link_move(struct docker *d, enum docker_link_state to)
 {
     sm_move(&d->link, to, d->socket_path);
-    docker_work_link(d->work);
+    LIST_FOR (n, &d->listeners)
+        docker_events_link(CONTAINER_OF(n, struct docker_events, link));
 }
 
 static void images_forget(struct docker *d)

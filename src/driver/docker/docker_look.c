@@ -24,7 +24,7 @@ struct docker_look {
     struct buf raw; /* at most twice what is kept */
     bool cut, heard;
     struct buf words; /* as text */
-    char id[WORKLOAD_ID_MAX + 1];
+    char id[DOCKER_NAME_MAX + 1];
     struct docker_object x;
 };
 
@@ -59,7 +59,7 @@ static void kept_note(struct docker_work *w, const struct driver_object *o, bool
     }
     mem_free(k->o);
     k->o = copy;
-    k->fresh = w->events_up;
+    k->fresh = w->events.up;
     k->heard = heard;
 }
 
@@ -272,7 +272,7 @@ int docker_look_start(struct docker_work *w, struct slice id, bool last_words, d
     l->fn = fn;
     l->ctx = ctx;
     l->last_words = last_words;
-    INVARIANT(id.len <= WORKLOAD_ID_MAX);
+    INVARIANT(id.len < sizeof(l->id));
     memcpy(l->id, id.p, id.len);
     snprintf(path, sizeof(path), "/containers/%s/json", l->id);
     struct docker_ask ask = {.method = HTTP_METHOD_GET,

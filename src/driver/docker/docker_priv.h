@@ -37,6 +37,7 @@ struct docker {
     struct client_pool *actions; /* its own connections: long stops never hold up a question */
     struct client_pool *streams; /* pulls, logs that are followed, events of workloads */
     struct docker_work *work;    /* the workload driver, or NULL */
+    struct list_node listeners;  /* docker_events.link */
 
     struct sm link;
     struct loop_timer timer;

@@ -5,15 +5,17 @@
  * docker_fault.c   failures as reasons                        docker_look.c    inspect, list
  * docker_act.c     prepare, ensure, start, stop...                docker_pull.c    fetching images
  * docker_watch.c   events of containers                       docker_usage.c   usage
- * docker_paths.c   where mounted folders really are
+ * docker_paths.c   where mounted folders really are  docker_events.c  the engine's events
+ * docker_engine.c  for drivers that build on this one
  * docker_follow.c  logs, line by line                         docker_attach.c  programs in
  * containers
  */
 #ifndef GANTRY_DRIVER_DOCKER_WORK_H
 #define GANTRY_DRIVER_DOCKER_WORK_H
 
+#include "driver/docker/docker_engine.h"
+#include "driver/docker/docker_events.h"
 #include "driver/docker/docker_fault.h"
-#include "driver/docker/docker_lines.h"
 #include "driver/docker/docker_object.h"
 #include "driver/docker/docker_paths.h"
 #include "driver/docker/docker_priv.h"
@@ -51,13 +53,7 @@ struct docker_work {
     bool closed;
 
     struct driver_watcher watcher; /* all NULL: there is none */
-    struct loop_timer timer;       /* tells the watcher; asks for events again */
-    bool told, told_up;
-    bool look_due; /* events may have been missed: the watcher must look at everything */
-    struct client_call *events;
-    bool events_up;
-    struct docker_lines lines;
-    uint64_t retry_at_ms;
+    struct docker_events events;
 
     struct map kept;                      /* workload id -> struct docker_kept */
     struct map acts;                      /* workload id -> struct docker_act, borrowed */
@@ -82,7 +78,6 @@ void docker_work_words(struct err *out, const struct docker *d, const struct err
 int docker_watch_init(struct docker_work *w);
 void docker_watch_close(struct docker_work *w);
 void docker_watch_set(void *self, const struct driver_watcher *watcher);
-void docker_work_link(struct docker_work *w); /* the engine has come or gone; NULL is fine */
 
 /* docker_look.c: one container, looked at. Only while the engine is there (docker_op's begin). */
 struct docker_look;
@@ -105,15 +100,18 @@ int docker_act_stop(void *self, const struct driver_order *o, driver_done_fn fn,
 int docker_act_remove(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx);
 void docker_act_cancel(void *self, struct slice id);
 
-/* docker_follow.c, docker_attach.c: one type, two kinds */
-struct driver_call {
-    void (*cancel)(struct driver_call *c);
-    void (*pause)(struct driver_call *c, bool paused);
-};
+/* docker_follow.c, docker_attach.c: one type (docker_engine.h), two kinds */
 int docker_follow(void *self, const struct driver_logs_order *o, const struct driver_logs_user *u,
                   void *ctx, struct driver_call **ret, struct err *e);
 int docker_attach(void *self, const struct driver_exec_order *o, const struct driver_exec_user *u,
                   void *ctx, struct driver_call **ret, struct err *e);
+/* Of any container, by its name. */
+int docker_follow_any(struct docker_work *w, const struct driver_logs_order *o,
+                      const struct driver_logs_user *u, void *ctx, struct driver_call **ret,
+                      struct err *e);
+int docker_attach_any(struct docker_work *w, const struct driver_exec_order *o,
+                      const struct driver_exec_user *u, void *ctx, struct driver_call **ret,
+                      struct err *e);
 int docker_attach_write(struct driver_call *c, struct slice bytes, bool end);
 int docker_attach_resize(struct driver_call *c, uint16_t rows, uint16_t columns);
 
