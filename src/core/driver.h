@@ -36,6 +36,8 @@ struct driver_object {
     const struct driver_meta *meta;
     size_t n_meta;
     struct slice print; /* workload_doc_print of what it was made from, as labelled; empty: none */
+    /* Of a pending one: a part of it is missing or was stopped, and `start` would bring it back. */
+    bool incomplete;
 };
 
 /* A managed volume, ready for use (driver/volumes makes these from the document). */
@@ -66,6 +68,8 @@ struct driver_order {
     /* remove: the workload is deleted, and not only this object of it. What belongs to the
      * workload and was made by us (disks, volumes of a project) may go with it. */
     bool for_good;
+    /* ensure: `start` comes right after it, so what that checks anyway need not be checked now. */
+    bool start_follows;
 };
 
 /* f NULL: done. o: the object afterwards, NULL when it is gone or was not looked at. */
@@ -99,6 +103,7 @@ struct driver_exec_order {
     const char *user;        /* NULL: the workload's */
     const char *const *env;  /* "K=V", ends with NULL; may be NULL */
     const char *working_dir; /* NULL: the workload's */
+    struct slice part;       /* of a workload with several; empty: its only one */
 };
 struct driver_exec_user {
     void (*output)(void *ctx, enum driver_stream s, struct slice bytes);
@@ -208,6 +213,8 @@ struct driver_ops {
     bool in_place;
     int (*parts)(void *self, struct slice id, driver_parts_fn fn, void *ctx);
     int (*plan)(void *self, const struct workload_doc *doc, driver_plan_fn fn, void *ctx);
+    int (*usage_part)(void *self, struct slice id, struct slice part, driver_usage_fn fn,
+                      void *ctx); /* as usage, of one of its parts */
     /* The serial console: output, exec_write, exec_resize and cancel_call as with exec. force: take
      * it from who has it. ERR_BUSY: somebody has it. */
     int (*console)(void *self, struct slice id, bool force, const struct driver_exec_user *u,

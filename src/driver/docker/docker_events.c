@@ -184,3 +184,8 @@ void docker_events_close(struct docker_events *ev, void (*done)(void *ctx))
     ev->timer.ctx = ev->ctx; /* of the close callback too */
     loop_timer_close(&ev->timer, done);
 }
+
+void docker_events_done(struct docker_events *ev)
+{
+    docker_unref(ev->d);
+}

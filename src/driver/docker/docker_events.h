@@ -36,8 +36,10 @@ struct docker_events {
 int docker_events_init(struct docker_events *ev, struct docker *d, const char *filters,
                        const struct docker_events_user *user, void *ctx);
 void docker_events_switch(struct docker_events *ev, bool on);
-/* Nothing is told any more. done(ctx) comes from the loop; only then may the memory go. */
+/* Nothing is told any more. done(ctx) comes from the loop and calls docker_events_done; only then
+ * may the memory go. */
 void docker_events_close(struct docker_events *ev, void (*done)(void *ctx));
+void docker_events_done(struct docker_events *ev); /* gives the reference back */
 void docker_events_link(struct docker_events *ev); /* the engine has come or gone */
 
 #endif

@@ -52,7 +52,7 @@ int docker_watch_init(struct docker_work *w)
 static void events_closed(void *ctx)
 {
     struct docker_work *w = ctx;
-    docker_unref(w->d);
+    docker_events_done(&w->events);
 }
 
 void docker_watch_close(struct docker_work *w)
