@@ -54,6 +54,18 @@ static int load_doc(struct act *a, struct fault *f)
     return rc;
 }
 
+static int64_t stop_timeout(const struct act *a)
+{
+    switch (a->intent->type) {
+    case WORKLOAD_COMPOSE:
+        return a->doc.compose.stop_timeout_s;
+    case WORKLOAD_VM:
+        return a->doc.vm.stop_timeout_s;
+    default:
+        return a->doc.container.stop_timeout_s;
+    }
+}
+
 static int call(struct act *a, const struct driver *d, struct fault *f)
 {
     struct engine *g = a->g;
@@ -71,8 +83,11 @@ static int call(struct act *a, const struct driver *d, struct fault *f)
         o.print = intent_print(a->intent);
     } else if (load_doc(a, &ignored) == 0) {
         /* Only for how long to wait; a document that cannot be opened must not keep it running. */
-        o.stop_timeout_s = a->doc.container.stop_timeout_s;
+        o.stop_timeout_s = stop_timeout(a);
     }
+    o.for_good = a->kind == ACT_REMOVE && (a->intent->flags & STORED_DELETING) != 0;
+    o.start_follows = a->kind == ACT_MAKE && a->intent->desired == DESIRED_RUNNING &&
+                      depends_unmet(a->w, 0) == NULL;
     f->reason = FAULT_RUNTIME_ERROR;
     switch (a->kind) {
     case ACT_PREPARE:
@@ -301,7 +316,8 @@ static void act_done(void *ctx, const struct fault *f, const struct driver_objec
     } else {
         /* What has never run and could not be started is made anew. */
         bool counted = !(a->cancelled && f->e.code == ERR_CANCELLED) && failed(w, a->kind, f);
-        if (counted && a->kind == ACT_START && w->object.started_ns == 0)
+        if (counted && a->kind == ACT_START && w->object.started_ns == 0 &&
+            !g->drivers[a->type].ops->in_place)
             w->remake = true;
     }
     act_free(a);

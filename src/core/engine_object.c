@@ -80,6 +80,7 @@ int object_set(struct object *t, const struct driver_object *o)
     if (texts_set(t, o) != 0)
         return ERR_NO_MEMORY;
     t->exists = true;
+    t->incomplete = o->incomplete;
     t->actual = (uint8_t)o->actual;
     t->cause = (uint8_t)o->cause;
     t->health = (uint8_t)o->health;

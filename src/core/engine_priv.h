@@ -87,7 +87,7 @@ struct object_text {
     char data[]; /* the five, then keys and values, each with a NUL */
 };
 struct object {
-    bool exists;
+    bool exists, incomplete;
     uint8_t actual, cause, health;
     uint32_t restarts;
     int64_t created_ns, started_ns, finished_ns, exit_code;

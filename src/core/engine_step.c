@@ -126,7 +126,8 @@ static struct next next_update(struct item *w)
         return ends(w, ACT_STOP, w->now->cause != STOP_NONE ? w->now->cause : STOP_OPERATOR);
     if (unprepared(w, runs(w)))
         return prepare(w);
-    n = ends(w, ACT_REMOVE, STOP_UPDATE);
+    const struct driver *d = w->g->runtimes[w->now->type].driver;
+    n = ends(w, d->ops->in_place ? ACT_MAKE : ACT_REMOVE, STOP_UPDATE);
     w->replacing = n.act == ACT_REMOVE;
     return n;
 }
@@ -192,6 +193,8 @@ static struct next next_pending(struct item *w)
     struct engine *g = w->g;
     struct next n;
     uint64_t at = w->pending_ms + g->lim.pending_ms;
+    if (w->object.incomplete) /* the rest of it runs on meanwhile */
+        return next_start(w);
     if (w->pending_ms == 0 || eng_now(g) < at) {
         if (w->pending_ms != 0)
             slot_set(w, SLOT_PENDING, at);
@@ -357,8 +360,9 @@ static void follow(struct item *w)
         return;
     if ((w->now->flags & STORED_DELETING) == 0) {
         count_crash(w);
-        if (w->object.actual == ACTUAL_STOPPED && w->now->desired == DESIRED_RUNNING &&
-            object_fits(w) && !w->asked_stop && !w->was_up && !w->first_look)
+        bool stopped = w->object.actual == ACTUAL_STOPPED || w->object.incomplete;
+        if (stopped && w->now->desired == DESIRED_RUNNING && object_fits(w) && !w->asked_stop &&
+            !w->was_up && !w->first_look)
             tries_start_backoff(w);
         follow_pending(w);
     }

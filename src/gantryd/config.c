@@ -510,6 +510,8 @@ static const struct schema_field config_fields[] = {
     FIELD("docker", SCHEMA_STRUCT, config, docker, .sub = &docker_schema, .doc = "Docker Engine"),
     FIELD("workloads", SCHEMA_STRUCT, config, workloads, .sub = &config_workloads_schema,
           .doc = "What should run on this machine, and is kept so"),
+    FIELD("compose", SCHEMA_STRUCT, config, compose, .sub = &config_compose_schema,
+          .doc = "Compose projects"),
     FIELD("node", SCHEMA_STRUCT, config, node, .sub = &config_node_schema,
           .doc = "What this machine is called"),
     FIELD("grpc", SCHEMA_STRUCT, config, grpc, .sub = &config_grpc_schema,

@@ -12,6 +12,7 @@
 #include "base/schema.h"
 #include "gantryd/config_certs.h"
 #include "gantryd/config_grpc.h"
+#include "gantryd/config_compose.h"
 #include "gantryd/config_workloads.h"
 
 struct config_label {
@@ -101,6 +102,7 @@ struct config {
     struct config_http http;
     struct config_docker docker;
     struct config_workloads workloads;
+    struct config_compose compose;
     struct config_node node;
     struct config_grpc grpc;
     struct config_vault vault;

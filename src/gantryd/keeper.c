@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "driver/compose/compose.h"
 #include "driver/docker/docker.h"
 #include "driver/probe/probe.h"
 #include "gantryd/machine.h"
@@ -31,6 +32,7 @@ struct keeper {
     struct sealer sealer;
     struct probe *probe;
     struct docker *docker;
+    struct compose *compose;
     struct engine *engine;
     struct usage *usage;
     struct loop_timer timer; /* engine_run */
@@ -200,6 +202,32 @@ static int make_docker(struct keeper *k, struct driver *out, struct err *e)
     return rc;
 }
 
+/* ---- the driver of Compose projects; it uses the client of containers */
+
+static int make_compose(struct keeper *k, struct driver *out, struct err *e)
+{
+    const struct config_compose *c = &k->c->compose;
+    const struct compose_options o = {
+        .root = c->root,
+        .binary = c->binary,
+        .up_ms = (uint64_t)c->timeout,
+        .stop_ms = (uint64_t)c->stop_timeout,
+    };
+    return compose_new(&k->compose, k->docker, &o, out, e);
+}
+
+static int make_runtimes(struct keeper *k, struct driver drivers[WORKLOAD_TYPES], struct err *e)
+{
+    bool containers = k->c->workloads.docker, projects = k->c->compose.enabled;
+    struct driver docker = {0};
+    int rc = containers || projects ? make_docker(k, &docker, e) : 0;
+    if (rc == 0 && containers)
+        drivers[WORKLOAD_CONTAINER] = docker;
+    if (rc == 0 && projects)
+        rc = make_compose(k, &drivers[WORKLOAD_COMPOSE], e);
+    return rc;
+}
+
 /* ---- beginning */
 
 static int make_engine(struct keeper *k, struct err *e)
@@ -225,8 +253,8 @@ static int make_engine(struct keeper *k, struct err *e)
         k->has_timer = rc == 0;
         k->due_ms = UINT64_MAX;
     }
-    if (rc == 0 && k->c->workloads.docker)
-        rc = make_docker(k, &o.drivers[WORKLOAD_CONTAINER], e);
+    if (rc == 0)
+        rc = make_runtimes(k, o.drivers, e);
     if (rc == 0) {
         rc = engine_new(&k->engine, &o, e);
         k->store_bad = rc != 0;
@@ -355,6 +383,7 @@ void keeper_free(struct keeper *k)
         return;
     usage_free(k->usage);
     engine_free(k->engine);
+    compose_free(k->compose);
     docker_free(k->docker);
     probe_free(k->probe);
     machine_free(k->machine);

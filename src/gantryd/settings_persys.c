@@ -53,6 +53,8 @@ static const struct row rows[] = {
     {"PERSYS_TLS_ALLOWED_CN", NULL, "tls_allowed_cn", "grpc.allowed_names", TEXT, true},
     {"PERSYS_STATE_PATH", "PERSYS_STATE_STORE_PATH", "state_store_path", "state.path", TEXT, false},
     {"PERSYS_DOCKER_ENABLED", NULL, "docker_enabled", "workloads.docker", BOOL, false},
+    {"PERSYS_COMPOSE_ENABLED", NULL, "compose_enabled", "compose.enabled", BOOL, false},
+    {"PERSYS_COMPOSE_BINARY", NULL, "compose_binary", "compose.binary", TEXT, false},
     {"DOCKER_HOST", NULL, "docker_endpoint", "docker.socket", DOCKER, false},
     {"PERSYS_RECONCILE_ENABLED", NULL, "reconcile_enabled", "workloads.reconcile", BOOL, false},
     {"PERSYS_RECONCILE_INTERVAL", NULL, "reconcile_interval", "workloads.interval", DURATION,
@@ -81,9 +83,7 @@ static const struct row rows[] = {
     {"PERSYS_VAULT_SERVICE_DOMAIN", NULL, "vault_service_domain", "vault.service_domain", TEXT,
      false},
     /* What this version does not have. */
-    {"PERSYS_COMPOSE_ENABLED", NULL, "compose_enabled", NULL, BOOL, false},
     {"PERSYS_VM_ENABLED", NULL, "vm_enabled", NULL, BOOL, false},
-    {"PERSYS_COMPOSE_BINARY", NULL, "compose_binary", NULL, TEXT, false},
     {"PERSYS_LIBVIRT_URI", NULL, "libvirt_uri", NULL, TEXT, false},
     {"PERSYS_STORAGE_LOCAL_ROOT", NULL, "storage_local_root", NULL, TEXT, false},
     {"PERSYS_STORAGE_NFS_SERVER", NULL, "storage_nfs_server", NULL, TEXT, false},

@@ -254,6 +254,7 @@ class Stack:
         self.docker_socket = str(self.sockets / "no-docker.sock")
         self.audit_file = self.root / "audit.log"
         self.audit_config = ""
+        self.compose_config = ""  # lines below compose:
         self.listeners = []
         self.auth = []  # lines below auth:
         self.env = dict(os.environ, NO_COLOR="1")
@@ -285,7 +286,9 @@ auth:
   tokens: "{self.root}/state/tokens.json"
 {"".join(f"  {line}" + chr(10) for line in self.auth)}docker:
   socket: "{self.docker_socket}"
-state:
+compose:
+  root: "{self.root}/compose"
+{self.compose_config}state:
   path: "{self.root}/state/state.db"
 secrets:
   key_file: "{self.root}/keys/secret.key"

@@ -372,6 +372,12 @@ static void up_looked(void *ctx, const struct fault *f, struct compose_look *l)
         act_end(a, f, NULL);
         return;
     }
+    if (l->sum.incomplete) {
+        (void)fault_set(&bad, FAULT_RUNTIME_ERROR, ERR_RUNTIME, "not all of it came up: %s",
+                        l->sum.message);
+        act_end(a, &bad, &l->object);
+        return;
+    }
     bool known = a->kind == START && a->has_record && !a->record.stopped &&
                  a->record.n_parts == l->record.n_parts && l->record.n_parts > 0;
     if (record_parts(&a->record, l) != 0 || (a->kind == ENSURE && record_take(a) != 0)) {

@@ -12,7 +12,7 @@
 
 #include "base/buf.h"
 #include "core/workload.h"
-#include "driver/compose/compose_text.h"
+#include "driver/compose/compose_words.h"
 #include "net/loop.h"
 
 #define COMPOSE_FILE "docker-compose.yml"

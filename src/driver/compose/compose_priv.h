@@ -1,7 +1,7 @@
 /* compose_priv.h: what the files of this driver share. Not for other rooms.
  *
  * compose.c        life, checks, events          compose_find.c   which tool there is
- * compose_text.c   texts and small files         compose_state.c  containers as a project
+ * compose_words.c   texts and small files         compose_state.c  containers as a project
  * compose_disk.c   folders                       compose_tool.c   the tool as a process
  * compose_look.c   looking at projects           compose_list.c   inspect, list, parts
  * compose_act.c    ensure, start, stop, remove
@@ -16,8 +16,8 @@
 #include "driver/compose/compose.h"
 #include "driver/compose/compose_disk.h"
 #include "driver/compose/compose_state.h"
-#include "driver/compose/compose_text.h"
 #include "driver/compose/compose_tool.h"
+#include "driver/compose/compose_words.h"
 #include "driver/docker/docker_engine.h"
 #include "driver/docker/docker_events.h"
 

@@ -8,7 +8,7 @@
 
 #include "base/json_in.h"
 #include "core/driver.h"
-#include "driver/compose/compose_text.h"
+#include "driver/compose/compose_words.h"
 
 #define COMPOSE_LABEL "com.docker.compose."
 

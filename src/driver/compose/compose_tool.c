@@ -1,7 +1,7 @@
 #include "driver/compose/compose_tool.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "driver/compose/compose_text.h"
+#include "driver/compose/compose_words.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

@@ -1,12 +1,12 @@
-/* compose_text.h: what Compose and we say to each other in texts and files: names of projects, the
+/* compose_words.h: what Compose and we say to each other in texts and files: names of projects, the
  * .env file, hashes of services, failures, and the small file in which we keep whose a project's
  * folder is. Bytes in, bytes out: no files, no processes.
  *
  * Source of the rules: compute-agent contract 5.2; python-dotenv 0.13 and later for docker-compose
  * 1.x; compose-go's dotenv for the plugin.
  */
-#ifndef GANTRY_DRIVER_COMPOSE_TEXT_H
-#define GANTRY_DRIVER_COMPOSE_TEXT_H
+#ifndef GANTRY_DRIVER_COMPOSE_WORDS_H
+#define GANTRY_DRIVER_COMPOSE_WORDS_H
 
 #include "base/buf.h"
 #include "core/fault.h"

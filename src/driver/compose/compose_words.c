@@ -1,4 +1,4 @@
-#include "driver/compose/compose_text.h"
+#include "driver/compose/compose_words.h"
 #include "base/json_in.h"
 #include "base/json_out.h"
 #include "base/mem.h"

@@ -1,0 +1,306 @@
+"""Compose projects as workloads, with docker-compose on a real Docker Engine: compute-agent contract 5.2, 12 and 14.7."""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from harness import wait_for
+from test_workloads import Keeper
+
+pytestmark = pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
+
+LOOP = "while :; do sleep 0.1; done"
+
+
+def service(script=LOOP, more=""):
+    """A service that ends at once when it is told to."""
+    text = json.dumps(f"trap 'exit 0' TERM; {script}")
+    return f"{{image: 'busybox:local', command: [sh, -c, {text.replace('$', '$$')}], stop_grace_period: 2s{more}}}"
+
+
+def project(**services):
+    return "version: '3'\nservices:\n" + "".join(f"  {n}: {s}\n" for n, s in services.items())
+
+
+TWO = project(web=service(), db=service())
+
+
+class Composer(Keeper):
+    """A keeper of Compose projects."""
+
+    @property
+    def compose_root(self):
+        return pathlib.Path(self.root) / "compose"
+
+    def up(self, id, yaml, query="", **more):
+        compose = {"compose_yaml": yaml, **{k: more.pop(k) for k in ("env", "secret_env", "stop_timeout_s") if k in more}}
+        return self.put(id, {"type": "compose", "compose": compose, **more}, query)
+
+    def boxes(self, id):
+        """Containers of a project by service: name, id, state."""
+        out = self.engine.docker("ps", "-a", "--no-trunc", "--filter", f"label=com.docker.compose.project={self.name(id)}",
+                                 "--format", '{{.Label "com.docker.compose.service"}} {{.Names}} {{.ID}} {{.State}}')
+        return {line.split()[0]: line.split()[1:] for line in out.splitlines()}
+
+    @staticmethod
+    def name(id):
+        return "".join(c for c in id.lower() if c.isalnum() or c in "-_")
+
+    def compose(self, id, *args, cwd=None, check=True, name=None):
+        """The bare tool, as a person or the original agent would call it."""
+        env = {"PATH": os.environ["PATH"], "HOME": "/root", "DOCKER_HOST": f"unix://{self.engine.socket}"}
+        r = subprocess.run(["docker-compose", "-p", name or id, *args], cwd=cwd or self.compose_root / id, env=env,
+                           capture_output=True, text=True, timeout=120)
+        assert not check or r.returncode == 0, r
+        return r
+
+    def volumes(self, id):
+        return self.engine.docker("volume", "ls", "-q", "--filter", f"label=com.docker.compose.project={self.name(id)}").split()
+
+    def networks(self, id):
+        return self.engine.docker("network", "ls", "-q", "--filter", f"label=com.docker.compose.project={self.name(id)}").split()
+
+    def remove(self, *ids):
+        for id in ids:
+            assert self.call("DELETE", f"/v1/workloads/{id}?force=true").status in (202, 404)
+        for id in ids:
+            wait_for(f"{id} gone", lambda: self.get(id) is None, 60)
+            assert self.boxes(id) == {} and self.volumes(id) == [] and self.networks(id) == []
+            assert not (self.compose_root / id).exists()
+
+
+@pytest.fixture(scope="module")
+def keeper(tmp_path_factory, engine):
+    k = Composer(tmp_path_factory.mktemp("composer"), engine)
+    k.begin()
+    yield k
+    for w in k.call("GET", "/v1/workloads").json()["workloads"]:
+        k.remove(w["id"])
+    k.stop()
+    k.check_clean()
+
+
+@pytest.fixture
+def own_keeper(tmp_path, engine):
+    k = Composer(tmp_path, engine)
+    yield k
+    if k.gantryd is None or not k.gantryd.alive():
+        k.start_gantryd()
+    for w in k.call("GET", "/v1/workloads").json()["workloads"]:
+        k.remove(w["id"])
+    k.stop()
+    k.check_clean()
+
+
+def test_up_stop_start_delete(keeper):
+    a = keeper.up("Pt-Up.x", TWO, revision_id="1")  # capitals and a dot: the project is pt-upx
+    assert a.status == 202, a
+    w = keeper.reaches("Pt-Up.x", "running", 40)
+    assert w["message"] == "2/2 containers running" and w["object_id"] == "pt-upx", w
+    boxes = keeper.boxes("Pt-Up.x")
+    assert set(boxes) == {"web", "db"} and all(b[2] == "running" for b in boxes.values())
+    folder = keeper.compose_root / "Pt-Up.x"
+    assert (folder / "docker-compose.yml").read_text() == TWO and (folder / "docker-compose.yml").stat().st_mode & 0o777 == 0o644
+    assert not (folder / ".env").exists() and keeper.compose_root.stat().st_mode & 0o777 == 0o755
+    # The same once more changes nothing.
+    assert keeper.up("Pt-Up.x", TWO, revision_id="1").json()["verdict"] == "unchanged"
+    # Stopped: the containers stay. Their exit codes are no failure.
+    assert keeper.up("Pt-Up.x", TWO, revision_id="1", desired_state="stopped").status == 202
+    w = keeper.reaches("Pt-Up.x", "stopped", 30, phase="idle")
+    assert w["seen_state" if "seen_state" in w else "actual_state"] == "stopped" and w["message"].startswith("0/2"), w
+    assert {b[1] for b in keeper.boxes("Pt-Up.x").values()} == {b[1] for b in boxes.values()}
+    assert keeper.up("Pt-Up.x", TWO, revision_id="1").status == 202
+    keeper.reaches("Pt-Up.x", "running", 30)
+    assert {b[1] for b in keeper.boxes("Pt-Up.x").values()} == {b[1] for b in boxes.values()}
+    keeper.remove("Pt-Up.x")
+
+
+def test_one_shot_services_are_done(keeper):
+    keeper.up("once-1", project(web=service(), init=service("echo made; exit 0")))
+    w = keeper.reaches("once-1", "running", 40, phase="idle")
+    wait_for("init has ended", lambda: keeper.boxes("once-1")["init"][2] == "exited")
+    w = keeper.reaches("once-1", "running", 10, message="1/2 containers running")
+    time.sleep(2.5)  # two passes: it is not started again
+    w = keeper.get("once-1")
+    assert w["actual_state"] == "running" and not w.get("attempts"), w
+    assert keeper.boxes("once-1")["init"][2] == "exited"
+    keeper.remove("once-1")
+
+
+def test_a_service_that_fails_is_told_and_given_up(keeper):
+    keeper.up("bad-1", project(web=service(), worker=service("exit 3")))
+    w = keeper.reaches("bad-1", "failed", 60, given_up=True)
+    assert 'service "worker" exited with code 3' in w["failure"] and w["exit_code"] == 3, w
+    assert keeper.boxes("bad-1")["web"][2] == "running"
+    keeper.up("bad-1", TWO)
+    keeper.reaches("bad-1", "running", 30)
+    assert set(keeper.boxes("bad-1")) == {"web", "db"}, "orphans go"
+    keeper.remove("bad-1")
+
+
+def test_an_update_recreates_only_what_changed_and_keeps_volumes(keeper):
+    data = "\nvolumes: {data: {}}\n"
+    web = service("echo kept >> /d/x; " + LOOP, ", volumes: ['data:/d']")
+    keeper.up("upd-1", project(web=web, db=service(), old=service()) + data, revision_id="1")
+    keeper.reaches("upd-1", "running", 40)
+    before = keeper.boxes("upd-1")
+    assert keeper.volumes("upd-1") == ["upd-1_data"]
+    new = service("echo again >> /d/x; " + LOOP, ", volumes: ['data:/d']")
+    keeper.up("upd-1", project(web=new, db=service()) + data, revision_id="2")
+    w = keeper.reaches("upd-1", "running", 40, revision_id="2", phase="idle")
+    wait_for("only two", lambda: set(keeper.boxes("upd-1")) == {"web", "db"})
+    after = keeper.boxes("upd-1")
+    assert after["db"] == before["db"], "what did not change runs on"
+    assert after["web"][1] != before["web"][1]
+    assert wait_for("written", lambda: keeper.engine.docker("exec", after["web"][0], "cat", "/d/x").split()) == ["kept", "again"]
+    # A file that is wrong is refused by the tool, in its own words, and what runs runs on.
+    keeper.up("upd-1", "services: {web: {image: 'busybox:local', comand: [x]}}\nversion: '3'\n", revision_id="3")
+    w = keeper.reaches("upd-1", "running", 20, given_up=True)
+    assert "comand" in w["failure"] and "docker-compose" in w["failure"], w
+    assert keeper.boxes("upd-1") == after
+    # An orphan by hand, then delete: nothing is left.
+    keeper.remove("upd-1")
+
+
+ODD = {"PLAIN": "a-b.c", "EMPTY": "", "BLANKS": "  two  words ", "QUOTES": "it's \"so\"", "DOLLAR": "$HOME ${PLAIN} $$ ${X:-y}",
+       "BACK": "a\\b\\", "LINES": "one\ntwo\r\nthree", "HASH": "a # b", "TAB": "\t<", "UTF": "grün ☃", "EQ": "a=b=c", "BRACE": "{x}\\n"}
+
+
+def test_values_reach_the_containers_as_they_are(keeper):
+    names = sorted(ODD)
+    env = ", environment: {" + ", ".join(f"{n}: '${{{n}}}'" for n in names) + "}"
+    secret = {"BACK": ODD["BACK"], "QUOTES": ODD["QUOTES"]}
+    keeper.up("env-1", project(web=service(more=env)), env={k: v for k, v in ODD.items() if k not in secret}, secret_env=secret)
+    keeper.reaches("env-1", "running", 40)
+    box = json.loads(keeper.engine.docker("inspect", keeper.boxes("env-1")["web"][0]))[0]
+    got = dict(line.split("=", 1) for line in box["Config"]["Env"])
+    assert {n: got.get(n) for n in names} == ODD
+    file = keeper.compose_root / "env-1" / ".env"
+    assert file.stat().st_mode & 0o777 == 0o600
+    # Without any the file goes.
+    keeper.up("env-1", TWO)
+    wait_for("no .env", lambda: not file.exists(), 30)
+    keeper.reaches("env-1", "running", 30)
+    for name in ("1x", "a-b", "PATH", "DOCKER_HOST"):
+        a = keeper.up("env-2", TWO, env={name: "x"})
+        assert a.status == 400 and name in a.body.decode(), a
+    keeper.remove("env-1")
+
+
+def test_two_ids_of_one_name(keeper):
+    keeper.up("Twin", project(web=service()))
+    keeper.reaches("Twin", "running", 40)
+    a = keeper.up("twin", project(web=service()))
+    assert a.status == 400 and '"twin"' in a.body.decode() and '"Twin"' in a.body.decode(), a
+    keeper.remove("Twin")
+    assert keeper.up("twin", project(web=service())).status == 202
+    keeper.reaches("twin", "running", 40)
+    keeper.remove("twin")
+
+
+def test_a_foreign_project_is_left_alone(keeper, tmp_path):
+    (tmp_path / "docker-compose.yml").write_text(TWO)
+    keeper.compose("foreign", "up", "-d", cwd=tmp_path)
+    before = keeper.boxes("foreign")
+    keeper.up("foreign", project(web=service()))
+    w = keeper.reaches("foreign", "failed", 30)
+    assert "already in use" in w["failure"], w
+    assert keeper.call("DELETE", "/v1/workloads/foreign").status == 202
+    wait_for("gone", lambda: keeper.get("foreign") is None, 30)
+    assert keeper.boxes("foreign") == before and all(b[2] == "running" for b in before.values())
+    keeper.compose("foreign", "down", "-v", cwd=tmp_path)
+
+
+def test_what_the_original_agent_made_is_adopted(own_keeper):
+    k = own_keeper
+    folder = k.compose_root / "Orig.1"
+    folder.mkdir(parents=True)
+    yaml = project(web=service(more=", environment: {A: '${A}'}"), db=service())
+    (folder / "docker-compose.yml").write_text(yaml)
+    (folder / ".env").write_text("B=2 x\nA=1")
+    r = k.compose("Orig.1", "up", "-d")
+    before = k.boxes("Orig.1")
+    started = lambda: [json.loads(k.engine.docker("inspect", b[0]))[0]["State"]["StartedAt"] for b in k.boxes("Orig.1").values()]
+    times = started()
+    k.begin()
+    k.up("Orig.1", yaml, revision_id="rev-7", env={"A": "1", "B": "2 x"})
+    w = k.reaches("Orig.1", "running", 30, revision_id="rev-7", phase="idle")
+    record = json.loads((folder / ".gantry.json").read_text())
+    assert record["revision"] == "rev-7" and record["id"] == "Orig.1"
+    assert k.boxes("Orig.1") == before and started() == times, r
+
+
+def test_behind_our_back(keeper):
+    keeper.up("back-1", TWO)
+    keeper.reaches("back-1", "running", 40, phase="idle")
+    before = keeper.boxes("back-1")
+    keeper.engine.docker("rm", "-f", before["web"][0])
+    wait_for("it is back", lambda: keeper.boxes("back-1").get("web", ["", ""])[1] not in ("", before["web"][1]), 20)
+    w = keeper.reaches("back-1", "running", 20, message="2/2 containers running")
+    assert keeper.boxes("back-1")["db"] == before["db"]
+    # The folder, too: the containers say whose they are.
+    shutil.rmtree(keeper.compose_root / "back-1")
+    keeper.call("POST", "/v1/workloads/back-1/action", {"action": "restart"})
+    wait_for("the file is back", lambda: (keeper.compose_root / "back-1" / "docker-compose.yml").exists(), 30)
+    keeper.reaches("back-1", "running", 30)
+    # Deleted without its file: by the engine alone.
+    (keeper.compose_root / "back-1" / "docker-compose.yml").write_text("nonsense: [")
+    keeper.remove("back-1")
+
+
+def tool(path, text):
+    path.write_text("#!/bin/sh\n" + text)
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_without_the_tool(own_keeper, tmp_path):
+    k = own_keeper
+    k.compose_config = f'  binary: "{tmp_path}/none here"\n'
+    k.begin()
+    k.up("no-1", TWO)
+    w = k.reaches("no-1", "failed", 30)
+    assert "no Compose tool" in w["failure"] and "none" in w["failure"], w
+    tool(tmp_path / "none", 'shift; exec docker-compose "$@"')
+    k.call("POST", "/v1/workloads/no-1/action", {"action": "retry"})
+    k.reaches("no-1", "running", 40)
+
+
+def test_a_tool_that_hangs_is_ended(own_keeper, tmp_path):
+    k = own_keeper
+    hang = tool(tmp_path / "hang", f'case "$*" in *" up "*) echo waiting for ever; echo $$ > {tmp_path}/pid; sleep 1000;; *) exec docker-compose "$@";; esac')
+    k.compose_config = f'  binary: "{hang}"\n  timeout: 1s\n'
+    k.begin()
+    k.up("hang-1", TWO)
+    w = k.reaches("hang-1", "failed", 30)
+    assert "did not end within 1 s" in w["failure"] and "waiting for ever" in w["failure"], w
+    pid = int((tmp_path / "pid").read_text())
+    wait_for("its group is gone", lambda: not pathlib.Path(f"/proc/{pid}").exists() or
+             "Z" in pathlib.Path(f"/proc/{pid}/stat").read_text().split()[2])
+
+
+@pytest.mark.parametrize("moment", [0.1, 0.5, 1.0])
+def test_gantryd_is_killed_in_the_middle(own_keeper, moment):
+    k = own_keeper
+    k.begin()
+    k.up("kill-1", TWO)
+    time.sleep(moment)
+    os.kill(k.gantryd.p.pid, signal.SIGKILL)
+    k.gantryd.p.wait()
+    k.gantryd = None
+    k.start_gantryd()
+    k.reaches("kill-1", "running", 60, phase="idle")
+    assert len(k.boxes("kill-1")) == 2
+    assert k.call("DELETE", "/v1/workloads/kill-1").status == 202
+    time.sleep(moment)
+    os.kill(k.gantryd.p.pid, signal.SIGKILL)
+    k.gantryd.p.wait()
+    k.gantryd = None
+    k.start_gantryd()
+    wait_for("gone", lambda: k.get("kill-1") is None, 60)
+    assert k.boxes("kill-1") == {} and k.volumes("kill-1") == [] and not (k.compose_root / "kill-1").exists()
