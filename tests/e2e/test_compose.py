@@ -160,7 +160,7 @@ def test_an_update_recreates_only_what_changed_and_keeps_volumes(keeper):
     assert wait_for("written", lambda: keeper.engine.docker("exec", after["web"][0], "cat", "/d/x").split()) == ["kept", "again"]
     # A file that is wrong is refused by the tool, in its own words, and what runs runs on.
     keeper.up("upd-1", "services: {web: {image: 'busybox:local', comand: [x]}}\nversion: '3'\n", revision_id="3")
-    w = keeper.reaches("upd-1", "running", 20, given_up=True)
+    w = keeper.reaches("upd-1", "failed", 20, given_up=True, reason="INVALID_SPECIFICATION")
     assert "comand" in w["failure"] and "docker-compose" in w["failure"], w
     assert keeper.boxes("upd-1") == after
     # An orphan by hand, then delete: nothing is left.
@@ -188,7 +188,7 @@ def test_values_reach_the_containers_as_they_are(keeper):
     keeper.reaches("env-1", "running", 30)
     for name in ("1x", "a-b", "PATH", "DOCKER_HOST"):
         a = keeper.up("env-2", TWO, env={name: "x"})
-        assert a.status == 400 and name in a.body.decode(), a
+        assert a.status == 400 and name in a.json()["error"], a
     keeper.remove("env-1")
 
 
@@ -196,7 +196,7 @@ def test_two_ids_of_one_name(keeper):
     keeper.up("Twin", project(web=service()))
     keeper.reaches("Twin", "running", 40)
     a = keeper.up("twin", project(web=service()))
-    assert a.status == 400 and '"twin"' in a.body.decode() and '"Twin"' in a.body.decode(), a
+    assert a.status == 400 and 'named "twin", as that of workload "Twin"' in a.json()["error"], a
     keeper.remove("Twin")
     assert keeper.up("twin", project(web=service())).status == 202
     keeper.reaches("twin", "running", 40)

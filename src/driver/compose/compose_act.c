@@ -372,12 +372,6 @@ static void up_looked(void *ctx, const struct fault *f, struct compose_look *l)
         act_end(a, f, NULL);
         return;
     }
-    if (l->sum.incomplete) {
-        (void)fault_set(&bad, FAULT_RUNTIME_ERROR, ERR_RUNTIME, "not all of it came up: %s",
-                        l->sum.message);
-        act_end(a, &bad, &l->object);
-        return;
-    }
     bool known = a->kind == START && a->has_record && !a->record.stopped &&
                  a->record.n_parts == l->record.n_parts && l->record.n_parts > 0;
     if (record_parts(&a->record, l) != 0 || (a->kind == ENSURE && record_take(a) != 0)) {
@@ -386,6 +380,14 @@ static void up_looked(void *ctx, const struct fault *f, struct compose_look *l)
         return;
     }
     a->record.stopped = false;
+    struct compose_sum sum;
+    compose_sum_up(l->list, l->n_boxes, &a->record, &sum);
+    if (sum.incomplete) { /* it would be brought up again at once, and again */
+        (void)fault_set(&bad, FAULT_RUNTIME_ERROR, ERR_RUNTIME, "not all of it came up: %s",
+                        sum.message);
+        act_end(a, &bad, &l->object);
+        return;
+    }
     for (size_t i = 0; known && i < l->record.n_parts; i++)
         known = i < a->record.n_parts && a->record.parts[i].count == l->record.parts[i].count &&
                 strcmp(a->record.parts[i].service, l->record.parts[i].service) == 0;
