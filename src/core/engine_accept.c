@@ -271,9 +271,11 @@ void engine_plan(struct engine *g, const struct engine_apply *a, struct engine_p
         ret->exists && (w->object.actual == ACTUAL_RUNNING || w->object.actual == ACTUAL_PENDING);
     bool run = desired_of(a->doc) == DESIRED_RUNNING;
     const struct intent *n = v.intent;
-    ret->recreate =
-        ret->exists && w->object.exists && n != NULL &&
-        (!slice_eq(intent_revision(n), intent_revision(w->now)) || n->type != w->now->type);
+    bool other = ret->exists && n != NULL && n->type != w->now->type;
+    bool update = ret->exists && w->object.exists && n != NULL &&
+                  (other || !slice_eq(intent_revision(n), intent_revision(w->now)));
+    const struct driver *d = update ? g->runtimes[n->type].driver : NULL;
+    ret->recreate = update && (other || d == NULL || !d->ops->in_place);
     if (!v.skipped) {
         ret->stop = up && (ret->recreate || !run);
         ret->start = run && (!up || ret->recreate);
@@ -281,7 +283,7 @@ void engine_plan(struct engine *g, const struct engine_apply *a, struct engine_p
     struct err held = {0};
     const char *lock =
         w != NULL && w->now != NULL && w->now->rules != NULL ? w->now->rules->lock_file : NULL;
-    if (ret->stop && !a->force && lock != NULL &&
+    if ((ret->stop || (update && up)) && !a->force && lock != NULL &&
         g->host.ops->lock_held(g->host.self, lock, &held) != 0)
         (void)err_set(&ret->e, ERR_BUSY, "would wait for lock file \"%s\"", lock);
     intent_unref(v.intent);

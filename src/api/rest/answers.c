@@ -492,6 +492,29 @@ static const struct answer_field workload_change[] = {
     STR_OPT("error", "Of a dry run: why it would be refused", "a depends on itself"),
     FIELD("changes", ANSWER_LIST, "Of a dry run: what differs", .flags = OPT,
           .ref = "WorkloadDifference"),
+    FIELD("steps", ANSWER_LIST, "Of a dry run: what would be done with each service", .flags = OPT,
+          .ref = "WorkloadStep"),
+    STR_OPT("steps_error", "Of a dry run: why that cannot be told", "no Compose tool"),
+};
+static const char *const workload_steps[] = {"keep", "create", "recreate", "remove", NULL};
+static const struct answer_field workload_step[] = {
+    STR("part", "The service", "web"),
+    ENUM("change", workload_steps, "What would be done with it", "recreate"),
+    STR_OPT("why", "Why", "its image or settings differ"),
+};
+static const struct answer_field workload_part[] = {
+    STR("name", "Service; of its second container and further ones with a number", "web"),
+    STR("image", "What it runs; empty without a container", "nginx:1.27"),
+    STR("object_id", "The runtime's own id of it; empty: there is none", "4f1a7c0d9b2e"),
+    ENUM("state", rest_workload_actual, "How it is", "running"),
+    STR("message", "The same, for people", "Up 3 minutes"),
+    STR_OPT("health", "starting, healthy or unhealthy, if it has a check", "healthy"),
+    INT_OPT("exit_code", "Of its last end", 0),
+    TIME_OPT("started_at", "When it was started", "2026-11-21T03:52:00Z"),
+};
+static const struct answer_field workload_part_list[] = {
+    WORKLOAD_ID,
+    LIST("parts", "WorkloadPart", "By name"),
 };
 static const struct answer_field workload_difference[] = {
     STR("path", "Where", "container.image"),
@@ -634,6 +657,9 @@ static const struct answer_schema schemas[] = {
     SCHEMA("WorkloadChange", "What was, or would be, done", workload_change),
     SCHEMA("WorkloadDifference", "A value that differs", workload_difference),
     SCHEMA("WorkloadList", "Workloads", workload_list),
+    SCHEMA("WorkloadPart", "A service of a workload", workload_part),
+    SCHEMA("WorkloadPartList", "What a workload is made of", workload_part_list),
+    SCHEMA("WorkloadStep", "What would be done with a service", workload_step),
     SCHEMA("WorkloadState", "How a workload is", workload_state),
     SCHEMA("WorkloadUsage", "What a workload uses", workload_usage),
     SCHEMA("WorkloadLogs", "What a workload has written", workload_logs),

@@ -115,12 +115,22 @@ const struct driver *live_driver(struct rest *r, struct slice id, bool running, 
         (void)err_set(e, ERR_UNSUPPORTED, "runtime not available: %s", workload_type_name(w.type));
         return NULL;
     }
-    if (running && w.seen != ACTUAL_RUNNING) {
+    /* Of several parts some may run. */
+    if (running && w.seen != ACTUAL_RUNNING && d->ops->parts == NULL) {
         (void)err_set(e, ERR_STATE, "Workload '%.*s' is not running: it is %s", shown, id.p,
                       actual_name(w.seen));
         return NULL;
     }
     return d;
+}
+
+const struct driver *live_part(const struct driver *d, struct slice part, struct err *e)
+{
+    if (d == NULL || part.len == 0 || (d->ops->parts != NULL && d->ops->usage_part != NULL))
+        return d;
+    (void)err_set(e, ERR_INVALID, "service \"%.*s\": the workload has no services of its own",
+                  (int)(part.len < 200 ? part.len : 200), part.p);
+    return NULL;
 }
 
 /* --- words --- */

@@ -37,6 +37,9 @@ bool live_over(const struct live *l);
  * (ERR_NOT_FOUND, ERR_STATE, ERR_UNSUPPORTED). */
 const struct driver *live_driver(struct rest *r, struct slice id, bool running, struct err *e);
 
+/* The same driver if it has parts or `part` is empty; else NULL, and *e says so. d NULL: NULL. */
+const struct driver *live_part(const struct driver *d, struct slice part, struct err *e);
+
 /* A program's arguments and variables, as lists that end with NULL. Wiped when done: they may hold
  * secrets. */
 struct live_words {

@@ -212,6 +212,17 @@ const struct api_param rest_workload_logs_query[WORKLOAD_LOGS_COUNT] = {
     [WORKLOAD_LOGS_FOLLOW] = {.name = "follow",
                               .type = API_BOOL,
                               .doc = "Go on as server-sent events: event line, then end"},
+    [WORKLOAD_LOGS_SERVICE] = {.name = "service",
+                               .type = API_STR,
+                               .doc = "Of a Compose project: only of this service; without it "
+                                      "each line begins with its service's name",
+                               .example = "\"web\""},
+};
+const struct api_param rest_workload_stats_query[WORKLOAD_STATS_COUNT] = {
+    [WORKLOAD_STATS_SERVICE] = {.name = "service",
+                                .type = API_STR,
+                                .doc = "Of a Compose project: only of this service",
+                                .example = "\"web\""},
 };
 const struct api_param rest_workload_exec_body[WORKLOAD_EXEC_COUNT] = {
     [WORKLOAD_EXEC_COMMAND] = {.name = "command",
@@ -239,6 +250,11 @@ const struct api_param rest_workload_exec_body[WORKLOAD_EXEC_COUNT] = {
                                .nullable = true,
                                .def = 60,
                                .doc = "Seconds to wait for its end, from 1 to 3600; null: 60"},
+    [WORKLOAD_EXEC_SERVICE] = {.name = "service",
+                               .type = API_STR,
+                               .nullable = true,
+                               .doc = "Of a Compose project: in which service; null: the only one",
+                               .example = "\"web\""},
 };
 const struct api_param rest_task_query[TASK_QUERY_COUNT] = {
     [TASK_QUERY_WORKLOAD] = {.name = "workload",

@@ -173,6 +173,8 @@ static int run_begin(struct run *r, struct err *e)
         rc = read_text(c, WORKLOAD_EXEC_USER, "user", &o.user, e);
     if (rc == 0)
         rc = read_text(c, WORKLOAD_EXEC_DIR, "working_dir", &o.working_dir, e);
+    if (c->body_values[WORKLOAD_EXEC_SERVICE].set)
+        o.part = c->body_values[WORKLOAD_EXEC_SERVICE].s;
     o.argv = w.argv;
     o.env = w.n_env > 0 ? w.env : NULL;
     if (rc == 0) {
@@ -196,6 +198,7 @@ void rest_workload_exec(struct api_call *c)
         return;
     }
     const struct driver *d = live_driver(c->app, c->path[0], true, &e);
+    d = live_part(d, c->body_values[WORKLOAD_EXEC_SERVICE].s, &e);
     if (d != NULL && (d->ops->exec == NULL || d->ops->cancel_call == NULL)) {
         (void)err_set(&e, ERR_UNSUPPORTED, "the runtime runs no further programs: %s",
                       d->ops->name);

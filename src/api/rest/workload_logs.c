@@ -439,6 +439,8 @@ void rest_workload_logs(struct api_call *c)
     const struct api_value *q = c->query;
     struct driver_logs_order o = {
         .id = c->path[0], .tail = REST_LOG_TAIL, .follow = q[WORKLOAD_LOGS_FOLLOW].i != 0};
+    if (q[WORKLOAD_LOGS_SERVICE].set)
+        o.part = q[WORKLOAD_LOGS_SERVICE].s;
     struct err e = {0};
     int rc = 0;
     struct slice last = exchange_header(c->x, "last-event-id");
@@ -454,6 +456,7 @@ void rest_workload_logs(struct api_call *c)
         o.tail = -1;
     }
     const struct driver *d = rc == 0 ? live_driver(c->app, c->path[0], false, &e) : NULL;
+    d = live_part(d, o.part, &e);
     if (d != NULL && (d->ops->logs == NULL || d->ops->cancel_call == NULL)) {
         (void)err_set(&e, ERR_UNSUPPORTED, "the runtime keeps no logs: %s", d->ops->name);
         d = NULL;
@@ -506,7 +509,8 @@ static void sampled(void *ctx, const struct fault *f, const struct driver_usage 
         api_reply_err(s->c, &f->e);
     } else {
         struct json_out j;
-        engine_note_usage(r->o.engine, u);
+        if (s->c->query[WORKLOAD_STATS_SERVICE].s.len == 0)
+            engine_note_usage(r->o.engine, u);
         json_begin(&j, rest_out(r));
         rest_put_usage(&j, u);
         rest_reply_out(s->c);
@@ -517,7 +521,9 @@ static void sampled(void *ctx, const struct fault *f, const struct driver_usage 
 static void sampler_ask(struct sampler *s)
 {
     struct err e = {0};
-    int rc = s->d->ops->usage(s->d->self, s->c->path[0], sampled, s);
+    struct slice part = s->c->query[WORKLOAD_STATS_SERVICE].s;
+    int rc = part.len > 0 ? s->d->ops->usage_part(s->d->self, s->c->path[0], part, sampled, s)
+                          : s->d->ops->usage(s->d->self, s->c->path[0], sampled, s);
     if (rc == 0)
         return;
     (void)err_set(&e, rc, "what the workload uses cannot be asked: %s", err_row(rc)->text);
@@ -540,6 +546,7 @@ void rest_workload_stats(struct api_call *c)
 {
     struct err e = {0};
     const struct driver *d = live_driver(c->app, c->path[0], true, &e);
+    d = live_part(d, c->query[WORKLOAD_STATS_SERVICE].s, &e);
     if (d != NULL && d->ops->usage == NULL) {
         (void)err_set(&e, ERR_UNSUPPORTED, "the runtime does not tell what it uses: %s",
                       d->ops->name);

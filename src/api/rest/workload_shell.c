@@ -214,6 +214,7 @@ static void shell_end(struct live *l, enum live_why why)
 struct wish {
     struct live_words words;
     struct buf user; /* a string; empty: the workload's */
+    struct buf service;
     bool tty, interactive;
     int64_t rows, columns;
 };
@@ -222,6 +223,7 @@ static void wish_done(struct wish *w)
 {
     live_words_done(&w->words);
     buf_done(&w->user);
+    buf_done(&w->service);
 }
 
 static int wish_bool(bool *ret, struct slice name, struct slice v, struct err *e)
@@ -241,13 +243,13 @@ static int wish_size(int64_t *ret, struct slice name, struct slice v, struct err
                    (int)(v.len < 100 ? v.len : 100), v.p);
 }
 
-static int wish_user(struct wish *w, struct slice v, struct err *e)
+static int wish_text(struct buf *to, const char *name, struct slice v, struct err *e)
 {
     if (v.len > 0 && memchr(v.p, '\0', v.len) != NULL)
-        return err_set(e, ERR_INVALID, "\"user\" has a NUL in it");
-    buf_clear(&w->user);
-    int rc = buf_add(&w->user, v.p, v.len);
-    return rc == 0 ? 0 : err_set(e, rc, "\"user\": %s", err_row(rc)->text);
+        return err_set(e, ERR_INVALID, "\"%s\" has a NUL in it", name);
+    buf_clear(to);
+    int rc = buf_add(to, v.p, v.len);
+    return rc == 0 ? 0 : err_set(e, rc, "\"%s\": %s", name, err_row(rc)->text);
 }
 
 static int wish_param(struct wish *w, struct slice name, struct slice v, struct err *e)
@@ -263,7 +265,9 @@ static int wish_param(struct wish *w, struct slice name, struct slice v, struct 
     if (slice_eqs(name, "columns"))
         return wish_size(&w->columns, name, v, e);
     if (slice_eqs(name, "user"))
-        return wish_user(w, v, e);
+        return wish_text(&w->user, "user", v, e);
+    if (slice_eqs(name, "service"))
+        return wish_text(&w->service, "service", v, e);
     return 0; /* as everywhere: what is not known is no fault */
 }
 
@@ -271,7 +275,7 @@ static int wish_param(struct wish *w, struct slice name, struct slice v, struct 
  */
 static int wish_read(struct wish *w, struct slice query, struct err *e)
 {
-    *w = (struct wish){.user = BUF_INIT(4096)};
+    *w = (struct wish){.user = BUF_INIT(4096), .service = BUF_INIT(256)};
     struct buf name = BUF_INIT(64), value = BUF_INIT(3 * (size_t)LIVE_WORDS + 1);
     struct slice rest = query, pair;
     int rc = live_words_init(&w->words, LIVE_WORDS, e);
@@ -371,6 +375,7 @@ static void shell_begin(struct shell *s, struct slice id, const struct wish *w)
         .rows = (uint16_t)w->rows,
         .columns = (uint16_t)w->columns,
         .user = w->user.len > 0 ? w->user.data : NULL,
+        .part = {w->service.data, w->service.len},
     };
     if (s->d->ops->exec(s->d->self, &o, &exec_user, s, &s->call, &e) == 0)
         return;
@@ -385,6 +390,8 @@ static void shell_open(struct rest *r, struct exchange *x, struct slice id,
     struct err e = {0};
     const struct driver *d = driver_of(r, id, &e);
     int rc = wish_read(&w, exchange_request(x)->query, d != NULL ? &e : NULL);
+    if (rc == 0)
+        d = live_part(d, (struct slice){w.service.data, w.service.len}, &e);
     struct shell *s = rc == 0 && d != NULL ? mem_zalloc(sizeof(*s)) : NULL;
     if (s == NULL) {
         if (e.code == 0)

@@ -433,11 +433,15 @@ static int put_changes(struct api_call *c, struct json_out *j, const struct work
 
 static void dry_run(struct api_call *c, const struct engine_apply *a)
 {
+    enum { ANSWER_MAX = 32 << 20 };
     struct engine_plan p = {0};
     struct err e = {0};
+    struct buf own = BUF_INIT(ANSWER_MAX);
     engine_plan(engine_of(c), a, &p);
+    const struct driver *d = engine_driver(engine_of(c), (enum workload_type)a->doc->type);
+    bool steps = p.verdict == ENGINE_ACCEPTED && d != NULL && d->ops->plan != NULL;
     struct json_out j;
-    json_begin(&j, rest_out(c->app));
+    json_begin(&j, steps ? &own : rest_out(c->app));
     json_obj(&j);
     json_kstr(&j, "verdict",
               p.verdict == ENGINE_REFUSED   ? "refused"
@@ -453,11 +457,16 @@ static void dry_run(struct api_call *c, const struct engine_apply *a)
     struct engine_view w;
     bool exists = engine_get(engine_of(c), c->path[0], &w);
     int rc = put_changes(c, &j, a->doc, exists ? &w : NULL, &e);
+    if (rc == 0 && steps) {
+        rest_workload_steps(c, d, a->doc, &own);
+        return;
+    }
     json_end_obj(&j);
     if (rc != 0)
         api_reply_err(c, &e);
     else
         rest_reply_out(c);
+    buf_done(&own);
 }
 
 void rest_workload_put(struct api_call *c)

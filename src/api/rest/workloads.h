@@ -1,5 +1,5 @@
 /* workloads.h: the calls about workloads, of this folder's files workloads.c, explain.c, events.c,
- * workload_logs.c, workload_exec.c. */
+ * workload_logs.c, workload_exec.c, workload_parts.c. */
 #ifndef GANTRY_API_REST_WORKLOADS_H
 #define GANTRY_API_REST_WORKLOADS_H
 
@@ -49,9 +49,23 @@ void rest_put_view(struct json_out *j, const struct engine_view *w);
 void rest_put_usage(struct json_out *j, const struct driver_usage *u);
 
 /* workload_logs.c */
-enum { WORKLOAD_LOGS_TAIL, WORKLOAD_LOGS_SINCE, WORKLOAD_LOGS_FOLLOW, WORKLOAD_LOGS_COUNT };
+enum {
+    WORKLOAD_LOGS_TAIL,
+    WORKLOAD_LOGS_SINCE,
+    WORKLOAD_LOGS_FOLLOW,
+    WORKLOAD_LOGS_SERVICE,
+    WORKLOAD_LOGS_COUNT
+};
+enum { WORKLOAD_STATS_SERVICE, WORKLOAD_STATS_COUNT };
 void rest_workload_logs(struct api_call *c);
 void rest_workload_stats(struct api_call *c);
+
+/* workload_parts.c */
+void rest_workload_parts(struct api_call *c);
+/* Answers with the object of a dry run, which is open and in `b`, and what the runtime would do
+ * with each part of the workload: "steps". Takes the call and b. */
+void rest_workload_steps(struct api_call *c, const struct driver *d, const struct workload_doc *doc,
+                         struct buf *b);
 
 /* workload_exec.c */
 enum {
@@ -60,6 +74,7 @@ enum {
     WORKLOAD_EXEC_ENV,
     WORKLOAD_EXEC_DIR,
     WORKLOAD_EXEC_TIMEOUT,
+    WORKLOAD_EXEC_SERVICE,
     WORKLOAD_EXEC_COUNT
 };
 void rest_workload_exec(struct api_call *c);
