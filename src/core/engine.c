@@ -73,6 +73,12 @@ void engine_set_limits(struct engine *g, const struct engine_limits *l)
     eng_wake(g, 0);
 }
 
+void engine_set_draining(struct engine *g, bool draining)
+{
+    CHECK_MAGIC(g, ENGINE_MAGIC);
+    g->draining = draining;
+}
+
 /* ---- what drivers tell by themselves */
 
 static void on_changed(void *ctx, struct slice id)

@@ -83,6 +83,9 @@ void engine_run(struct engine *g);
 void engine_stop(struct engine *g, uint64_t limit_ms, void (*done)(void *ctx), void *ctx);
 void engine_free(struct engine *g); /* after done, or if engine_run was never called */
 void engine_set_limits(struct engine *g, const struct engine_limits *l); /* reload */
+/* From here on a workload that there is not yet is refused with ERR_DRAINING ("node is draining:
+ * ..."); those that there are stay as they are, and may be changed and deleted. */
+void engine_set_draining(struct engine *g, bool draining);
 
 /* ---- asking */
 
@@ -112,7 +115,7 @@ struct engine_apply {
 /* ACCEPTED comes after the commit. The error codes: ERR_INVALID, ERR_LIMIT, ERR_UNSUPPORTED
  * ("runtime not available: ..."), ERR_CONFLICT (a cycle of dependencies; the revision has another
  * document), ERR_PRECONDITION, ERR_STATE (is being deleted: apply it again when it has gone; no key
- * for a secret), ERR_BUSY, ERR_NO_SPACE, ERR_IO, ERR_NO_MEMORY.
+ * for a secret), ERR_DRAINING, ERR_BUSY, ERR_NO_SPACE, ERR_IO, ERR_NO_MEMORY.
  *
  * Of one id one commit is under way at a time; changes that come meanwhile make one more, and each
  * is answered by the commit that holds it. When a commit fails, so does what was built on it. */

@@ -167,6 +167,8 @@ static int judge(struct engine *g, const struct engine_apply *a, struct verdict 
                        d->revision_id != NULL ? d->revision_id : "", d->id);
     if (!known && d->depends_on.count > 0 && depends_check(g, slice_of(d->id), d, e) != 0)
         return e->code;
+    if (n == NULL && g->draining)
+        return err_set(e, ERR_DRAINING, "node is draining: it takes no new workloads");
     if (w == NULL && g->count >= g->lim.max_workloads)
         return err_set(e, ERR_LIMIT, "there are %u workloads, which is the limit", g->count);
     v->new_intent = !known || n->desired != desired_of(d);

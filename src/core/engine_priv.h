@@ -334,6 +334,7 @@ struct engine {
     unsigned n_removing;
 
     bool spare_orphans; /* a row could not be read */
+    bool draining;      /* nothing new is taken */
     bool running, in_run, stopping, told;
     uint64_t stop_ms; /* acts are cancelled then; NEVER: that is done */
     void (*stopped)(void *ctx);

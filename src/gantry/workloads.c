@@ -545,6 +545,8 @@ int cmd_node(struct cli *c)
     rc = add_part(c, "Labels", json_object_get(doc, "labels"));
     if (rc == EXIT_DONE)
         rc = add_part(c, "Workloads", json_object_get(doc, "workloads"));
+    if (rc == EXIT_DONE)
+        rc = add_part(c, "Scheduler", json_object_get(doc, "control"));
     const json_t *list = json_object_get(doc, "runtimes");
     if (rc != EXIT_DONE || json_array_size(list) == 0)
         return rc;

@@ -518,6 +518,8 @@ static const struct schema_field config_fields[] = {
           .doc = "gRPC for schedulers that know the Persys compute agent"),
     FIELD("vault", SCHEMA_STRUCT, config, vault, .sub = &config_vault_schema,
           .doc = "Certificates from HashiCorp Vault"),
+    FIELD("control", SCHEMA_STRUCT, config, control, .sub = &config_control_schema,
+          .doc = "The scheduler that this machine reports to"),
     FIELD("metrics", SCHEMA_STRUCT, config, metrics, .sub = &config_metrics_schema,
           .doc = "A port for metrics alone"),
     FIELD("log", SCHEMA_STRUCT, config, log, .sub = &log_schema, .doc = "Log"),

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/schema.h"
 #include "gantryd/config_certs.h"
+#include "gantryd/config_control.h"
 #include "gantryd/config_grpc.h"
 #include "gantryd/config_compose.h"
 #include "gantryd/config_workloads.h"
@@ -106,6 +107,7 @@ struct config {
     struct config_node node;
     struct config_grpc grpc;
     struct config_vault vault;
+    struct config_control control;
     struct config_metrics metrics;
     struct config_traces traces;
     struct config_log log;

@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MIB INT64_C(1048576)
 
@@ -13,6 +14,28 @@ const char *const config_grpc_places[2][GRPC_TLS_FILES] = {
      "/etc/persys/certs/agent/ca.pem"},
     {"/etc/persys/certs/agent.crt", "/etc/persys/certs/agent.key", "/etc/persys/certs/ca.crt"},
 };
+
+static bool all_there(const char *const files[GRPC_TLS_FILES])
+{
+    for (size_t i = 0; i < GRPC_TLS_FILES; i++)
+        if (access(files[i], F_OK) != 0)
+            return false;
+    return true;
+}
+
+int config_grpc_files(const struct config_grpc_tls *t, const char *files[GRPC_TLS_FILES])
+{
+    const char *const named[GRPC_TLS_FILES] = {t->cert, t->key, t->ca};
+    for (size_t place = 0; place < ARRAY_LEN(config_grpc_places); place++) {
+        for (size_t i = 0; i < GRPC_TLS_FILES; i++)
+            files[i] = named[i] != NULL ? named[i] : config_grpc_places[place][i];
+        if (all_there(files))
+            return (int)place;
+    }
+    for (size_t i = 0; i < GRPC_TLS_FILES; i++)
+        files[i] = named[i] != NULL ? named[i] : config_grpc_places[0][i];
+    return -1;
+}
 
 static const char *const enabled_names[] = {"auto", "true", "false", NULL};
 

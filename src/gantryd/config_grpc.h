@@ -31,5 +31,8 @@ extern const struct schema config_grpc_schema, config_metrics_schema;
  * 2026, and before (compute-agent contract, 9.1). */
 #define GRPC_TLS_FILES 3
 extern const char *const config_grpc_places[2][GRPC_TLS_FILES];
+/* The files that are named, and for the others those of the first place where all of them are;
+ * borrowed. The place's index; -1: some are missing, and the first place's are told. */
+int config_grpc_files(const struct config_grpc_tls *t, const char *files[GRPC_TLS_FILES]);
 
 #endif

@@ -155,6 +155,7 @@ struct rest_options daemon_rest_options(struct daemon *d, const struct config *c
                              .certificate = d->certs};
     keeper_rest(d->keeper, &o);
     o.services = d->services;
+    o.link = &d->link;
     return o;
 }
 
@@ -169,7 +170,15 @@ static int make_grpc(struct daemon *d, struct err *e)
                                          .rest = d->rest};
     int rc = grpc_front_new(&d->grpc, &o, e);
     if (rc == 0)
-        metrics_set_fronts(d->metrics, d->rest, d->grpc, d->certs);
+        metrics_set_fronts(d->metrics, d->rest, d->grpc, d->certs, d->control);
+    return rc;
+}
+
+static int make_control(struct daemon *d, struct err *e)
+{
+    int rc = control_front_new(&d->control, d->loop, d->c, d->keeper, e);
+    if (rc == 0)
+        d->link = control_front_link(d->control);
     return rc;
 }
 
@@ -285,6 +294,7 @@ static void free_parts(struct daemon *d)
         loop_timer_close(&d->step, NULL);
     if (d->rest != NULL)
         rest_free(d->rest, rest_gone, d);
+    control_front_free(STEAL(d->control));
     keeper_free(STEAL(d->keeper));
     state_free(d->state);
     d->state = NULL;
@@ -350,6 +360,7 @@ static void stop(struct daemon *d, int signum)
     LOG(INFO, "gantryd", "stop", "stopping: answers under way are finished first",
         LF_INT("signal", signum), LF_INT("limit_ms", d->c->shutdown.limit));
     notify_stopping(d->notify, "Stopping: answers under way are finished first");
+    control_front_stop(d->control);
     rest_drain(d->rest);
     keeper_stop(d->keeper, (uint64_t)d->c->shutdown.limit, on_kept, d);
     server_drain(d->server, (uint64_t)d->c->shutdown.limit, on_drained, d);
@@ -420,6 +431,8 @@ int daemon_new(struct daemon **ret, struct settings *s, const struct settings_so
         rc = keeper_new(&d->keeper, d->loop, d->c, d->state, e);
     if (rc == 0)
         rc = make_services(d, e);
+    if (rc == 0)
+        rc = make_control(d, e);
     if (rc == 0)
         rc = guard_new(&d->guard, d->loop, &clock_system, &d->c->auth, e);
     if (rc == 0)

@@ -5,6 +5,7 @@
 #include "api/rest/rest.h"
 #include "driver/docker/docker.h"
 #include "gantryd/certs.h"
+#include "gantryd/control_front.h"
 #include "gantryd/daemon.h"
 #include "gantryd/grpc_front.h"
 #include "gantryd/keeper.h"
@@ -36,6 +37,8 @@ struct daemon {
     struct state *state;
     struct keeper *keeper;
     struct grpc_front *grpc;
+    struct control_front *control;
+    struct node_link link; /* of it */
     struct metrics *metrics;
     struct certs *certs; /* NULL: none from Vault */
     struct api_cors cors;

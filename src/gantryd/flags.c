@@ -9,7 +9,7 @@
 
 static const char help[] =
     "usage: gantryd [--config FILE] [--check-config] [--print-config WHAT]\n"
-    "               [--log-level LEVEL] [--log-format FORMAT]\n"
+    "               [--standalone] [--log-level LEVEL] [--log-format FORMAT]\n"
     "       gantryd [--config FILE] --check-store [FILE] | --new-secret-key\n"
     "\n"
     "Serves the services of all configured containers, and the containers of a Docker Engine, "
@@ -28,6 +28,7 @@ static const char help[] =
     "                       with 0 or 1; changes nothing\n"
     "  --new-secret-key     put a new key before those of the key file, or make the file, and "
     "exit\n"
+    "  --standalone         report to no scheduler, whatever is configured\n"
     "  --log-level LEVEL    error, warn, info, debug or trace\n"
     "  --log-format FORMAT  auto, logfmt or json\n"
     "  --version            print the version\n"
@@ -58,6 +59,21 @@ static void refuse(struct flags *f, const char *flag, const char *value)
 {
     fprintf(stderr, "gantryd: %s \"%s\" is none\n", flag, value);
     stop(f, EXIT_USAGE);
+}
+
+/* The compute agent's flag: a truth value may follow, as in Go. */
+static void take_standalone(struct flags *f, const char *value)
+{
+    static const char *const yes[] = {"1", "t", "T", "TRUE", "true", "True"};
+    static const char *const no[] = {"0", "f", "F", "FALSE", "false", "False"};
+    bool on = value == NULL, known = on;
+    for (size_t i = 0; value != NULL && i < ARRAY_LEN(yes); i++) {
+        on = on || strcmp(value, yes[i]) == 0;
+        known = known || on || strcmp(value, no[i]) == 0;
+    }
+    if (!known)
+        refuse(f, "--standalone", value);
+    f->standalone = on ? "false" : NULL;
 }
 
 static void take(struct flags *f, int option, const char *value)
@@ -92,6 +108,9 @@ static void take(struct flags *f, int option, const char *value)
     case 'k':
         f->new_secret_key = true;
         break;
+    case 'a':
+        take_standalone(f, value);
+        break;
     case 'v':
         version_print(stdout);
         stop(f, EXIT_FINE);
@@ -106,6 +125,20 @@ static void take(struct flags *f, int option, const char *value)
     }
 }
 
+/* "-standalone" is how the compute agent is started; getopt would take it for ten flags. */
+static void allow_one_dash(int argc, char **argv)
+{
+    static char two[] = "--standalone", off[] = "--standalone=false", on[] = "--standalone=true";
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "-standalone") == 0)
+            argv[i] = two;
+        else if (strcmp(argv[i], "-standalone=true") == 0)
+            argv[i] = on;
+        else if (strcmp(argv[i], "-standalone=false") == 0)
+            argv[i] = off;
+    }
+}
+
 void flags_parse(struct flags *f, int argc, char **argv)
 {
     static const struct option options[] = {
@@ -114,6 +147,7 @@ void flags_parse(struct flags *f, int argc, char **argv)
         {"print-config", required_argument, NULL, 'p'},
         {"check-store", optional_argument, NULL, 's'},
         {"new-secret-key", no_argument, NULL, 'k'},
+        {"standalone", optional_argument, NULL, 'a'},
         {"log-level", required_argument, NULL, 'l'},
         {"log-format", required_argument, NULL, 'f'},
         {"version", no_argument, NULL, 'v'},
@@ -122,6 +156,7 @@ void flags_parse(struct flags *f, int argc, char **argv)
     };
     memset(f, 0, sizeof(*f));
     int option;
+    allow_one_dash(argc, argv);
     while (!f->done && (option = getopt_long(argc, argv, "t", options, NULL)) != -1)
         take(f, option, optarg);
     /* An optional value is only seen as --check-store=FILE; a word behind it is meant as well. */

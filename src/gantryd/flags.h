@@ -14,6 +14,7 @@ struct flags {
     bool check_store, new_secret_key;
     const char *store; /* of check_store; NULL: the configured one */
     enum print_what print;
+    const char *standalone;             /* value of control.enabled; NULL: not given */
     const char *log_level, *log_format; /* valid ones; NULL: not given */
     bool done;                          /* --help, --version, or a fault: end now ... */
     int status;                         /* ... with this status */

@@ -144,34 +144,16 @@ int grpc_front_new(struct grpc_front **ret, const struct grpc_front_options *o, 
 
 /* --- the port --- */
 
-static bool all_there(const char *const files[GRPC_TLS_FILES])
-{
-    for (size_t i = 0; i < GRPC_TLS_FILES; i++)
-        if (access(files[i], F_OK) != 0)
-            return false;
-    return true;
-}
-
-/* The files that are named, and for the others those of the place where all of them are. False:
- * some are missing. */
+/* False: some are missing. */
 static bool find_files(const struct config_grpc_tls *t, const char *files[GRPC_TLS_FILES])
 {
-    const char *const named[GRPC_TLS_FILES] = {t->cert, t->key, t->ca};
-    for (size_t place = 0; place < ARRAY_LEN(config_grpc_places); place++) {
-        for (size_t i = 0; i < GRPC_TLS_FILES; i++)
-            files[i] = named[i] != NULL ? named[i] : config_grpc_places[place][i];
-        if (!all_there(files))
-            continue;
-        if (place > 0 && (t->cert == NULL || t->key == NULL || t->ca == NULL))
-            LOG(WARN, "gantryd", "grpc-old-files",
-                "certificates of gRPC are taken from the place of old; move them to "
-                "/etc/persys/certs/agent, or name them in grpc.tls",
-                LF_STR("cert", files[0]));
-        return true;
-    }
-    for (size_t i = 0; i < GRPC_TLS_FILES; i++)
-        files[i] = named[i] != NULL ? named[i] : config_grpc_places[0][i];
-    return false;
+    int place = config_grpc_files(t, files);
+    if (place > 0 && (t->cert == NULL || t->key == NULL || t->ca == NULL))
+        LOG(WARN, "gantryd", "grpc-old-files",
+            "certificates of gRPC are taken from the place of old; move them to "
+            "/etc/persys/certs/agent, or name them in grpc.tls",
+            LF_STR("cert", files[0]));
+    return place >= 0;
 }
 
 static int bad_files(const char *const files[GRPC_TLS_FILES], struct err *e)

@@ -329,6 +329,13 @@ struct engine *keeper_engine(struct keeper *k)
     return k->engine;
 }
 
+const char *const *keeper_storage_drivers(const struct keeper *k, size_t *n)
+{
+    (void)k;
+    *n = 0;
+    return NULL;
+}
+
 bool keeper_runtime(const struct keeper *k, struct runtime *ret)
 {
     if (k->docker == NULL)

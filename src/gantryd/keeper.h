@@ -21,6 +21,8 @@ int keeper_new(struct keeper **ret, struct loop *l, const struct config *c, stru
 void keeper_rest(struct keeper *k, struct rest_options *o);
 const char *keeper_node_id(const struct keeper *k);
 struct engine *keeper_engine(struct keeper *k); /* NULL: no workloads */
+/* The names of the ways in which managed volumes can be made here ("local"); borrowed for good. */
+const char *const *keeper_storage_drivers(const struct keeper *k, size_t *n);
 /* The runtime that the engine's containers are on, for its statistics. False: there is none. */
 bool keeper_runtime(const struct keeper *k, struct runtime *ret);
 /* Takes what a reload may change. `c` takes the place of the configuration before. */

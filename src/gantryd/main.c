@@ -78,13 +78,16 @@ int main(int argc, char **argv)
     json_in_init();
     if (f.print != PRINT_NOTHING && f.print != PRINT_EFFECTIVE)
         return print_config(f.print, NULL); /* of the table alone */
-    struct settings_flag flags[2];
+    struct settings_flag flags[3];
     struct settings_source from = {
         .file = config_path(f.config), .env = (const char *const *)environ, .flags = flags};
     if (f.log_level != NULL)
         flags[from.n_flags++] = (struct settings_flag){"log.level", f.log_level, "--log-level"};
     if (f.log_format != NULL)
         flags[from.n_flags++] = (struct settings_flag){"log.format", f.log_format, "--log-format"};
+    if (f.standalone != NULL)
+        flags[from.n_flags++] =
+            (struct settings_flag){"control.enabled", f.standalone, "--standalone"};
     struct settings s;
     int status = with_settings(&f, &s, &from);
     settings_done(&s);

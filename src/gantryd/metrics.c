@@ -22,6 +22,7 @@ struct metrics {
     const struct rest *rest;
     const struct grpc_front *grpc;
     const struct certs *certs; /* NULL: none from Vault */
+    const struct control_front *control;
     struct server *server;
 };
 
@@ -121,6 +122,8 @@ void metrics_write(void *ctx, struct buf *out)
     const struct metrics_agent agent = {from.engine, from.tasks, from.host};
     if (m->grpc != NULL)
         grpc_front_write_metrics(m->grpc, out);
+    if (m->control != NULL)
+        control_front_write_metrics(m->control, out);
     metrics_write_agent(&agent, out);
     certs_write_metrics(m->certs, out);
     write_engine(out, from.engine);
@@ -241,11 +244,12 @@ int metrics_new(struct metrics **ret, struct loop *l, const struct config_metric
 }
 
 void metrics_set_fronts(struct metrics *m, const struct rest *r, const struct grpc_front *f,
-                        const struct certs *certs)
+                        const struct certs *certs, const struct control_front *c)
 {
     m->rest = r;
     m->grpc = f;
     m->certs = certs;
+    m->control = c;
 }
 
 int metrics_listen(struct metrics *m, struct err *e)

@@ -7,6 +7,7 @@
 
 #include "gantryd/certs.h"
 #include "gantryd/config.h"
+#include "gantryd/control_front.h"
 #include "gantryd/grpc_front.h"
 #include "gantryd/keeper.h"
 #include "gantryd/state.h"
@@ -18,7 +19,7 @@ int metrics_new(struct metrics **ret, struct loop *l, const struct config_metric
                 struct keeper *k, const struct state *s, struct err *e);
 /* Before anybody can ask. */
 void metrics_set_fronts(struct metrics *m, const struct rest *r, const struct grpc_front *f,
-                        const struct certs *certs);
+                        const struct certs *certs, const struct control_front *c);
 /* Appends the program's metrics; ctx is the struct metrics. */
 void metrics_write(void *ctx, struct buf *out);
 /* Opens the port, if there is to be one. ERR_EXISTS, what the system says. */

@@ -39,7 +39,8 @@ struct row {
     const char *file_key;
     const char *key;
     enum form form;
-    bool grpc; /* who sets it wants the port of gRPC */
+    bool grpc;    /* who sets it wants the port of gRPC */
+    bool control; /* who sets it wants a scheduler */
 };
 
 static const struct row rows[] = {
@@ -82,6 +83,10 @@ static const struct row rows[] = {
     {"PERSYS_VAULT_SERVICE_NAME", NULL, "vault_service_name", "vault.service_name", TEXT, false},
     {"PERSYS_VAULT_SERVICE_DOMAIN", NULL, "vault_service_domain", "vault.service_domain", TEXT,
      false},
+    {"PERSYS_SCHEDULER_ADDR", NULL, "scheduler_addr", "control.address", TEXT, false, true},
+    {"PERSYS_SCHEDULER_INSECURE", NULL, "scheduler_insecure", "control.insecure", BOOL, false,
+     true},
+    {"PERSYS_AGENT_GRPC_ENDPOINT", NULL, "agent_grpc_endpoint", "control.endpoint", TEXT, false},
     /* What this version does not have. */
     {"PERSYS_VM_ENABLED", NULL, "vm_enabled", NULL, BOOL, false},
     {"PERSYS_LIBVIRT_URI", NULL, "libvirt_uri", NULL, TEXT, false},
@@ -95,9 +100,6 @@ static const struct row rows[] = {
     {"PERSYS_STORAGE_CEPH_USER", NULL, "storage_ceph_user", NULL, TEXT, false},
     {"PERSYS_STORAGE_CEPH_KEYRING", NULL, "storage_ceph_keyring", NULL, TEXT, false},
     {"PERSYS_STORAGE_CEPH_STAGE_ROOT", NULL, "storage_ceph_stage_dir", NULL, TEXT, false},
-    {"PERSYS_SCHEDULER_ADDR", NULL, "scheduler_addr", NULL, TEXT, false},
-    {"PERSYS_SCHEDULER_INSECURE", NULL, "scheduler_insecure", NULL, BOOL, false},
-    {"PERSYS_AGENT_GRPC_ENDPOINT", NULL, "agent_grpc_endpoint", NULL, TEXT, false},
     {"OTEL_EXPORTER_JAEGER_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint", NULL, TEXT,
      false},
     {"OTEL_SERVICE_NAME", NULL, "otel_service_name", NULL, TEXT, false},
@@ -107,6 +109,8 @@ static const struct row rows[] = {
 struct seen {
     const char *grpc; /* a place that asks for the port; NULL: none */
     char grpc_place[PLACE_MAX];
+    const char *control; /* the same for a scheduler */
+    char control_place[PLACE_MAX];
     unsigned off; /* runtimes that were switched off: 1 docker, 2 compose, 4 VMs */
 };
 
@@ -320,6 +324,10 @@ static int take_row(struct settings *s, const struct row *r, const char *place, 
         (void)snprintf(seen->grpc_place, sizeof(seen->grpc_place), "%s", place);
         seen->grpc = seen->grpc_place;
     }
+    if (r->control) {
+        (void)snprintf(seen->control_place, sizeof(seen->control_place), "%s", place);
+        seen->control = seen->control_place;
+    }
     switch (r->form) {
     case TEXT:
         rc = r->key != NULL ? settings_take(s, r->key, place, v) : 0;
@@ -509,6 +517,8 @@ int settings_read_persys(struct settings *s, const char *const *env, struct err 
                             "switched off");
     if (rc == 0 && seen->grpc != NULL && s->c.grpc.enabled == GRPC_AUTO)
         rc = settings_take(s, "grpc.enabled", seen->grpc, SLICE_LIT("true"));
+    if (rc == 0 && seen->control != NULL && s->c.control.enabled == CONTROL_AUTO)
+        rc = settings_take(s, "control.enabled", seen->control, SLICE_LIT("true"));
     mem_free(seen);
     return rc == 0 ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory while reading the environment");
 }

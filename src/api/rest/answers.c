@@ -585,6 +585,32 @@ static const struct answer_field node_certificate[] = {
     TIME_OR_NULL("next_at", "When Vault is asked next"),
     STR("error", "Why the last try brought none", ""),
 };
+static const char *const link_states[] = {"off",        "waiting", "registering",
+                                          "registered", "stopped", NULL};
+#define LINK_TIME(n, d)                                                                            \
+    FIELD(n, ANSWER_STR, d, .flags = ANSWER_OPTIONAL, .format = "date-time",                       \
+          .example = "\"2026-11-21T03:52:00.123456Z\"")
+#define LINK_INT(n, d, ex) FIELD(n, ANSWER_INT, d, .flags = ANSWER_OPTIONAL, .example = #ex)
+#define LINK_BOOL(n, d, ex) FIELD(n, ANSWER_BOOL, d, .flags = ANSWER_OPTIONAL, .example = #ex)
+#define LINK_STR(n, d, ex)                                                                         \
+    FIELD(n, ANSWER_STR, d, .flags = ANSWER_OPTIONAL, .example = "\"" ex "\"")
+static const struct answer_field node_control[] = {
+    ENUM("state", link_states, "Of the way to the scheduler; off: there is none", "registered"),
+    LINK_STR("address", "The scheduler", "10.0.0.1:8085"),
+    LINK_STR("endpoint", "Where it was told to find this node", "10.0.0.7:50051"),
+    LINK_BOOL("tls", "Whether it is asked over TLS", true),
+    LINK_TIME("since", "Since when it is registered, or not any more"),
+    LINK_TIME("last_heartbeat_at", "When a heartbeat was answered last"),
+    LINK_TIME("lease_expires_at", "The registration holds until then"),
+    LINK_TIME("next_at", "When the next heartbeat, or the next try, is due"),
+    LINK_INT("heartbeat_interval_ms", "As the scheduler wants it", 60000),
+    LINK_BOOL("acknowledged", "Whether the scheduler took the last heartbeat", true),
+    LINK_BOOL("draining", "Whether the scheduler has this node drained", false),
+    LINK_BOOL("refuses_new", "Whether new workloads are refused because of that", false),
+    LINK_INT("failures", "Tries in vain in a row", 0),
+    LINK_INT("left_out", "Workloads that the last heartbeat had no room for", 0),
+    LINK_STR("error", "Why the last try failed", "Heartbeat: cannot be reached"),
+};
 static const struct answer_field node_info[] = {
     STR("id", "Name of the node", "edge-1-0123456789ab"),
     STR("version", "Version of gantryd", GANTRY_VERSION),
@@ -594,6 +620,8 @@ static const struct answer_field node_info[] = {
     FIELD("workloads", ANSWER_OBJ, "How many are in which state", .ref = "NodeWorkloads"),
     FIELD("certificate", ANSWER_OBJ, "That of the gRPC port, if it is from Vault",
           .ref = "NodeCertificate", .flags = ANSWER_NULLABLE),
+    FIELD("control", ANSWER_OBJ, "The scheduler that it reports to", .ref = "NodeControl",
+          .flags = ANSWER_OPTIONAL),
 };
 
 #define SCHEMA(name_, doc_, fields_)                                                               \
@@ -671,6 +699,7 @@ static const struct answer_schema schemas[] = {
     SCHEMA("TaskList", "Tasks", task_list),
     SCHEMA("Explanation", "Why something is as it is", explanation),
     SCHEMA("Node", "The machine", node_info),
+    SCHEMA("NodeControl", "The way to a scheduler", node_control),
     SCHEMA("NodeRuntime", "A runtime of the machine", node_runtime),
     SCHEMA("NodeUsage", "How full the machine is", node_usage),
     SCHEMA("NodeWorkloads", "Workloads by state", node_workloads),

@@ -249,6 +249,50 @@ static void put_counts(struct json_out *j, const struct engine *g)
     json_end_obj(j);
 }
 
+static void put_known_time(struct json_out *j, const char *key, int64_t ns)
+{
+    if (ns != 0)
+        rest_put_time(j, key, ns);
+}
+
+static void put_tries(struct json_out *j, const struct node_link_view *v)
+{
+    if (v->failures > 0)
+        json_kint(j, "failures", v->failures);
+    if (v->left_out > 0)
+        json_kint(j, "left_out", (int64_t)v->left_out);
+    if (v->error[0] != '\0')
+        json_kstr(j, "error", v->error);
+}
+
+static void put_link(struct json_out *j, const struct node_link *link)
+{
+    struct node_link_view v;
+    if (link == NULL)
+        return;
+    link->view(link->self, &v);
+    json_key(j, "control");
+    json_obj(j);
+    json_kstr(j, "state", node_link_state_name(v.state));
+    if (v.state != NODE_LINK_OFF) {
+        json_kstr(j, "address", v.address);
+        if (v.endpoint[0] != '\0')
+            json_kstr(j, "endpoint", v.endpoint);
+        json_kbool(j, "tls", !v.insecure);
+        put_known_time(j, "since", v.since_ns);
+        put_known_time(j, "last_heartbeat_at", v.heartbeat_ns);
+        put_known_time(j, "lease_expires_at", v.lease_ns);
+        put_known_time(j, "next_at", v.next_ns);
+        if (v.interval_ms > 0)
+            json_kint(j, "heartbeat_interval_ms", (int64_t)v.interval_ms);
+        json_kbool(j, "acknowledged", v.acknowledged);
+        json_kbool(j, "draining", v.draining);
+        json_kbool(j, "refuses_new", v.refusing);
+        put_tries(j, &v);
+    }
+    json_end_obj(j);
+}
+
 void rest_node_get(struct api_call *c)
 {
     const struct rest_options *o = &((const struct rest *)c->app)->o;
@@ -270,6 +314,7 @@ void rest_node_get(struct api_call *c)
     } else {
         json_knull(&j, "certificate");
     }
+    put_link(&j, o->link);
     json_end_obj(&j);
     rest_reply_out(c);
 }

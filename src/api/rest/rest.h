@@ -11,6 +11,7 @@
 
 #include "api/route/route.h"
 #include "core/engine.h"
+#include "core/node_link.h"
 #include "core/runtime.h"
 #include "core/store_admin.h"
 #include "core/token_admin.h"
@@ -74,6 +75,7 @@ struct rest_options {
     const char *node_id;
     const struct doc_pair *node_labels;
     size_t n_node_labels;
+    const struct node_link *link; /* to the scheduler; NULL: not told */
 };
 
 /* ERR_NO_MEMORY. *ret is the caller's, free it with rest_free. */

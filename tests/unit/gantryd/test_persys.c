@@ -138,13 +138,64 @@ static void without_memory(void **state)
     }
 }
 
+/* A scheduler is asked when one is named, and not otherwise. */
+static void scheduler(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *const env[4];
+        int enabled; /* -1: refused */
+        const char *address, *origin;
+        bool insecure;
+    } rows[] = {
+        {{NULL}, CONTROL_AUTO, NULL, "default", false},
+        {{"PERSYS_SCHEDULER_ADDR=10.0.0.1:8085"},
+         CONTROL_ON,
+         "10.0.0.1:8085",
+         "PERSYS_SCHEDULER_ADDR",
+         false},
+        {{"PERSYS_SCHEDULER_ADDR="}, CONTROL_AUTO, NULL, "default", false},
+        {{"PERSYS_SCHEDULER_INSECURE=t"}, CONTROL_ON, NULL, "PERSYS_SCHEDULER_INSECURE", true},
+        {{"PERSYS_AGENT_GRPC_ENDPOINT=10.0.0.7:50051"}, CONTROL_AUTO, NULL, "default", false},
+        {{"PERSYS_SCHEDULER_ADDR=s:1", "GANTRY_CONTROL_ENABLED=false"},
+         CONTROL_OFF,
+         "s:1",
+         "GANTRY_CONTROL_ENABLED",
+         false},
+        {{"PERSYS_SCHEDULER_ADDR=s"}, -1, NULL, NULL, false},
+        {{"PERSYS_SCHEDULER_INSECURE=maybe"}, -1, NULL, NULL, false},
+        {{"PERSYS_AGENT_GRPC_ENDPOINT=x"}, -1, NULL, NULL, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct settings s;
+        int rc = read_env(&s, rows[i].env);
+        assert_int_equal(rc != 0, rows[i].enabled < 0);
+        if (rc == 0) {
+            assert_int_equal(s.c.control.enabled, rows[i].enabled);
+            assert_int_equal(s.c.control.insecure, rows[i].insecure);
+            assert_string_equal(settings_origin(&s, "control.enabled"), rows[i].origin);
+            if (rows[i].address != NULL)
+                assert_string_equal(s.c.control.address, rows[i].address);
+            else
+                assert_null(s.c.control.address);
+        }
+        settings_done(&s);
+    }
+    const struct settings_flag standalone = {"control.enabled", "false", "--standalone"};
+    const char *const env[] = {"PERSYS_SCHEDULER_ADDR=s:1", NULL};
+    const struct settings_source from = {.env = env, .flags = &standalone, .n_flags = 1};
+    struct settings s;
+    struct err e = {0};
+    assert_int_equal(settings_read(&s, &from, &e), 0);
+    assert_int_equal(s.c.control.enabled, CONTROL_OFF);
+    settings_done(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(durations),
-        cmocka_unit_test(truth),
-        cmocka_unit_test(who_wins),
-        cmocka_unit_test(without_memory),
+        cmocka_unit_test(durations), cmocka_unit_test(truth),          cmocka_unit_test(scheduler),
+        cmocka_unit_test(who_wins),  cmocka_unit_test(without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
