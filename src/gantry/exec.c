@@ -1,4 +1,4 @@
-/* exec.c: a program in a workload, with our input, output and terminal.
+/* exec.c: a program in a workload, or its serial console, with our input, output and terminal.
  *
  * One WebSocket; the first byte of each binary message tells what the rest is (the table below).
  * With -o json it is one call instead, whose answer is printed.
@@ -23,12 +23,14 @@
 #define PIECE ((size_t)32 << 10)
 #define QUEUE_HIGH ((size_t)256 << 10)
 #define ENGINE_PATIENCE_MS 75000
+#define ESCAPE_KEY 0x1d /* Ctrl-] */
 
 enum frame { FRAME_STDIN = 0, FRAME_STDOUT = 1, FRAME_STDERR = 2, FRAME_SIZE = 3, FRAME_EXIT = 4 };
 
 struct session {
     struct cli *c;
     struct wsc *ws;
+    bool console; /* keys go to it until ESCAPE_KEY; it has no end of input */
     bool tty, open, over;
     bool finished; /* the program's end was told */
     int code;
@@ -113,8 +115,14 @@ static bool read_piece(struct session *s)
     if (n < 0 && (errno == EINTR || errno == EAGAIN))
         return true;
     struct slice text = {piece, n > 0 ? (size_t)n : 0};
+    const char *escape = s->console && s->tty && n > 0 ? memchr(piece, ESCAPE_KEY, text.len) : NULL;
+    if (escape != NULL)
+        text.len = (size_t)(escape - piece);
     s->input_over = n <= 0; /* an empty one is the end of input */
-    (void)send_part(s, FRAME_STDIN, text);
+    if (text.len > 0 || !s->console)
+        (void)send_part(s, FRAME_STDIN, text);
+    if (escape != NULL)
+        end(s, EXIT_DONE);
     return !s->input_over && !s->over;
 }
 
@@ -143,7 +151,7 @@ static void on_pump(void *ctx)
 static int start_input(struct session *s)
 {
     struct cli *c = s->c;
-    if (!args_has(&c->args, OPTION_INTERACTIVE)) {
+    if (!s->console && !args_has(&c->args, OPTION_INTERACTIVE)) {
         s->input_over = true; /* the server was not asked for any */
         return 0;
     }
@@ -208,7 +216,7 @@ static void on_open(void *ctx)
     struct session *s = ctx;
     struct cli *c = s->c;
     s->open = true;
-    if (s->tty && args_has(&c->args, OPTION_INTERACTIVE))
+    if (s->tty && (s->console || args_has(&c->args, OPTION_INTERACTIVE)))
         (void)terminal_take(&s->terminal, c->io.in, TERMINAL_RAW);
     if (start_input(s) != 0)
         end(s, cli_fail(c, EXIT_NO, NULL, "out of memory"));
@@ -250,10 +258,15 @@ static void on_signal(void *ctx, int signum)
 
 /* --- the session ---------------------------------------------------------------------------- */
 
-static int make_path(struct cli *c, struct buf *out, bool tty)
+static int make_path(struct cli *c, struct buf *out, bool tty, bool console)
 {
     unsigned rows, columns;
     const struct args *a = &c->args;
+    if (console)
+        return cli_path(c, out,
+                        args_has(a, OPTION_FORCE) ? "/v1/workloads/%s/console?force=true"
+                                                  : "/v1/workloads/%s/console",
+                        a->words);
     int rc = cli_path(c, out, "/v1/workloads/%s/exec", a->words);
     if (rc != EXIT_DONE)
         return rc;
@@ -338,12 +351,15 @@ static int start(struct session *s, struct slice path, struct slice authorizatio
     return EXIT_DONE;
 }
 
-static int run_session(struct cli *c)
+static int run_session(struct cli *c, bool console)
 {
-    struct session s = {.c = c, .tty = args_has(&c->args, OPTION_TTY), .terminal = {.fd = -1}};
+    struct session s = {.c = c,
+                        .console = console,
+                        .tty = console ? isatty(c->io.in) == 1 : args_has(&c->args, OPTION_TTY),
+                        .terminal = {.fd = -1}};
     struct slice authorization;
     _cleanup_(buf_done) struct buf path = BUF_INIT(MAX_PATH_TEXT);
-    int rc = make_path(c, &path, s.tty);
+    int rc = make_path(c, &path, s.tty, console);
     if (rc == EXIT_DONE)
         rc = cli_authorization(c, &authorization);
     if (rc == EXIT_DONE)
@@ -402,5 +418,14 @@ int cmd_exec(struct cli *c)
     if (args_has(&c->args, OPTION_TTY) && args_has(&c->args, OPTION_INTERACTIVE) &&
         isatty(c->io.in) != 1)
         return cli_fail(c, EXIT_USAGE, "leave -t out", "standard input is not a terminal");
-    return run_session(c);
+    return run_session(c, false);
+}
+
+int cmd_console(struct cli *c)
+{
+    if (c->json)
+        return cli_fail(c, EXIT_USAGE, NULL, "a console has no -o json and yaml");
+    if (isatty(c->io.in) == 1 && isatty(c->io.err) == 1)
+        (void)file_write_all(c->io.err, SLICE_LIT("Ctrl-] ends the console\r\n"), NULL);
+    return run_session(c, true);
 }

@@ -91,9 +91,25 @@ static const char *agents_words(const char *text)
 /* Whether the command is about workloads only. */
 static bool workload_verb(const struct verb *v)
 {
-    static int (*const runs[])(struct cli *) = {
-        cmd_apply, cmd_diff,  cmd_get,          cmd_describe, cmd_delete, cmd_exec, cmd_stats,
-        cmd_top,   cmd_tasks, cmd_workload_act, cmd_wait,     cmd_import, cmd_node, cmd_events};
+    static int (*const runs[])(struct cli *) = {cmd_apply,
+                                                cmd_diff,
+                                                cmd_get,
+                                                cmd_describe,
+                                                cmd_delete,
+                                                cmd_exec,
+                                                cmd_stats,
+                                                cmd_top,
+                                                cmd_tasks,
+                                                cmd_workload_act,
+                                                cmd_wait,
+                                                cmd_import,
+                                                cmd_node,
+                                                cmd_events,
+                                                cmd_console,
+                                                cmd_snapshot_list,
+                                                cmd_snapshot_create,
+                                                cmd_snapshot_revert,
+                                                cmd_snapshot_delete};
     for (size_t i = 0; i < ARRAY_LEN(runs); i++)
         if (v->run == runs[i])
             return true;

@@ -512,6 +512,7 @@ static const struct schema_field config_fields[] = {
           .doc = "What should run on this machine, and is kept so"),
     FIELD("compose", SCHEMA_STRUCT, config, compose, .sub = &config_compose_schema,
           .doc = "Compose projects"),
+    FIELD("vm", SCHEMA_STRUCT, config, vm, .sub = &config_vm_schema, .doc = "Virtual machines"),
     FIELD("node", SCHEMA_STRUCT, config, node, .sub = &config_node_schema,
           .doc = "What this machine is called"),
     FIELD("grpc", SCHEMA_STRUCT, config, grpc, .sub = &config_grpc_schema,

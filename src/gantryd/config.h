@@ -14,6 +14,7 @@
 #include "gantryd/config_control.h"
 #include "gantryd/config_grpc.h"
 #include "gantryd/config_compose.h"
+#include "gantryd/config_vm.h"
 #include "gantryd/config_workloads.h"
 
 struct config_label {
@@ -104,6 +105,7 @@ struct config {
     struct config_docker docker;
     struct config_workloads workloads;
     struct config_compose compose;
+    struct config_vm vm;
     struct config_node node;
     struct config_grpc grpc;
     struct config_vault vault;

@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "driver/compose/compose.h"
 #include "driver/docker/docker.h"
+#include "driver/libvirt/virt.h"
 #include "driver/probe/probe.h"
 #include "gantryd/machine.h"
 #include "gantryd/state.h"
@@ -33,6 +34,7 @@ struct keeper {
     struct probe *probe;
     struct docker *docker;
     struct compose *compose;
+    struct virt *virt;
     struct engine *engine;
     struct usage *usage;
     struct loop_timer timer; /* engine_run */
@@ -202,6 +204,30 @@ static int make_docker(struct keeper *k, struct driver *out, struct err *e)
     return rc;
 }
 
+/* ---- the driver of virtual machines */
+
+/* Where libvirt is not, there is no such runtime; where it does not answer, it is offered, and
+ * what is wrong with it is told. */
+static int make_virt(struct keeper *k, struct driver *out, struct err *e)
+{
+    const struct config_vm *c = &k->c->vm;
+    const struct virt_options o = {
+        .uri = c->uri,
+        .image_roots = c->image_roots.items,
+        .n_image_roots = c->image_roots.count,
+        .emulator = c->emulator,
+        .machine = c->machine,
+        .accelerator = c->accelerator,
+        .look_ms = (uint64_t)c->look_limit,
+        .act_ms = (uint64_t)c->act_limit,
+        .snapshot_ms = (uint64_t)c->snapshot_limit,
+        .address_ms = (uint64_t)c->address_interval,
+    };
+    if (!c->enabled || !virt_present(c->uri))
+        return 0;
+    return virt_new(&k->virt, k->loop, &o, out, e);
+}
+
 /* ---- the driver of Compose projects; it uses the client of containers */
 
 static int make_compose(struct keeper *k, struct driver *out, struct err *e)
@@ -225,6 +251,8 @@ static int make_runtimes(struct keeper *k, struct driver drivers[WORKLOAD_TYPES]
         drivers[WORKLOAD_CONTAINER] = docker;
     if (rc == 0 && projects)
         rc = make_compose(k, &drivers[WORKLOAD_COMPOSE], e);
+    if (rc == 0)
+        rc = make_virt(k, &drivers[WORKLOAD_VM], e);
     return rc;
 }
 
@@ -391,6 +419,7 @@ void keeper_free(struct keeper *k)
     usage_free(k->usage);
     engine_free(k->engine);
     compose_free(k->compose);
+    virt_free(k->virt);
     docker_free(k->docker);
     probe_free(k->probe);
     machine_free(k->machine);

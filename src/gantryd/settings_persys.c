@@ -87,9 +87,9 @@ static const struct row rows[] = {
     {"PERSYS_SCHEDULER_INSECURE", NULL, "scheduler_insecure", "control.insecure", BOOL, false,
      true},
     {"PERSYS_AGENT_GRPC_ENDPOINT", NULL, "agent_grpc_endpoint", "control.endpoint", TEXT, false},
+    {"PERSYS_VM_ENABLED", NULL, "vm_enabled", "vm.enabled", BOOL, false},
+    {"PERSYS_LIBVIRT_URI", NULL, "libvirt_uri", "vm.uri", TEXT, false},
     /* What this version does not have. */
-    {"PERSYS_VM_ENABLED", NULL, "vm_enabled", NULL, BOOL, false},
-    {"PERSYS_LIBVIRT_URI", NULL, "libvirt_uri", NULL, TEXT, false},
     {"PERSYS_STORAGE_LOCAL_ROOT", NULL, "storage_local_root", NULL, TEXT, false},
     {"PERSYS_STORAGE_NFS_SERVER", NULL, "storage_nfs_server", NULL, TEXT, false},
     {"PERSYS_STORAGE_NFS_EXPORT", NULL, "storage_nfs_export", NULL, TEXT, false},

@@ -445,6 +445,20 @@ static const struct answer_field workload_exec_result[] = {
     STR("stderr", "What it wrote as errors, at most 1 MiB", ""),
     BOOL("truncated", "It wrote more than that", false),
 };
+static const struct answer_field snapshot_info[] = {
+    STR("name", "Name", "before-upgrade"),
+    STR("description", "What it is for, if somebody wrote that down", ""),
+    STR_NULL("created_at", "When it was made", "2026-11-21T03:52:00Z"),
+    BOOL("current", "The machine goes on from this one", true),
+    BOOL("memory", "It has the memory of the machine, which ran", false),
+};
+static const struct answer_field snapshot_list[] = {
+    LIST("snapshots", "SnapshotInfo", "A parent before what came of it"),
+};
+static const struct answer_field snapshot_change[] = {
+    STR("workload", "Of which workload", "db"),
+    STR("name", "Which snapshot", "before-upgrade"),
+};
 static const struct answer_field event_info[] = {
     INT("index", "Grows by one with each event since gantryd began", 17),
     STR("cursor", "Of this event, for `after`", "3f2a9c0d11223344-17"),
@@ -693,6 +707,9 @@ static const struct answer_schema schemas[] = {
     SCHEMA("WorkloadLogs", "What a workload has written", workload_logs),
     SCHEMA("WorkloadLogLine", "One line of it", workload_log_line),
     SCHEMA("WorkloadExecResult", "A program that has ended", workload_exec_result),
+    SCHEMA("SnapshotInfo", "A machine as it was", snapshot_info),
+    SCHEMA("SnapshotList", "Snapshots of a workload", snapshot_list),
+    SCHEMA("SnapshotChange", "What was done to a snapshot", snapshot_change),
     SCHEMA("Event", "Something that happened", event_info),
     SCHEMA("EventList", "Events that are kept", event_list),
     SCHEMA("TaskInfo", "A task", task_info),
@@ -759,6 +776,7 @@ static const struct answer_path_param path_params[] = {
     {"profile", NULL, "A profile of the container", "coder", 243},
     {"name", "docker-container", "Name or id of a container of the engine", "web", 0},
     {"id", "workload", "A workload", "web", 128},
+    {"name", "workload", "A snapshot of the workload", "before-upgrade", 127},
     {"name", "token", "A token", "dashboard", 64},
     {"topic", NULL, "Name of a topic; its slashes may be percent-encoded", "joint_states", 0},
     {"file", "api", "A file of the documentation pages", "swagger-ui.css", 0},
@@ -889,7 +907,13 @@ const char answer_header_params[] =
     "after which the connection is closed with 1000. Clients send 0 and 3. A client that leaves "  \
     "takes the program's input and output away. The subprotocol is `gantry.v1`; a token as with "  \
     "logs."
+#define ABOUT_CONSOLE                                                                              \
+    "Query: `force` (true or false) takes it from whom has it. The serial line both ways, in the " \
+    "messages of `/v1/workloads/{id}/exec`: clients send 0, the machine writes 1; 4 is the end, "  \
+    "when the machine has gone off. One client has it at a time."
 static const struct answer_websocket websockets[] = {
+    {"/v1/workloads/{id}/console", "control workload", "The serial console of a virtual machine",
+     ABOUT_CONSOLE, SHELL_FRAME},
     {"/v1/workloads/{id}/exec", "control workload", "A program in a workload, interactive",
      ABOUT_SHELL, SHELL_FRAME},
     {"/ws/containers/{container}/services/{service}/logs", "read service",

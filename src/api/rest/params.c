@@ -303,3 +303,11 @@ const struct api_param rest_event_query[EVENT_QUERY_COUNT] = {
                             .def = 1,
                             .doc = "false: the events that are kept, as one answer"},
 };
+
+const struct api_param rest_snapshot_body[1] = {
+    {.name = "name",
+     .type = API_STR,
+     .required = true,
+     .doc = "Name of the snapshot, at most 127 bytes",
+     .example = "\"before-upgrade\""},
+};

@@ -28,6 +28,7 @@ extern const struct api_param rest_workload_act_body[WORKLOAD_ACT_COUNT];
 extern const struct api_param rest_workload_logs_query[WORKLOAD_LOGS_COUNT];
 extern const struct api_param rest_workload_stats_query[WORKLOAD_STATS_COUNT];
 extern const struct api_param rest_workload_exec_body[WORKLOAD_EXEC_COUNT];
+extern const struct api_param rest_snapshot_body[1];
 extern const struct api_param rest_task_query[TASK_QUERY_COUNT];
 extern const struct api_param rest_event_query[EVENT_QUERY_COUNT];
 

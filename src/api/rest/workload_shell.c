@@ -1,5 +1,5 @@
-/* The WebSocket of an interactive program in a workload. Binary messages, of which the first byte
- * is the channel:
+/* The WebSocket of an interactive program in a workload, or of its serial console. Binary messages,
+ * of which the first byte is the channel:
  *
  *   0  to it: standard input; without bytes: its end
  *   1  from it: standard output (of a terminal: all output)
@@ -14,6 +14,7 @@
 #include "api/rest/live.h"
 #include "net/ws.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -212,6 +213,7 @@ static void shell_end(struct live *l, enum live_why why)
 /* --- the request --- */
 
 struct wish {
+    bool console, force;
     struct live_words words;
     struct buf user; /* a string; empty: the workload's */
     struct buf service;
@@ -254,6 +256,8 @@ static int wish_text(struct buf *to, const char *name, struct slice v, struct er
 
 static int wish_param(struct wish *w, struct slice name, struct slice v, struct err *e)
 {
+    if (slice_eqs(name, "force"))
+        return wish_bool(&w->force, name, v, e);
     if (slice_eqs(name, "command"))
         return live_words_arg(&w->words, v, e);
     if (slice_eqs(name, "tty"))
@@ -273,9 +277,9 @@ static int wish_param(struct wish *w, struct slice name, struct slice v, struct 
 
 /* command=ls&command=-l&tty=true: a parameter may come again, so the table's values do not serve.
  */
-static int wish_read(struct wish *w, struct slice query, struct err *e)
+static int wish_read(struct wish *w, bool console, struct slice query, struct err *e)
 {
-    *w = (struct wish){.user = BUF_INIT(4096), .service = BUF_INIT(256)};
+    *w = (struct wish){.console = console, .user = BUF_INIT(4096), .service = BUF_INIT(256)};
     struct buf name = BUF_INIT(64), value = BUF_INIT(3 * (size_t)LIVE_WORDS + 1);
     struct slice rest = query, pair;
     int rc = live_words_init(&w->words, LIVE_WORDS, e);
@@ -296,7 +300,7 @@ static int wish_read(struct wish *w, struct slice query, struct err *e)
             rc = wish_param(w, (struct slice){name.data, name.len},
                             (struct slice){value.data != NULL ? value.data : "", value.len}, e);
     }
-    if (rc == 0 && (w->words.n_argv == 0 || w->words.argv[0][0] == '\0'))
+    if (rc == 0 && !console && (w->words.n_argv == 0 || w->words.argv[0][0] == '\0'))
         rc = err_set(e, ERR_INVALID, "\"command\" is missing: the program, then its arguments");
     if (value.data != NULL)
         mem_wipe(value.data, value.cap);
@@ -325,13 +329,15 @@ static void refuse(struct rest *r, struct exchange *x, const struct err *e)
 
 /* Only refusals are recorded where rights are checked. */
 static void record(struct rest *r, struct exchange *x, struct slice id, const struct identity *who,
-                   const struct live_words *w)
+                   const struct wish *w)
 {
     char detail[LIVE_DETAIL];
     const struct audit_sink *sink = r->o.audit;
     if (sink == NULL)
         return;
-    live_words_tell(w, detail);
+    live_words_tell(&w->words, detail);
+    if (w->console)
+        (void)snprintf(detail, sizeof(detail), "console%s", w->force ? ", by force" : "");
     const struct audit_record a = {
         .time_ns = clock_real_ns(&clock_system),
         .who = who->name,
@@ -349,14 +355,18 @@ static void record(struct rest *r, struct exchange *x, struct slice id, const st
     sink->record(sink->ctx, &a);
 }
 
-static const struct driver *driver_of(struct rest *r, struct slice id, struct err *e)
+static const struct driver *driver_of(struct rest *r, struct slice id, bool console, struct err *e)
 {
     if (r->o.engine == NULL) {
         (void)err_set(e, ERR_BUSY, "Workloads are off; set workloads.enabled");
         return NULL;
     }
     const struct driver *d = live_driver(r, id, true, e);
-    if (d == NULL || (d->ops->exec != NULL && d->ops->exec_write != NULL &&
+    if (d != NULL && console && d->ops->console == NULL) {
+        (void)err_set(e, ERR_UNSUPPORTED, "the runtime has no consoles: %s", d->ops->name);
+        return NULL;
+    }
+    if (d == NULL || ((console || d->ops->exec != NULL) && d->ops->exec_write != NULL &&
                       d->ops->logs_pause != NULL && d->ops->cancel_call != NULL))
         return d;
     (void)err_set(e, ERR_UNSUPPORTED, "the runtime runs no further programs: %s", d->ops->name);
@@ -377,20 +387,22 @@ static void shell_begin(struct shell *s, struct slice id, const struct wish *w)
         .user = w->user.len > 0 ? w->user.data : NULL,
         .part = {w->service.data, w->service.len},
     };
-    if (s->d->ops->exec(s->d->self, &o, &exec_user, s, &s->call, &e) == 0)
+    int rc = w->console ? s->d->ops->console(s->d->self, id, w->force, &exec_user, s, &s->call, &e)
+                        : s->d->ops->exec(s->d->self, &o, &exec_user, s, &s->call, &e);
+    if (rc == 0)
         return;
     s->call = NULL;
     shell_exit(s, -1, e.msg);
 }
 
-static void shell_open(struct rest *r, struct exchange *x, struct slice id,
+static void shell_open(struct rest *r, struct exchange *x, struct slice id, bool console,
                        const struct identity *who)
 {
     struct wish w;
     struct err e = {0};
-    const struct driver *d = driver_of(r, id, &e);
-    int rc = wish_read(&w, exchange_request(x)->query, d != NULL ? &e : NULL);
-    if (rc == 0)
+    const struct driver *d = driver_of(r, id, console, &e);
+    int rc = wish_read(&w, console, exchange_request(x)->query, d != NULL ? &e : NULL);
+    if (rc == 0 && !console)
         d = live_part(d, (struct slice){w.service.data, w.service.len}, &e);
     struct shell *s = rc == 0 && d != NULL ? mem_zalloc(sizeof(*s)) : NULL;
     if (s == NULL) {
@@ -418,7 +430,7 @@ static void shell_open(struct rest *r, struct exchange *x, struct slice id,
                            .max_message = MESSAGE_MAX,
                            .plain = true,
                            .protocol = API_WS_PROTOCOL};
-    record(r, x, id, who, &w.words);
+    record(r, x, id, who, &w);
     bool ok = ws_accept(x, &o, &ws_user, s, &s->ws) == 0;
     api_count_upgrade(r->api, ok ? 101 : 400);
     if (ok)
@@ -432,11 +444,12 @@ bool rest_shell_upgrade(struct rest *r, struct exchange *x, struct slice path)
 {
     struct slice id;
     const struct identity *who;
-    if (!api_path_match("/v1/workloads/{id}/exec", path, &id, 1))
+    bool console = api_path_match("/v1/workloads/{id}/console", path, &id, 1);
+    if (!console && !api_path_match("/v1/workloads/{id}/exec", path, &id, 1))
         return false;
     if (!api_upgrade_allowed(r->api, x, RIGHT_CONTROL, "workload", &id, 1, &who))
         return true;
-    shell_open(r, x, id, who);
+    shell_open(r, x, id, console, who);
     identity_unref(who);
     return true;
 }

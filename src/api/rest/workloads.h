@@ -79,6 +79,12 @@ enum {
 };
 void rest_workload_exec(struct api_call *c);
 
+/* workload_snapshots.c */
+void rest_snapshot_list(struct api_call *c);
+void rest_snapshot_create(struct api_call *c);
+void rest_snapshot_delete(struct api_call *c);
+void rest_snapshot_revert(struct api_call *c);
+
 /* events.c */
 enum {
     EVENT_QUERY_KIND,

@@ -1,0 +1,42 @@
+/* virt_disk.h: files of disks. All of it blocks: for threads.
+ *
+ * A disk that we make has a marker next to it, PATH.persys-managed, with the time in it; only what
+ * has one is ever removed (compute-agent contract, 5.3). A file that is there is never written to:
+ * a new one is made under another name and then takes its own only if nothing has it.
+ */
+#ifndef GANTRY_DRIVER_LIBVIRT_VIRT_DISK_H
+#define GANTRY_DRIVER_LIBVIRT_VIRT_DISK_H
+
+#include "driver/libvirt/domain_xml.h"
+
+#define VIRT_MARKER ".persys-managed"
+
+struct virt_roots {
+    char *const *paths;
+    size_t n;
+};
+
+/* True if the path is below one of them, as it is written: absolute, no "." or "..", not empty. */
+bool virt_disk_allowed(const struct virt_roots *r, const char *path);
+/* The same for a document's disks, images and backing files. ERR_DENIED names the configuration's
+ * key. */
+int virt_disks_check(const struct virt_roots *r, const struct doc_vm *vm, struct err *e);
+
+/* What a call has made, for its undoing. */
+struct virt_made {
+    const struct domain_plan *plan;
+    bool disk[DOMAIN_DISKS_MAX];
+};
+/* Makes the disks that are not there (empty, or as overlays), and finds the others. Folders are
+ * made. ERR_NOT_FOUND (a file that should be there), ERR_DENIED (outside the roots, where links
+ * lead), ERR_NO_TOOL, ERR_TOOL, ERR_NO_SPACE, ERR_IO, ERR_CANCELLED. What it made before it failed
+ * is in *made. */
+int virt_disks_make(const struct virt_roots *r, const struct domain_plan *p, const int *cancel,
+                    struct virt_made *made, struct err *e);
+void virt_disks_undo(const struct virt_made *made);
+/* Removes one with a marker below the roots, and its marker; leaves others. ERR_IO, ERR_DENIED. */
+int virt_disk_remove(const struct virt_roots *r, const char *path, struct err *e);
+/* True if we, or the original compute agent, made it. */
+bool virt_disk_marked(const char *path);
+
+#endif
