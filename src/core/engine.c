@@ -179,7 +179,8 @@ static int on_row(void *ctx, const struct stored_workload *row)
     w->now = n;
     w->fresh = true;
     w->first_look = true;
-    w->ordered = (n->flags & STORED_FORCED) != 0;
+    w->ordered = (n->flags & (STORED_FORCED | STORED_RESTART)) != 0;
+    w->restart = (n->flags & STORED_RESTART) != 0;
     w->actual = ACTUAL_UNKNOWN;
     w->wait = WAIT_LOOK;
     w->cause = n->cause;

@@ -141,8 +141,9 @@ struct engine_delete {
 /* SKIPPED: there is none. ERR_CONFLICT: others that stay depend on it. */
 void engine_delete(struct engine *g, const struct engine_delete *d, engine_answer_fn fn, void *ctx);
 /* Stop it and start it again (cause: operator); begin afresh with what was given up. ERR_NOT_FOUND,
- * ERR_STATE (is being deleted; is to be stopped). That it is to be stopped once more is not in the
- * store: if gantryd ends before it has begun, it is not done. */
+ * ERR_STATE (is being deleted; is to be stopped). Once accepted it is done once, also if gantryd is
+ * killed meanwhile; or not at all, if something newer makes it moot: another document, to be
+ * stopped, deleted, or started anew by anything else. */
 void engine_restart(struct engine *g, struct slice id, const char *who, bool force,
                     engine_answer_fn fn, void *ctx);
 void engine_retry_now(struct engine *g, struct slice id, const char *who, engine_answer_fn fn,
@@ -168,6 +169,7 @@ struct engine_view {
     enum stop_cause cause; /* of the last stop */
     enum workload_health health;
     bool deleting, terminal, acting;
+    bool restart; /* a restart was asked for and has not begun */
     const char
         *phase; /* "idle", "preparing", "making", "starting", "stopping", "removing", "waiting" */
     /* What it waits for, as a sentence; "" if for nothing: "lock file ...", "db to be healthy". */

@@ -220,6 +220,17 @@ static struct next next_running(struct item *w)
     }
 }
 
+/* Whether what runs was started after the restart that it is to have was asked for; by that
+ * restart, before a kill -9 kept us from writing down that it is done, or by anything else. So none
+ * is lost and none happens twice. It compares times of the wall clock. If that is set back between
+ * the asking and the start, and gantryd is killed before the start is written down, then it is
+ * restarted once more; and one is lost only if the clock was set back between the start of what
+ * runs and the asking while nobody had looked at it yet. */
+static bool started_since(const struct item *w)
+{
+    return w->object.started_ns >= w->now->updated_ns;
+}
+
 static struct next next_of(struct item *w)
 {
     struct engine *g = w->g;
@@ -243,7 +254,7 @@ static struct next next_of(struct item *w)
         return next_update(w);
     if (!w->object.exists)
         return next_missing(w);
-    if (w->restart && runs(w))
+    if (w->restart && runs(w) && !started_since(w))
         return held_back(w, &n) ? n : ends(w, ACT_STOP, STOP_OPERATOR);
     w->restart = false;
     if (w->now->desired == DESIRED_RUNNING)
@@ -388,9 +399,9 @@ static void settle(struct item *w)
     task_done(w, true, NULL);
     if (w->now->desired == DESIRED_STOPPED)
         tries_clear(w);
-    if ((w->now->flags & STORED_FORCED) != 0) {
+    if ((w->now->flags & (STORED_FORCED | STORED_RESTART)) != 0) {
         /* The word of the operator was for this change, not for all to come. */
-        w->now->flags &= (uint8_t)~STORED_FORCED;
+        w->now->flags &= (uint8_t) ~(STORED_FORCED | STORED_RESTART);
         tries_write(w);
     }
 }
@@ -411,7 +422,7 @@ static void forget_given_up(struct item *w)
         return;
     }
     intent_row(w->now, &row);
-    row.flags |= STORED_DELETING;
+    row.flags = (row.flags & ~(unsigned)STORED_RESTART) | STORED_DELETING;
     row.who = SLICE_LIT("policy:failed-ttl");
     row.generation++;
     row.updated_ns = eng_wall(g);

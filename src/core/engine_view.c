@@ -217,6 +217,7 @@ void view_fill(struct item *w, struct engine_view *v)
         .deleting = (n->flags & STORED_DELETING) != 0,
         .terminal = w->tries.terminal,
         .acting = w->act != NULL,
+        .restart = w->restart,
         .phase = sm_name(&m),
         .waits_for = waits_text(w, g->waits, sizeof(g->waits)),
         .generation = n->generation,
