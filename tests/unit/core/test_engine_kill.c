@@ -31,6 +31,14 @@ static struct answer restart(struct rig *r, bool force)
     return a;
 }
 
+/* Killed, and nobody is there for a while. */
+static void killed_for(struct rig *r, uint64_t ms)
+{
+    rig_kill(r);
+    r->wake_ms = UINT64_MAX;
+    rig_pass(r, ms);
+}
+
 static unsigned flags(struct rig *r)
 {
     return mem_store_get(&r->store, "web")->flags;
@@ -62,8 +70,7 @@ static void restart_is_done_once(void **state)
     assert_int_equal(flags(r) & STORED_RESTART, STORED_RESTART);
     assert_true(rig_view(r, "web").restart);
     for (int i = 0; i < 3; i++) {
-        rig_kill(r);
-        rig_pass(r, 5 * S);
+        killed_for(r, 5 * S);
         rig_open(r);
         rig_pass(r, 5 * S);
         assert_int_equal(STARTS(r), 1);
@@ -84,8 +91,7 @@ static void restart_is_done_once(void **state)
     /* The start goes on, and nobody is there to hear of it. */
     slow(r, FAKE_START, 20 * S);
     (void)restart(r, false);
-    rig_kill(r);
-    rig_pass(r, 30 * S);
+    killed_for(r, 30 * S);
     assert_int_equal(STARTS(r), 4);
     rig_open(r);
     rig_pass(r, 1 * S);
