@@ -37,6 +37,8 @@ struct engine_limits {
     unsigned max_orphans;   /* removed in one pass; 0: 10 */
     uint64_t pending_ms;    /* pending for so long: restarted; 0: 300,000 */
     uint64_t lock_poll_ms;  /* 0: 1000 */
+    uint64_t late_ms;       /* a creation that nobody waits for any more may still come about for so
+                             * long, by a runtime that answers; 0: 10,000 */
     uint64_t failed_ttl_ms; /* a given-up workload is forgotten after; 0: never */
     bool reconcile;         /* false: only what is asked for is done, once (contract 9.1) */
     struct engine_retry {

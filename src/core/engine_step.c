@@ -112,6 +112,31 @@ static bool held_back(const struct item *w, struct next *ret)
     return true;
 }
 
+/* Who was killed, or cut off, in the middle of a creation does not know what came of it: a runtime
+ * that has got the request carries it out for nobody, and the object of a workload that is long
+ * forgotten appears. How long that can take nobody can say for sure; but the image was there
+ * already (it is fetched before, and that ends with the connection), so a runtime that answers has
+ * done it within a second or so. So a workload of which no object was seen since is not forgotten
+ * before the runtime has answered over `late_ms` that there is none, and once more after that. What
+ * appears later still goes as an orphan. */
+static bool surely_gone(struct item *w)
+{
+    uint64_t now = eng_now(w->g);
+    if (!w->unsure)
+        return true;
+    if (w->absent_ms == 0)
+        w->absent_ms = now;
+    if (now - w->absent_ms < w->g->lim.late_ms) {
+        slot_set(w, SLOT_RETRY, w->absent_ms + w->g->lim.late_ms);
+        return false;
+    }
+    if (w->last_looks)
+        return true;
+    w->last_looks = true;
+    look_want(w);
+    return false;
+}
+
 /* Another one is wanted than the one that is there. */
 static struct next next_update(struct item *w)
 {
@@ -141,7 +166,7 @@ static struct next next_deleting(struct item *w)
     if (w->strays != 0)
         return next_stray(w, STOP_OPERATOR);
     if (!w->object.exists && !w->assumed)
-        return (struct next){.act = ACT_ERASE};
+        return surely_gone(w) ? (struct next){.act = ACT_ERASE} : waits(WAIT_LATE);
     return ends(w, ACT_REMOVE, STOP_OPERATOR);
 }
 

@@ -82,6 +82,8 @@ const char *waits_text(const struct item *w, char *out, size_t size)
         return "the time of the next try";
     case WAIT_TERMINAL:
         return "somebody to act: it has been given up";
+    case WAIT_LATE:
+        return "a creation that was cut off to come about or not";
     case WAIT_ORPHAN:
         return "an object that bears its name to be removed";
     default:

@@ -57,6 +57,8 @@ static void check_id(struct sim *s, unsigned i)
     if (!same(&is, &x->want)) {
         struct fake_object o;
         if (row == NULL && x->want.deleting) {
+            if (x->cut && fake_making(s->r.fake, slice_of(x->id)))
+                sim_fail(s, "%s is forgotten, and its object is being made", x->id);
             if (!x->meddled && fake_get(s->r.fake, slice_of(x->id), &o) && !o.foreign)
                 sim_fail(s, "%s is forgotten, and its object is there", x->id);
             x->want = (struct sim_want){.revision = x->want.revision};
