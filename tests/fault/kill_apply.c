@@ -391,7 +391,7 @@ static void open_engine(struct child *c)
         .host = {&host_ops, NULL},
         .events = c->events,
         .tasks = c->tasks,
-        .limits = {.reconcile = true, .retry = {.first_ms = 20, .most_ms = 20}},
+        .limits = {.reconcile = true, .late_ms = 20, .retry = {.first_ms = 20, .most_ms = 20}},
         .node_id = "node-1",
         .wake = wake_engine,
         .ctx = c,

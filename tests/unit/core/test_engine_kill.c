@@ -23,6 +23,13 @@ static void slow(struct rig *r, unsigned ops, uint64_t ms)
     assert_int_equal(fake_rule(r->fake, &late), 0);
 }
 
+static void refuse_next(struct rig *r)
+{
+    struct fake_rule no = {.ops = FAKE_ENSURE | FAKE_PREPARE, .times = 1};
+    (void)fault_set(&no.fault, FAULT_INVALID_IMAGE, ERR_INVALID, "no such image");
+    assert_int_equal(fake_rule(r->fake, &no), 0);
+}
+
 static struct answer restart(struct rig *r, bool force)
 {
     struct answer a = {0};
@@ -216,13 +223,129 @@ static void restart_without_reconcile(void **state)
     rig_done(&r);
 }
 
+/* ---- a creation that lands late */
+
+static void assert_waits_late(struct rig *r)
+{
+    assert_true(rig_view(r, "web").deleting);
+    assert_string_equal(rig_view(r, "web").waits_for,
+                        "a creation that was cut off to come about or not");
+}
+
+/* Killed in the middle of a creation; the workload is deleted before that lands. */
+static void late_creation(void **state)
+{
+    (void)state;
+    struct rig *r = open_rig();
+    slow(r, FAKE_ENSURE, 8 * S);
+    (void)rig_apply(r, "web", "1", NULL);
+    rig_kill(r);
+    refuse_next(r); /* what the next engine asks for */
+    rig_open(r);
+    struct answer a = rig_delete(r, "web", false);
+    assert_int_equal(a.verdict, ENGINE_ACCEPTED);
+    rig_pass(r, 5 * S);
+    assert_waits_late(r);
+    rig_kill(r);
+    rig_open(r);
+    rig_pass(r, 2 * S);
+    assert_int_equal(fake_count(r->fake), 0);
+    assert_waits_late(r);
+    rig_pass(r, 9 * S);
+    assert_false(rig_has(r, "web"));
+    assert_int_equal(fake_count(r->fake), 0);
+    rig_pass(r, 60 * S);
+    assert_int_equal(fake_count(r->fake), 0);
+    assert_int_equal(rig_calls(r).removed, 1);
+    rig_done(r);
+}
+
+/* It never lands: forgotten when the time is over, and not before. */
+static void lost_creation(void **state)
+{
+    (void)state;
+    struct rig *r = open_rig();
+    refuse_next(r);
+    (void)rig_apply(r, "web", "1", NULL);
+    rig_kill(r);
+    rig_open(r);
+    assert_true(rig_view(r, "web").terminal);
+    (void)rig_delete(r, "web", false);
+    assert_waits_late(r);
+    rig_pass(r, 9 * S);
+    assert_waits_late(r);
+    uint64_t looks = rig_calls(r).calls[4];
+    rig_pass(r, 2 * S);
+    assert_int_equal(rig_calls(r).calls[4], looks + 1); /* once more */
+    assert_false(rig_has(r, "web"));
+    /* Long after the start nobody is kept waiting. */
+    (void)rig_apply(r, "web", "1", NULL);
+    refuse_next(r);
+    (void)rig_apply(r, "web", "2", NULL);
+    rig_close(r);
+    rig_open(r);
+    rig_pass(r, 60 * S);
+    (void)rig_delete(r, "web", false);
+    rig_pass(r, 1);
+    assert_false(rig_has(r, "web"));
+    rig_done(r);
+}
+
+/* A runtime that went away meanwhile has done nothing meanwhile: the time begins again. */
+static void late_and_unreachable(void **state)
+{
+    (void)state;
+    struct rig *r = open_rig();
+    refuse_next(r);
+    (void)rig_apply(r, "web", "1", NULL);
+    rig_kill(r);
+    rig_open(r);
+    (void)rig_delete(r, "web", false);
+    rig_pass(r, 5 * S);
+    fake_reach(r->fake, false, false, true);
+    rig_pass(r, 60 * S);
+    assert_true(rig_has(r, "web"));
+    fake_reach(r->fake, true, false, true);
+    rig_pass(r, 9 * S);
+    assert_waits_late(r);
+    rig_pass(r, 2 * S);
+    assert_false(rig_has(r, "web"));
+    rig_done(r);
+}
+
+/* The runtime has not said what became of it: in one life of ours, too. */
+static void creation_without_answer(void **state)
+{
+    (void)state;
+    struct rig *r = open_rig();
+    struct fake_rule no = {.ops = FAKE_ENSURE, .times = 1};
+    (void)fault_set(&no.fault, FAULT_RUNTIME_ERROR, ERR_TIMEOUT, "no answer");
+    assert_int_equal(fake_rule(r->fake, &no), 0);
+    (void)rig_apply(r, "web", "1", NULL);
+    assert_int_equal(rig_view(r, "web").attempts, 1);
+    (void)rig_delete(r, "web", false);
+    assert_waits_late(r);
+    /* And there it is. */
+    assert_int_equal(fake_put(r->fake, SLICE_LIT("web"), "1", "node-1", ACTUAL_STOPPED, false), 0);
+    rig_pass(r, 11 * S);
+    assert_false(rig_has(r, "web"));
+    assert_int_equal(fake_count(r->fake), 0);
+    /* One that has said so is believed. */
+    refuse_next(r);
+    (void)rig_apply(r, "web", "1", NULL);
+    assert_true(rig_view(r, "web").terminal);
+    (void)rig_delete(r, "web", false);
+    assert_false(rig_has(r, "web"));
+    rig_done(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(restart_is_done_once),
-        cmocka_unit_test(restart_and_others),
-        cmocka_unit_test(restart_and_clock),
-        cmocka_unit_test(restart_without_reconcile),
+        cmocka_unit_test(restart_is_done_once), cmocka_unit_test(restart_and_others),
+        cmocka_unit_test(restart_and_clock),    cmocka_unit_test(restart_without_reconcile),
+        cmocka_unit_test(late_creation),        cmocka_unit_test(lost_creation),
+        cmocka_unit_test(late_and_unreachable), cmocka_unit_test(creation_without_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
