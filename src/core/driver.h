@@ -184,7 +184,8 @@ struct driver_ops {
     int (*stop)(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx);
     int (*remove)(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx);
     /* Tries to end the act under way on this id (a pull, a long stop); its callback comes with
-     * ERR_CANCELLED, or with the success that was quicker. */
+     * ERR_CANCELLED, or with the success that was quicker, or with ERR_TIMEOUT when the runtime may
+     * still be carrying it out. */
     void (*cancel)(void *self, struct slice id);
     int (*inspect)(void *self, struct slice id, driver_object_fn fn, void *ctx);
     int (*list)(void *self, driver_list_fn fn, void *ctx);

@@ -52,6 +52,7 @@ void limits_fill(struct engine_limits *l)
     FILL(max_orphans, 10);
     FILL(pending_ms, 300000);
     FILL(lock_poll_ms, 1000);
+    FILL(late_ms, 10000);
     FILL(retry.max_attempts, 3);
     FILL(retry.first_ms, 5000);
     FILL(retry.most_ms, 120000);
@@ -185,7 +186,9 @@ static int on_row(void *ctx, const struct stored_workload *row)
     w->now = n;
     w->fresh = true;
     w->first_look = true;
-    w->ordered = (n->flags & STORED_FORCED) != 0;
+    w->unsure = true;
+    w->ordered = (n->flags & (STORED_FORCED | STORED_RESTART)) != 0;
+    w->restart = (n->flags & STORED_RESTART) != 0;
     w->actual = ACTUAL_UNKNOWN;
     w->wait = WAIT_LOOK;
     w->cause = n->cause;

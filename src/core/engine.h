@@ -37,6 +37,8 @@ struct engine_limits {
     unsigned max_orphans;   /* removed in one pass; 0: 10 */
     uint64_t pending_ms;    /* pending for so long: restarted; 0: 300,000 */
     uint64_t lock_poll_ms;  /* 0: 1000 */
+    uint64_t late_ms;       /* a creation that nobody waits for any more may still come about for so
+                             * long, by a runtime that answers; 0: 10,000 */
     uint64_t failed_ttl_ms; /* a given-up workload is forgotten after; 0: never */
     bool reconcile;         /* false: only what is asked for is done, once (contract 9.1) */
     struct engine_retry {
@@ -144,8 +146,9 @@ struct engine_delete {
 /* SKIPPED: there is none. ERR_CONFLICT: others that stay depend on it. */
 void engine_delete(struct engine *g, const struct engine_delete *d, engine_answer_fn fn, void *ctx);
 /* Stop it and start it again (cause: operator); begin afresh with what was given up. ERR_NOT_FOUND,
- * ERR_STATE (is being deleted; is to be stopped). That it is to be stopped once more is not in the
- * store: if gantryd ends before it has begun, it is not done. */
+ * ERR_STATE (is being deleted; is to be stopped). Once accepted it is done once, also if gantryd is
+ * killed meanwhile; or not at all, if something newer makes it moot: another document, to be
+ * stopped, deleted, or started anew by anything else. */
 void engine_restart(struct engine *g, struct slice id, const char *who, bool force,
                     engine_answer_fn fn, void *ctx);
 void engine_retry_now(struct engine *g, struct slice id, const char *who, engine_answer_fn fn,
@@ -171,6 +174,7 @@ struct engine_view {
     enum stop_cause cause; /* of the last stop */
     enum workload_health health;
     bool deleting, terminal, acting;
+    bool restart; /* a restart was asked for and has not begun */
     const char
         *phase; /* "idle", "preparing", "making", "starting", "stopping", "removing", "waiting" */
     /* What it waits for, as a sentence; "" if for nothing: "lock file ...", "db to be healthy". */

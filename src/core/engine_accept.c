@@ -104,6 +104,11 @@ static int make_intent(struct engine *g, const struct engine_apply *a, const str
         row.flags = (rules != NULL ? STORED_RULES : 0) | (a->force ? STORED_FORCED : 0);
         row.created_ns = n != NULL ? n->created_ns : now;
         row.updated_ns = now;
+        /* A restart that was asked for is made moot by another document or state only. */
+        if (n != NULL && !v->new_intent && (n->flags & STORED_RESTART) != 0) {
+            row.flags |= STORED_RESTART;
+            row.updated_ns = n->updated_ns;
+        }
         rc = intent_new(&v->intent, &row, rules);
         if (rc != 0)
             (void)err_set(e, rc, "out of memory");
@@ -316,9 +321,17 @@ static int refuse_dependents(const struct item *w, struct err *e)
                    n == 1 ? "depends" : "depend", (int)item_id(w).len, item_id(w).p);
 }
 
+/* The time of a restart: behind the start of what runs, also when the clock has been set back since
+ * then. */
+static int64_t restart_time(const struct item *w)
+{
+    int64_t now = eng_wall(w->g), started = w->object.exists ? w->object.started_ns : 0;
+    return now > started ? now : started + 1;
+}
+
 /* The newest intent again, with other flags. */
-static int again(struct item *w, const char *who, unsigned flags, bool grows, struct intent **ret,
-                 struct err *e)
+static int again(struct item *w, const char *who, unsigned flags, bool grows, unsigned how,
+                 struct intent **ret, struct err *e)
 {
     const struct intent *n = item_newest(w);
     struct stored_workload row;
@@ -326,7 +339,10 @@ static int again(struct item *w, const char *who, unsigned flags, bool grows, st
     row.flags = flags;
     row.generation += grows ? 1 : 0;
     row.who = who_of(who);
-    row.updated_ns = eng_wall(w->g);
+    if ((how & CHANGE_RESTART) != 0)
+        row.updated_ns = restart_time(w);
+    else if ((flags & STORED_RESTART) == 0) /* else it stays the time of that */
+        row.updated_ns = eng_wall(w->g);
     if (intent_new(ret, &row, NULL) != 0)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     (*ret)->rules = rules_ref(n->rules);
@@ -337,7 +353,7 @@ static int submit(struct item *w, const char *who, unsigned flags, bool grows, e
                   unsigned how, engine_answer_fn fn, void *ctx, struct err *e)
 {
     struct intent *n = NULL;
-    int rc = again(w, who, flags, grows, &n, e);
+    int rc = again(w, who, flags, grows, how, &n, e);
     if (rc != 0)
         return rc;
     struct waiter *x = waiter_new(fn, ctx);
@@ -420,11 +436,10 @@ void engine_restart(struct engine *g, struct slice id, const char *who, bool for
     if (w != NULL && item_newest(w)->desired != DESIRED_RUNNING)
         (void)err_set(&e, ERR_STATE, "\"%.*s\" is to be stopped, not to run", (int)id.len, id.p);
     if (e.code == 0) {
-        unsigned flags =
-            ((unsigned)item_newest(w)->flags & STORED_RULES) | (force ? STORED_FORCED : 0u);
+        unsigned flags = ((unsigned)item_newest(w)->flags & STORED_RULES) |
+                         (force ? STORED_FORCED : 0u) | STORED_RESTART;
         (void)submit(w, who, flags, false, TASK_APPLY, CHANGE_FRESH | CHANGE_RESTART, fn, ctx, &e);
     }
-    /* The wish itself is not in the store: a restart of ours in between may forget it. */
     if (e.code != 0)
         answer(g, fn, ctx, ENGINE_REFUSED, &e, NULL);
 }

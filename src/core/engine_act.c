@@ -225,6 +225,7 @@ static void made(struct item *w, const struct act *a, const struct driver_object
     else
         g->stats.created++;
     w->replacing = false;
+    w->unsure = false;
     w->prepared_ms = 0;
     if (o == NULL || a->intent != w->now || object_fits(w)) {
         w->misfit = false;
@@ -293,6 +294,16 @@ static bool unclear(struct item *w, const struct act *a, const struct fault *f,
     return f != NULL || a->kind != ACT_REMOVE;
 }
 
+/* It was cut off: the runtime may have got it, and be at it. */
+static void made_or_not(struct item *w, const struct act *a)
+{
+    if (a->kind != ACT_MAKE)
+        return;
+    w->unsure = true;
+    w->last_looks = false;
+    w->absent_ms = 0;
+}
+
 static void act_done(void *ctx, const struct fault *f, const struct driver_object *o)
 {
     struct act *a = ctx;
@@ -312,10 +323,15 @@ static void act_done(void *ctx, const struct fault *f, const struct driver_objec
     if (f == NULL) {
         succeeded(w, a, o);
     } else if (f->e.code == ERR_UNREACHABLE) {
+        made_or_not(w, a);
         runtime_down(&g->runtimes[a->type]);
     } else {
         /* What has never run and could not be started is made anew. */
-        bool counted = !(a->cancelled && f->e.code == ERR_CANCELLED) && failed(w, a->kind, f);
+        bool late = f->e.code == ERR_TIMEOUT;
+        if (late)
+            made_or_not(w, a);
+        bool counted =
+            !(a->cancelled && (late || f->e.code == ERR_CANCELLED)) && failed(w, a->kind, f);
         if (counted && a->kind == ACT_START && w->object.started_ns == 0 &&
             !g->drivers[a->type].ops->in_place)
             w->remake = true;

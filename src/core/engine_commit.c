@@ -202,7 +202,9 @@ static void take_over(struct item *w, struct change *c)
     health_end(w);
     if ((c->how & CHANGE_FRESH) != 0)
         forget_tries(w);
-    w->restart = (c->how & CHANGE_RESTART) != 0 || w->restart;
+    /* One that was asked for before is moot when this no longer says so. */
+    w->restart =
+        (w->now->flags & STORED_RESTART) != 0 && ((c->how & CHANGE_RESTART) != 0 || w->restart);
     w->fresh = false;
     w->first_look = false;
     w->ordered = true;
@@ -281,6 +283,7 @@ int change_policy(struct item *w, const char *who, struct err *e)
         return ERR_STATE;
     intent_row(w->now, &row);
     row.desired = DESIRED_STOPPED;
+    row.flags &= ~(unsigned)STORED_RESTART;
     row.cause = STOP_POLICY;
     row.who = slice_of(who);
     row.generation++;

@@ -31,13 +31,13 @@ static void say_is(const struct item *w, const struct engine_view *v, struct eng
 
 static void say_should(const struct item *w, const struct engine_view *v, struct engine_explain *x)
 {
-    (void)w;
     if (v->deleting)
         (void)snprintf(x->should, sizeof(x->should), "It should be gone.");
     else
-        (void)snprintf(x->should, sizeof(x->should), "It should be %s%s%.*s.",
+        (void)snprintf(x->should, sizeof(x->should), "It should be %s%s%.*s%s.",
                        desired_name(v->desired), v->revision.len > 0 ? ", at revision " : "",
-                       (int)(v->revision.len < 64 ? v->revision.len : 64), v->revision.p);
+                       (int)(v->revision.len < 64 ? v->revision.len : 64), v->revision.p,
+                       w->restart ? ", once it has been restarted" : "");
 }
 
 static const char *cause_text(enum stop_cause c)

@@ -10,6 +10,10 @@ int item_observe(struct item *w, const struct driver_object *o)
     if (o != NULL && object_set(&w->object, o) != 0)
         return ERR_NO_MEMORY;
     w->assumed = false;
+    if (o != NULL)
+        w->unsure = false;
+    else if (w->unsure && w->absent_ms == 0)
+        w->absent_ms = eng_now(g);
     if (other_health || came)
         depends_wake(w);
     if (o == NULL && w->object.exists) {

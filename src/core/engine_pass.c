@@ -22,6 +22,8 @@ void runtime_down(struct runtime *rt)
             continue;
         w->was_up = w->was_up || (w->object.exists && w->object.actual == ACTUAL_RUNNING);
         health_end(w);
+        w->absent_ms = 0; /* what it was asked for it did not do meanwhile */
+        w->last_looks = false;
         if (w->actual != ACTUAL_UNKNOWN || w->task != NULL)
             item_ready(w);
     }

@@ -131,6 +131,7 @@ enum wait_kind {
     WAIT_DEPENDENTS, /* others must go first */
     WAIT_RETRY,      /* the time of the next try */
     WAIT_TERMINAL,   /* given up */
+    WAIT_LATE,       /* a creation that was cut off may still come about */
     WAIT_ORPHAN      /* an object of an earlier owner of this id is being removed */
 };
 enum slot { /* reasons to look at a workload at a time of its own; the earliest wins */
@@ -243,6 +244,8 @@ struct item {
     bool asked_stop : 1; /* its last stop was ours */
     bool due_look : 1;   /* the time to look at it has come */
     bool due_probe : 1;
+    bool unsure : 1;     /* somebody may have asked for its object who did not hear the end of it */
+    bool last_looks : 1; /* the time for that is over, and it is looked at once more */
     bool failed_once : 1; /* clients have been told of a failure since the start */
     struct object object;
     struct tries tries;
@@ -260,6 +263,7 @@ struct item {
     int64_t pending_ns, changed_ns;
     uint64_t start_ms;    /* when a start succeeded or it was first seen running */
     uint64_t quick_ms;    /* not started before, after runs that ended soon; 0: at any time */
+    uint64_t absent_ms;   /* unsure, and seen not to be there since then; 0: not yet */
     uint64_t prepared_ms; /* what comes next was fetched then; 0: it was not */
     uint64_t hold_ms;     /* the store refused a change: rules of ours wait so long with the next */
 };

@@ -112,6 +112,31 @@ static bool held_back(const struct item *w, struct next *ret)
     return true;
 }
 
+/* Who was killed, or cut off, in the middle of a creation does not know what came of it: a runtime
+ * that has got the request carries it out for nobody, and the object of a workload that is long
+ * forgotten appears. How long that can take nobody can say for sure; but the image was there
+ * already (it is fetched before, and that ends with the connection), so a runtime that answers has
+ * done it within a second or so. So a workload of which no object was seen since is not forgotten
+ * before the runtime has answered over `late_ms` that there is none, and once more after that. What
+ * appears later still goes as an orphan. */
+static bool surely_gone(struct item *w)
+{
+    uint64_t now = eng_now(w->g);
+    if (!w->unsure)
+        return true;
+    if (w->absent_ms == 0)
+        w->absent_ms = now;
+    if (now - w->absent_ms < w->g->lim.late_ms) {
+        slot_set(w, SLOT_RETRY, w->absent_ms + w->g->lim.late_ms);
+        return false;
+    }
+    if (w->last_looks)
+        return true;
+    w->last_looks = true;
+    look_want(w);
+    return false;
+}
+
 /* Another one is wanted than the one that is there. */
 static struct next next_update(struct item *w)
 {
@@ -142,7 +167,7 @@ static struct next next_deleting(struct item *w)
     if (w->strays != 0)
         return next_stray(w, STOP_OPERATOR);
     if (!w->object.exists && !w->assumed)
-        return (struct next){.act = ACT_ERASE};
+        return surely_gone(w) ? (struct next){.act = ACT_ERASE} : waits(WAIT_LATE);
     return ends(w, ACT_REMOVE, STOP_OPERATOR);
 }
 
@@ -225,6 +250,17 @@ static struct next next_running(struct item *w)
     }
 }
 
+/* Whether what runs was started after the restart that it is to have was asked for; by that
+ * restart, before a kill -9 kept us from writing down that it is done, or by anything else. So none
+ * is lost and none happens twice. It compares times of the wall clock. If that is set back between
+ * the asking and the start, and gantryd is killed before the start is written down, then it is
+ * restarted once more; and one is lost only if the clock was set back between the start of what
+ * runs and the asking while nobody had looked at it yet. */
+static bool started_since(const struct item *w)
+{
+    return w->object.started_ns >= w->now->updated_ns;
+}
+
 static struct next next_of(struct item *w)
 {
     struct engine *g = w->g;
@@ -248,7 +284,7 @@ static struct next next_of(struct item *w)
         return next_update(w);
     if (!w->object.exists)
         return next_missing(w);
-    if (w->restart && runs(w))
+    if (w->restart && runs(w) && !started_since(w))
         return held_back(w, &n) ? n : ends(w, ACT_STOP, STOP_OPERATOR);
     w->restart = false;
     if (w->now->desired == DESIRED_RUNNING)
@@ -394,9 +430,9 @@ static void settle(struct item *w)
     task_done(w, true, NULL);
     if (w->now->desired == DESIRED_STOPPED)
         tries_clear(w);
-    if ((w->now->flags & STORED_FORCED) != 0) {
+    if ((w->now->flags & (STORED_FORCED | STORED_RESTART)) != 0) {
         /* The word of the operator was for this change, not for all to come. */
-        w->now->flags &= (uint8_t)~STORED_FORCED;
+        w->now->flags &= (uint8_t) ~(STORED_FORCED | STORED_RESTART);
         tries_write(w);
     }
 }
@@ -417,7 +453,7 @@ static void forget_given_up(struct item *w)
         return;
     }
     intent_row(w->now, &row);
-    row.flags |= STORED_DELETING;
+    row.flags = (row.flags & ~(unsigned)STORED_RESTART) | STORED_DELETING;
     row.who = SLICE_LIT("policy:failed-ttl");
     row.generation++;
     row.updated_ns = eng_wall(g);

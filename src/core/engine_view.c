@@ -99,6 +99,8 @@ const char *waits_text(const struct item *w, char *out, size_t size)
         return "the time of the next try";
     case WAIT_TERMINAL:
         return "somebody to act: it has been given up";
+    case WAIT_LATE:
+        return "a creation that was cut off to come about or not";
     case WAIT_ORPHAN:
         return "an object that bears its name to be removed";
     default:
@@ -234,6 +236,7 @@ void view_fill(struct item *w, struct engine_view *v)
         .deleting = (n->flags & STORED_DELETING) != 0,
         .terminal = w->tries.terminal,
         .acting = w->act != NULL,
+        .restart = w->restart,
         .phase = sm_name(&m),
         .waits_for = waits_text(w, g->waits, sizeof(g->waits)),
         .generation = n->generation,

@@ -15,6 +15,7 @@ enum stored_flags {
     STORED_RULES = 2,    /* the document has dependencies, a health check or a lock file */
     STORED_TERMINAL = 4, /* given up */
     STORED_FORCED = 8,   /* the operator said: do not wait for the lock file */
+    STORED_RESTART = 16, /* to be stopped and started once more, as was asked at updated_ns */
 };
 
 /* Everything borrowed. Times are wall time, nanoseconds. */

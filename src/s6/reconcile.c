@@ -309,7 +309,7 @@ static int open_entry(const struct pass *p, int profiles, const char *name, bool
 
 static enum entry look(struct pass *p, int profiles, const char *name, int *fd)
 {
-    struct stat st, marker;
+    struct stat st = {0}, marker;
     bool link;
     *fd = open_entry(p, profiles, name, &link);
     if (*fd < 0)

@@ -101,3 +101,31 @@ def test_fetching_needs_no_lock(calm, registries, tmp_path):
     lock.unlink()
     k.reaches("up-l", "running", 20, phase="idle")
     assert k.inspect("up-l")["Config"]["Image"].endswith("/open/a:1")
+
+
+def test_an_accepted_restart_outlives_a_kill(calm, tmp_path):
+    k = calm
+    lock = tmp_path / "lock" / "moving"
+    lock.parent.mkdir()
+    k.workloads["lock_roots"] = f"[{tmp_path}]"
+    k.begin()
+    k.put("up-r", {**quick(), "revision_id": "1", "lock_file": str(lock)})
+    k.reaches("up-r", "running")
+    before = life(k, "up-r")
+    lock.touch()
+    assert k.call("POST", "/v1/workloads/up-r/action", {"action": "restart"}).status == 202
+    k.gantryd.stop(signal.SIGKILL)
+    k.start_gantryd()
+    wait_for("it waits for the lock file", lambda: "lock file" in k.get("up-r").get("waits_for", ""))
+    assert life(k, "up-r") == before
+    lock.unlink()
+    wait_for("it is restarted", lambda: life(k, "up-r") not in (None, before) and life(k, "up-r")[2])
+    after = life(k, "up-r")
+    assert after[0] == before[0]
+    k.reaches("up-r", "running", phase="idle")
+    # Once.
+    k.gantryd.stop(signal.SIGKILL)
+    k.start_gantryd()
+    k.reaches("up-r", "running", phase="idle")
+    time.sleep(1)
+    assert life(k, "up-r") == after

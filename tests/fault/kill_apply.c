@@ -23,16 +23,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { IDS = 3, REVISIONS = 6, PATIENCE_MS = 10000, WELL = 0, BAD = 3, GONE = 8 };
+enum { IDS = 3, REVISIONS = 6, PATIENCE_MS = 10000, WELL = 0, BAD = 3, AGAIN = 3, GONE = 9 };
 
 enum asked { NOT_ASKED, ASKED, ACCEPTED };
 struct shared {
     uint64_t left; /* points until it dies; 0: it does not */
     uint64_t points;
     enum asked asked[16];
+    unsigned restarts; /* asked for; one that was not answered is asked for again */
     struct {
         bool exists, running;
         unsigned revision, made[REVISIONS], started[REVISIONS];
+        int64_t started_ns;
     } objects[IDS];
     char why[256];
 };
@@ -46,11 +48,16 @@ static const struct step {
     bool then;
     const char *more;
 } steps[] = {
-    {0, 1, DESIRED_RUNNING, false, ""}, {1, 1, DESIRED_RUNNING, false, "depends_on: [{id: id0}]\n"},
-    {0, 2, DESIRED_RUNNING, false, ""}, {0, 3, DESIRED_RUNNING, true, ""},
-    {0, 4, DESIRED_RUNNING, false, ""}, {1, 1, DESIRED_STOPPED, false, "depends_on: [{id: id0}]\n"},
+    {0, 1, DESIRED_RUNNING, false, ""},
+    {1, 1, DESIRED_RUNNING, false, "depends_on: [{id: id0}]\n"},
+    {0, 2, DESIRED_RUNNING, false, ""},
+    [AGAIN] = {0, 2, DESIRED_RUNNING, false, ""}, /* restart */
+    {0, 3, DESIRED_RUNNING, true, ""},
+    {0, 4, DESIRED_RUNNING, false, ""},
+    {1, 1, DESIRED_STOPPED, false, "depends_on: [{id: id0}]\n"},
     {2, 1, DESIRED_RUNNING, false, ""}, /* its first start fails */
-    {1, 0, DESIRED_NONE, true, ""},     [GONE] = {0, 0, DESIRED_NONE, false, ""},
+    {1, 0, DESIRED_NONE, true, ""},
+    [GONE] = {0, 0, DESIRED_NONE, false, ""},
     {0, 5, DESIRED_STOPPED, false, ""},
 };
 
@@ -180,6 +187,8 @@ static void acted(void *ctx, const struct fault *f, const struct driver_object *
 {
     struct acting *a = ctx;
     point();
+    if (o != NULL)
+        shared->objects[a->id].started_ns = o->started_ns;
     if (a->op == FAKE_PREPARE && f == NULL)
         a->c->prepared[a->id] = a->revision;
     remember(a);
@@ -310,9 +319,20 @@ static int host_lock(void *self, const char *lock, struct err *e)
 }
 static const struct host_ops host_ops = {host_usage_of, host_lock};
 
+/* The wall clock, but while objects of the child before are put back: when they were started. */
+static int64_t put_at_ns;
+static int64_t real_ns(void *ctx)
+{
+    (void)ctx;
+    return put_at_ns != 0 ? put_at_ns : clock_real_ns(&clock_system);
+}
+
 static void open_runtime(struct child *c)
 {
-    struct fake_options f = {.clock = &clock_system, .seed = 1, .wake = wake_fake, .ctx = c};
+    static struct clock clock;
+    clock = clock_system;
+    clock.real_ns = real_ns;
+    struct fake_options f = {.clock = &clock, .seed = 1, .wake = wake_fake, .ctx = c};
     c->fake = fake_new(&f);
     if (c->fake == NULL)
         bad("no memory");
@@ -320,10 +340,12 @@ static void open_runtime(struct child *c)
         char id[8], revision[8];
         (void)snprintf(id, sizeof(id), "id%u", i);
         (void)snprintf(revision, sizeof(revision), "r%u", shared->objects[i].revision);
+        put_at_ns = shared->objects[i].started_ns;
         if (shared->objects[i].exists)
             (void)fake_put(c->fake, slice_of(id), revision, "node-1",
                            shared->objects[i].running ? ACTUAL_RUNNING : ACTUAL_STOPPED, false);
     }
+    put_at_ns = 0;
     struct fake_rule once = {.ops = FAKE_START, .id = "id2", .times = 1};
     (void)fault_set(&once.fault, FAULT_RUNTIME_ERROR, ERR_RUNTIME, "not yet");
     (void)fake_rule(c->fake, &once);
@@ -369,7 +391,7 @@ static void open_engine(struct child *c)
         .host = {&host_ops, NULL},
         .events = c->events,
         .tasks = c->tasks,
-        .limits = {.reconcile = true, .retry = {.first_ms = 20, .most_ms = 20}},
+        .limits = {.reconcile = true, .late_ms = 20, .retry = {.first_ms = 20, .most_ms = 20}},
         .node_id = "node-1",
         .wake = wake_engine,
         .ctx = c,
@@ -450,8 +472,9 @@ static bool done(struct child *c, unsigned id)
     if (!engine_get(c->g, slice_of(name), &v))
         return !shared->objects[id].exists;
     bool runs = v.desired == DESIRED_RUNNING;
-    return !v.deleting && !v.acting && v.actual == (runs ? ACTUAL_RUNNING : ACTUAL_STOPPED) &&
-           shared->objects[id].exists && shared->objects[id].running == runs &&
+    return !v.deleting && !v.acting && !v.restart &&
+           v.actual == (runs ? ACTUAL_RUNNING : ACTUAL_STOPPED) && shared->objects[id].exists &&
+           shared->objects[id].running == runs &&
            v.revision.p[1] - '0' == (int)shared->objects[id].revision;
 }
 
@@ -488,7 +511,12 @@ static void ask(struct child *c, size_t i)
     struct err e = {0};
     (void)snprintf(name, sizeof(name), "id%u", s->id);
     shared->asked[i] = ASKED;
+    shared->restarts += i == AGAIN ? 1 : 0;
     point();
+    if (i == AGAIN) {
+        engine_restart(c->g, slice_of(name), "client", false, on_answer, &shared->asked[i]);
+        return;
+    }
     if (s->desired == DESIRED_NONE) {
         struct engine_delete x = {.id = slice_of(name), .who = "client", .keep_going = true};
         engine_delete(c->g, &x, on_answer, &shared->asked[i]);
@@ -533,6 +561,8 @@ static void live(bool to_the_end)
             continue;
         while (steps[i].desired != DESIRED_NONE && goes(&c, steps[i].id))
             turn(&c, &until);
+        if (i == AGAIN || i == AGAIN + 1) /* each makes a restart that is not done yet moot */
+            converge(&c);
         ask(&c, i);
         if (steps[i].then)
             continue;
@@ -585,7 +615,10 @@ static bool child(const char *what, uint64_t n, uint64_t points, uint64_t writes
 static void check_end(const char *what, uint64_t n)
 {
     static const unsigned made[IDS][REVISIONS] = {{0, 1, 1, 1, 1, 1}, {0, 1}, {0, 4}};
-    static const unsigned started[IDS][REVISIONS] = {{0, 1, 1, 1, 1, 0}, {0, 1}, {0, 1}};
+    const unsigned started[IDS][REVISIONS] = {
+        {0, 1, 1 + shared->restarts, 1, 1, 0}, {0, 1}, {0, 1}};
+    if (shared->objects[0].started[2] < 2)
+        fail_msg("%s %llu: id0 was never restarted", what, (unsigned long long)n);
     for (unsigned i = 0; i < IDS; i++)
         for (unsigned r = 0; r < REVISIONS; r++)
             if (shared->objects[i].made[r] > made[i][r] ||

@@ -347,8 +347,13 @@ void sim_kill(struct sim *s)
     last_commits(s);
     unsigned done = (unsigned)sim_below(s, 101);
     fake_abandon(r->fake, done, (unsigned)sim_below(s, 101 - done));
+    bool soon = sim_chance(s, 60);
+    if (soon)
+        fake_hasten(r->fake, 5000);
     while (fake_next(r->fake) <= r->now_ms)
         fake_run(r->fake);
+    for (unsigned i = 0; i < s->n_ids; i++)
+        s->ids[i].cut = soon;
     for (unsigned i = 0; i < s->n_ids; i++)
         s->ids[i].meddled = s->ids[i].meddled || fake_forgotten(r->fake, slice_of(s->ids[i].id));
     if (sim_chance(s, 30))

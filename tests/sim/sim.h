@@ -46,7 +46,13 @@ struct sim_id {
     bool meddled;              /* an act of an engine that has died may still meet it */
     uint64_t touched_ms;       /* somebody asked for something, or meddled with it */
     unsigned starts;           /* since then */
-    unsigned prepared;         /* this revision was fetched; 0: none was */
+    bool wished;               /* a restart was accepted, and nothing newer has made it moot */
+    bool vague;                /* the clock was set: it may be lost, or happen twice */
+    uint64_t wish_serial, seen_serial; /* the object then, and when it was last looked at */
+    uint32_t wish_starts, seen_starts;
+    uint64_t seen_ms;  /* since when it is the same */
+    bool cut;          /* what an engine that has died asked for happens within seconds */
+    unsigned prepared; /* this revision was fetched; 0: none was */
 };
 
 struct sim_doc {
@@ -90,6 +96,7 @@ struct sim {
     uint64_t held_until_ms; /* the store stands still */
     uint64_t release_ms;    /* what hangs is answered */
     uint64_t reach_ms;      /* the runtime is back; 0: it is there */
+    uint64_t jump_ms;       /* the clock was set last */
     uint64_t no_memory;     /* this allocation from then on fails */
     bool was_short;         /* a word of a failure may have found no room */
     bool alive, stopping;   /* an engine runs; it is to stop */
@@ -99,7 +106,7 @@ struct sim {
     struct sim_counts {
         uint64_t asked, accepted, refused, skipped, kills, stops, faults, away, crashes, jumps;
         uint64_t store_faults, steps, acts, lost_requests, policies, given_up;
-        uint64_t updates; /* of what ran */
+        uint64_t updates, restarts; /* of what ran */
     } counts;
 };
 
@@ -126,6 +133,8 @@ void sim_doc_text(const struct sim *s, unsigned id, unsigned revision, enum work
 /* ---- sim_ask.c */
 void sim_ask(struct sim *s); /* somebody asks for something */
 void sim_retry_all(struct sim *s);
+void sim_wish(struct sim *s, unsigned id);      /* a restart was accepted */
+bool sim_restarted(struct sim *s, unsigned id); /* it has happened */
 const struct sim_want *sim_newest(const struct sim *s, unsigned id);
 void sim_forget_requests(struct sim *s, unsigned id);
 

@@ -23,6 +23,27 @@ void sim_forget_requests(struct sim *s, unsigned id)
     }
 }
 
+void sim_wish(struct sim *s, unsigned id)
+{
+    struct sim_id *x = &s->ids[id];
+    struct fake_object o = {0};
+    (void)fake_get(s->r.fake, slice_of(x->id), &o);
+    x->wished = true;
+    x->wish_serial = o.serial;
+    x->wish_starts = o.starts;
+    /* Two things of the same millisecond have no order. */
+    x->vague = s->jump_ms >= x->seen_ms || x->seen_ms == s->r.now_ms ||
+               o.serial != x->seen_serial || o.starts != x->seen_starts;
+}
+
+bool sim_restarted(struct sim *s, unsigned id)
+{
+    const struct sim_id *x = &s->ids[id];
+    struct fake_object o = {0};
+    (void)fake_get(s->r.fake, slice_of(x->id), &o);
+    return o.serial != x->wish_serial || o.starts != x->wish_starts;
+}
+
 static void accepted(struct sim *s, struct sim_id *x, struct sim_request *q,
                      const struct engine_view *w)
 {
@@ -33,7 +54,12 @@ static void accepted(struct sim *s, struct sim_id *x, struct sim_request *q,
     if (x->want.exists && q->kind != SIM_DELETE && generation < x->want.generation)
         sim_fail(s, "%s: generation %llu after %llu", x->id, (unsigned long long)generation,
                  (unsigned long long)x->want.generation);
+    if (x->want.revision != q->want.revision || x->want.desired != q->want.desired ||
+        x->want.deleting != q->want.deleting || !x->want.exists)
+        x->wished = false;
     x->want = q->want;
+    if (q->kind == SIM_RESTART)
+        sim_wish(s, q->id);
     x->want.generation = generation;
     if (w == NULL && q->kind != SIM_DELETE)
         sim_fail(s, "%s: accepted, and not there", x->id);

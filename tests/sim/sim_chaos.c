@@ -155,6 +155,9 @@ static void clock_jump(struct sim *s)
     int64_t most = sim_chance(s, 30) ? 48 * 3600 : 60;
     int64_t by = (int64_t)sim_below(s, (uint64_t)most * 2) - most;
     s->counts.jumps++;
+    s->jump_ms = s->r.now_ms;
+    for (unsigned i = 0; i < s->n_ids; i++)
+        s->ids[i].vague = true;
     sim_note(s, "the clock is set by %lld s", (long long)by);
     s->r.wall_shift_ns += by * 1000000000;
 }

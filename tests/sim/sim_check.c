@@ -57,6 +57,8 @@ static void check_id(struct sim *s, unsigned i)
     if (!same(&is, &x->want)) {
         struct fake_object o;
         if (row == NULL && x->want.deleting) {
+            if (x->cut && fake_making(s->r.fake, slice_of(x->id)))
+                sim_fail(s, "%s is forgotten, and its object is being made", x->id);
             if (!x->meddled && fake_get(s->r.fake, slice_of(x->id), &o) && !o.foreign)
                 sim_fail(s, "%s is forgotten, and its object is there", x->id);
             x->want = (struct sim_want){.revision = x->want.revision};
@@ -65,6 +67,7 @@ static void check_id(struct sim *s, unsigned i)
             s->counts.policies++;
         } else if (by_rule(s, i, row)) {
             x->want = is;
+            x->wished = false;
         } else {
             sim_fail(s, "%s: %s r%u %s%s on the disk, %s r%u %s%s was promised", x->id,
                      is.exists ? "" : "not", is.revision, desired_name(is.desired),
@@ -83,6 +86,12 @@ static void check_id(struct sim *s, unsigned i)
     if (v.terminal && (v.reason == FAULT_NONE || (v.failure[0] == '\0' && !s->was_short)))
         sim_fail(s, "%s was given up without a word why", x->id);
     x->given_up = v.terminal;
+    struct fake_object o = {0};
+    (void)fake_get(s->r.fake, slice_of(x->id), &o);
+    if (o.serial != x->seen_serial || o.starts != x->seen_starts)
+        x->seen_ms = s->r.now_ms;
+    x->seen_serial = o.serial;
+    x->seen_starts = o.starts;
     if (v.actual == ACTUAL_RUNNING && !v.object_id.len)
         sim_fail(s, "%s runs, and has no object", x->id);
     if (x->meddled && !fake_forgotten(s->r.fake, slice_of(x->id)) && !v.acting)
@@ -101,6 +110,19 @@ void sim_check(struct sim *s)
         check_id(s, i);
 }
 
+/* A restart that was written down and never answered. */
+static void opened_wish(struct sim *s, unsigned i, const struct stored_workload *row)
+{
+    struct sim_id *x = &s->ids[i];
+    if (row == NULL || (row->flags & STORED_RESTART) == 0)
+        return;
+    if (!x->wished)
+        sim_wish(s, i);
+    /* Who knows which of two it was. */
+    LIST_FOR (n, &x->requests)
+        x->vague = x->vague || CONTAINER_OF(n, struct sim_request, link)->kind == SIM_RESTART;
+}
+
 /* The disk holds what was promised, or more: what was asked for and not answered any more. */
 void sim_check_opened(struct sim *s)
 {
@@ -114,7 +136,10 @@ void sim_check_opened(struct sim *s)
         if (!ok)
             sim_fail(s, "%s: the disk has %s r%u %s, which nobody asked for", x->id,
                      is.exists ? "" : "not", is.revision, desired_name(is.desired));
+        opened_wish(s, i, row);
         sim_forget_requests(s, i);
+        if (!same(&is, &x->want))
+            x->wished = x->wished && row != NULL && (row->flags & STORED_RESTART) != 0;
         unsigned revision = x->want.revision > is.revision ? x->want.revision : is.revision;
         x->want = is;
         if (!is.exists)
@@ -153,6 +178,8 @@ static void check_running(struct sim *s, unsigned i, const struct engine_view *v
             sim_fail(s, "%s runs, but was stopped: %s", x->id, v->waits_for);
         return;
     }
+    if (x->wished && !x->vague && o.actual == ACTUAL_RUNNING && !sim_restarted(s, i))
+        sim_fail(s, "%s: the restart of it that was accepted is lost", x->id);
     if (o.actual == ACTUAL_RUNNING && v->actual == ACTUAL_RUNNING)
         return;
     if (sim_depends_met(s, i, x->want.revision) || v->waits_for[0] == '\0')

@@ -41,6 +41,31 @@ static void check_lock(struct sim *s, const char *what, struct slice id)
         sim_fail(s, "%s of %s, which is locked", what, x->id);
 }
 
+/* What is to run and needs no check of its health is stopped for a restart only, and once for each
+ * that was asked for. */
+static void check_restart(struct sim *s, struct slice id)
+{
+    unsigned n;
+    struct sim_doc doc;
+    struct fake_object o;
+    struct engine_view v;
+    const struct sim_id *x = sim_id_of(s, id, &n);
+    const struct stored_workload *row = row_of(s, id);
+    if (x == NULL || row == NULL || x->meddled || row->desired != DESIRED_RUNNING ||
+        !fake_get(s->r.fake, id, &o) || o.actual != ACTUAL_RUNNING ||
+        !slice_eq(o.revision, row->revision) || !engine_get(s->r.g, id, &v) ||
+        v.seen != ACTUAL_RUNNING)
+        return;
+    sim_doc_of(s, n, revision_of(row), &doc);
+    if (doc.health != DOC_HEALTH_NONE)
+        return;
+    s->counts.restarts++;
+    if (!x->wished)
+        sim_fail(s, "%s is restarted, and nobody asked for it", x->id);
+    if (!x->vague && sim_restarted(s, n))
+        sim_fail(s, "%s is restarted once more", x->id);
+}
+
 /* What runs gives way only to what has been fetched. */
 static void check_prepared(struct sim *s, struct slice id)
 {
@@ -188,6 +213,7 @@ static int on_stop(void *self, const struct driver_order *o, driver_done_fn fn, 
     if (row_of(s, o->id) == NULL)
         sim_fail(s, "stop of %.*s, which nobody knows", (int)o->id.len, o->id.p);
     check_lock(s, "stop", o->id);
+    check_restart(s, o->id);
     return s->fake.ops->stop(s->fake.self, o, fn, ctx);
 }
 

@@ -404,8 +404,10 @@ static const struct answer_field workload_usage[] = {
              "What it is; pending also while a change of it is under way", "running"),             \
         STR("message", "How it is, for people", "Up 3 seconds"),                                   \
         STR_OPT("health", "starting, healthy or unhealthy, if it has a check", "healthy"),         \
-        STR("phase", "What is being done: idle, preparing (what an update needs is fetched), making, starting, "             \
-            "stopping, removing, waiting",    \
+        STR("phase",                                                                               \
+            "What is being done: idle, preparing (what an update needs is fetched), making, "      \
+            "starting, "                                                                           \
+            "stopping, removing, waiting",                                                         \
             "idle"),                                                                               \
         STR_OPT("waits_for", "What holds it up", "db to be healthy"),                              \
         BOOL_OPT("deleting", "It is being removed", true),                                         \

@@ -554,10 +554,20 @@ static int act_begin(struct docker_op *op, struct err *e)
 
 /* ---- life */
 
+static void create_lost(struct docker_act *a)
+{
+    struct fault f = {0};
+    fault_set(&f, FAULT_RUNTIME_ERROR, ERR_TIMEOUT,
+              "cancelled, and the engine has not said whether it made the container");
+    act_end(a, &f, NULL);
+}
+
 static void on_timer(void *ctx)
 {
     struct docker_act *a = ctx;
-    if (a->cancelled)
+    if (a->cancelled && a->creating)
+        create_lost(a);
+    else if (a->cancelled)
         act_cancelled(a);
     else if (a->kind == ACT_PREPARE)
         paths_step(a);

@@ -412,6 +412,38 @@ void fake_abandon(struct fake *f, unsigned done, unsigned lost)
     }
 }
 
+void fake_hasten(struct fake *f, uint64_t most_ms)
+{
+    uint64_t now = fake_now(f);
+    LIST_FOR (n, &f->calls) {
+        struct call *c = CONTAINER_OF(n, struct call, link);
+        if (!c->forgotten || !c->hung)
+            continue;
+        if (pending(f, c))
+            c->hung = false;
+        else
+            answer_soon(f, c);
+    }
+    size_t n = f->n_heap;
+    f->n_heap = 0;
+    for (size_t i = 1; i <= n; i++) {
+        struct due *d = f->heap[i];
+        if (d->kind == DUE_CALL && d->call->forgotten && d->at_ms > now + most_ms)
+            d->at_ms = now + fake_random(f) % (most_ms + 1);
+        (void)fake_plan(f, d); /* there is room: there was */
+    }
+}
+
+bool fake_making(const struct fake *f, struct slice id)
+{
+    LIST_FOR (n, &f->calls) {
+        const struct call *c = CONTAINER_OF(n, struct call, link);
+        if (c->op == FAKE_ENSURE && c->forgotten && !c->cancelled && slice_eqs(id, c->id))
+            return true;
+    }
+    return false;
+}
+
 bool fake_forgotten(const struct fake *f, struct slice id)
 {
     LIST_FOR (n, &f->calls) {

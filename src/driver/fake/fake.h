@@ -78,6 +78,9 @@ void fake_release(struct fake *f); /* what hangs is answered */
 void fake_forget(struct fake *f);
 /* The same, but `done` percent of it is carried out at the next run, and `lost` percent never. */
 void fake_abandon(struct fake *f, unsigned done, unsigned lost);
+/* What was forgotten is carried out within so many milliseconds, also what hangs. */
+void fake_hasten(struct fake *f, uint64_t most_ms);
+bool fake_making(const struct fake *f, struct slice id);    /* a forgotten ensure of it goes on */
 bool fake_forgotten(const struct fake *f, struct slice id); /* an act of this id goes on */
 
 /* The runtime stops answering, or answers again; the watcher is told if `tell`. Calls under way and

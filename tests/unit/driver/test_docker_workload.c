@@ -575,7 +575,9 @@ static void cancelled(void **state)
             w->drv.ops->cancel(w->drv.self, SLICE_LIT("web"));
             assert_true(test_run(w->l, got_one, &g, 5000));
             assert_int_equal(g.calls, 1);
-            assert_true(g.f.e.code == (w->g.requests >= at ? ERR_CANCELLED : 0));
+            /* What became of a create nobody knows. */
+            int cut = what == ENSURE && at == 3 ? ERR_TIMEOUT : ERR_CANCELLED;
+            assert_int_equal(g.f.e.code, w->g.requests >= at ? cut : 0);
             w->drv.ops->cancel(w->drv.self, SLICE_LIT("web"));
             fake_http_done(&w->g.f);
         }
