@@ -14,7 +14,7 @@
 #define SERVICE "/persys.control.v1.AgentControl/"
 
 enum {
-    DOCUMENTS_AT_ONCE = 500, /* read in one go; a millisecond or two */
+    DOCUMENTS_AT_ONCE = 500, /* read in one go: some milliseconds */
     ANSWER_MAX = 64 * 1024,
     IDLE_MS = 3600 * 1000, /* longer than any interval */
 };
