@@ -24,7 +24,7 @@ class Record:
     def __init__(self, id, revision, desired, spec):
         self.id, self.revision, self.desired, self.spec = id, revision, desired, spec
         self.metadata, self.state, self.log = {}, "Pending", []
-        self.applies, self.wait, self.not_before = 0, 1.0, 0.0
+        self.applies, self.wait, self.not_before, self.steady = 0, 1.0, 0.0, 0
 
 
 class Scheduler:
@@ -203,9 +203,12 @@ class Scheduler:
             r.state = "Missing"
         now = time.monotonic()
         is_so = r.state == ("Running" if r.desired == 1 else "Stopped")
-        if is_so:
+        r.steady = r.steady + 1 if is_so else 0
+        if r.steady > 12:  # a minute; what crashes at once was running for a moment, too
             r.wait = 1.0
-        elif r.state in ("Missing", "Stopped", "Failed") and not self.tries_no_more(r) and now >= r.not_before:
+        if is_so:
+            return
+        if r.state in ("Missing", "Stopped", "Failed") and not self.tries_no_more(r) and now >= r.not_before:
             r.wait = min(r.wait * 2, 900)
             r.not_before = now + r.wait / self.factor
             self.apply_again(r)
