@@ -115,11 +115,13 @@ def make(tmp_path, engine, pb, cpb):  # noqa: F811
         return s, n
     yield make
     for s, n in made:
-        s.end()
-        if n.gantryd and n.gantryd.alive():
-            for w in n.call("GET", "/v1/workloads").json()["workloads"]:
-                n.remove(w["id"])
-        n.stop()
+        try:
+            s.end()
+            if n.gantryd and n.gantryd.alive():
+                for w in n.call("GET", "/v1/workloads").json()["workloads"]:
+                    n.remove(w["id"])
+        finally:
+            n.stop()
         n.check_clean()
 
 
