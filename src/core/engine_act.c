@@ -156,6 +156,32 @@ static bool failed(struct item *w, enum act_kind k, const struct fault *f)
     return true;
 }
 
+static void end_span(struct act *a, const struct fault *f)
+{
+    static const char *const names[] = {[ACT_MAKE] = "workload create",
+                                        [ACT_START] = "workload start",
+                                        [ACT_STOP] = "workload stop",
+                                        [ACT_REMOVE] = "workload delete"};
+    struct task t = {.id = ""};
+    if (!a->span.self.on)
+        return;
+    if (a->w != NULL && a->w->task != NULL)
+        task_get(a->w->task, &t);
+    const struct span_attr attrs[] = {
+        SPAN_TEXT("gantry.workload.id", intent_id(a->intent)),
+        SPAN_TEXT("gantry.workload.type", slice_of(workload_type_name(a->type))),
+        SPAN_TEXT("gantry.task.id", slice_of(t.id)),
+        SPAN_TEXT("error.type", slice_of(f != NULL ? fault_name(f->reason) : "")),
+    };
+    struct span_done d = {.kind = SPAN_INTERNAL,
+                          .name = slice_of(names[a->kind]),
+                          .failed = f != NULL,
+                          .message = slice_of(f != NULL ? f->e.msg : ""),
+                          .attrs = attrs,
+                          .n_attrs = f != NULL ? 4 : 3};
+    span_end(&a->span, &d);
+}
+
 void act_begin(struct item *w, enum act_kind k, enum workload_type type, enum stop_cause cause)
 {
     struct engine *g = w->g;
@@ -179,9 +205,15 @@ void act_begin(struct item *w, enum act_kind k, enum workload_type type, enum st
     g->n_acts++;
     g->n_makes += act_is_long(k) ? 1 : 0;
     w->act = a;
+    if (span_wanted() && w->task != NULL) {
+        span_begin(&a->span, task_span(w->task));
+        span_current = a->span.self;
+    }
     int rc = call(a, &g->drivers[type], &f);
+    span_current.on = false;
     if (rc != 0) {
         w->act = NULL;
+        end_span(a, &f);
         act_free(a);
         (void)failed(w, k, &f);
         w->wait = w->tries.terminal ? WAIT_TERMINAL : WAIT_RETRY;
@@ -313,6 +345,7 @@ static void act_done(void *ctx, const struct fault *f, const struct driver_objec
         return;
     }
     struct item *w = a->w;
+    end_span(a, f);
     w->act = NULL;
     if (a->kind != ACT_PREPARE) {
         w->seq = ++g->seq;

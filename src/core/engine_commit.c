@@ -70,6 +70,8 @@ static int send(struct item *w, struct err *e)
         c.w.flags |= w->tries.terminal ? STORED_TERMINAL : 0;
     }
     g->commits++;
+    if (span_wanted())
+        span_begin(&w->changes->sent.commit, &w->changes->sent.asked);
     int rc = g->store.ops->commit(g->store.self, &c, 1, sent_done, w);
     if (rc != 0) {
         g->commits--;
@@ -101,6 +103,8 @@ int change_begin(struct engine *g, struct item *w, struct intent *n, enum task_k
     c->intent = n;
     c->kind = kind;
     c->how |= how;
+    if (span_current.on) /* the last one that asks gives it its trace */
+        c->asked = span_current;
     if (waiter != NULL)
         list_push_back(&c->waiters, &waiter->link);
     if (!first) {
@@ -210,6 +214,8 @@ static void take_over(struct item *w, struct change *c)
     w->ordered = true;
     tell_change(w, old);
     task_new(w, c->kind);
+    if (w->task != NULL)
+        task_set_span(w->task, &c->asked);
     drop_old_act(w);
     intent_unref(old);
 }
@@ -235,11 +241,26 @@ static void refuse_all(struct item *w, const struct err *e)
     answer_all(g, &all, ENGINE_REFUSED, e, id);
 }
 
+static void end_commit(struct item *w, const struct err *e)
+{
+    struct span *s = &w->changes->sent.commit;
+    const struct span_attr attrs[] = {SPAN_TEXT("gantry.workload.id", item_id(w))};
+    struct span_done d = {.kind = SPAN_INTERNAL,
+                          .name = SLICE_LIT("store commit"),
+                          .failed = e->code != 0,
+                          .message = slice_of(e->msg),
+                          .attrs = attrs,
+                          .n_attrs = ARRAY_LEN(attrs)};
+    if (s->self.on)
+        span_end(s, &d);
+}
+
 static void sent_done(void *ctx, const struct err *e)
 {
     struct item *w = ctx;
     struct engine *g = w->g;
     g->commits--;
+    end_commit(w, e);
     if (e->code != 0) {
         g->stats.store_failures++;
         /* What was stacked on top was judged by what has just failed. */
@@ -256,7 +277,9 @@ static void sent_done(void *ctx, const struct err *e)
         c->sent.intent = STEAL(c->next.intent);
         c->sent.kind = c->next.kind;
         c->sent.how = c->next.how;
+        c->sent.asked = c->next.asked;
         c->next.how = 0;
+        c->next.asked = (struct span_ref){0};
         splice(&c->sent.waiters, &c->next.waiters);
         struct err failed = {0};
         if (send(w, &failed) != 0)

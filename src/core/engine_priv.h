@@ -169,7 +169,9 @@ enum change_how {
 struct change {            /* an intent on its way to the disk */
     struct intent *intent; /* NULL: none */
     enum task_kind kind;
-    unsigned how; /* enum change_how */
+    unsigned how;          /* enum change_how */
+    struct span_ref asked; /* the request's span */
+    struct span commit;
     struct list_node waiters;
 };
 struct changes {
@@ -194,6 +196,7 @@ struct act {
     enum workload_type type; /* of the driver */
     enum stop_cause cause;
     bool cancelled, has_doc;
+    struct span span;
     uint64_t begun_ms;
     struct workload_doc doc;
     char progress[160];

@@ -18,6 +18,7 @@ struct task_entry {
     bool newest, droppable;
     int64_t created_ns, started_ns, ended_ns;
     char *error; /* owned, may be NULL */
+    struct span_ref span;
     struct slice workload, who;
     char id[]; /* and behind it the other texts */
 };
@@ -83,6 +84,16 @@ static void spend(struct tasks *t, struct task_entry *e)
         return;
     t->n_spent--;
     entry_free(CONTAINER_OF(list_first(&t->spent), struct task_entry, spent));
+}
+
+void task_set_span(struct task_entry *e, const struct span_ref *s)
+{
+    e->span = *s;
+}
+
+const struct span_ref *task_span(const struct task_entry *e)
+{
+    return &e->span;
 }
 
 static bool ended(const struct task_entry *e)

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/metric.h"
+#include "base/span.h"
 
 enum task_kind { TASK_APPLY, TASK_DELETE, TASK_RECONCILE };
 enum task_status { TASK_PENDING, TASK_RUNNING, TASK_COMPLETED, TASK_FAILED };
@@ -39,6 +40,9 @@ void tasks_free(struct tasks *t);
 int task_begin(struct tasks *t, enum task_kind k, struct slice workload, struct slice who,
                struct task_entry **ret);
 void task_start(struct tasks *t, struct task_entry *e);
+/* On whose behalf it is done: the span that asked for it. Not recorded until it is set. */
+void task_set_span(struct task_entry *e, const struct span_ref *s);
+const struct span_ref *task_span(const struct task_entry *e);
 /* text may be NULL. */
 void task_end(struct tasks *t, struct task_entry *e, enum task_status s, const char *text);
 void task_get(const struct task_entry *e, struct task *ret); /* borrowed from the entry */

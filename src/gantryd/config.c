@@ -523,6 +523,8 @@ static const struct schema_field config_fields[] = {
           .doc = "The scheduler that this machine reports to"),
     FIELD("metrics", SCHEMA_STRUCT, config, metrics, .sub = &config_metrics_schema,
           .doc = "A port for metrics alone"),
+    FIELD("traces", SCHEMA_STRUCT, config, traces, .sub = &config_traces_schema,
+          .doc = "Traces for OpenTelemetry"),
     FIELD("log", SCHEMA_STRUCT, config, log, .sub = &log_schema, .doc = "Log"),
     FIELD("audit", SCHEMA_STRUCT, config, audit, .sub = &audit_schema,
           .doc = "Record of changes and refusals"),

@@ -21,7 +21,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { MAX_FILES = 65536, FILES_KEPT = 512, STOP_STEP_MS = 20 };
+enum { MAX_FILES = 65536, FILES_KEPT = 512, STOP_STEP_MS = 20, FLUSH_MS = 5000 };
 
 /* As many open files as allowed, but no more than the loop can watch without asking for memory. */
 static void raise_file_limit(void)
@@ -105,11 +105,14 @@ static int make_runtime(struct daemon *d, struct err *e)
     return rc;
 }
 
-/* Before the store, as the compute agent does (contract 9.3): it may take a while. */
+/* Traces, and then certificates, which may take a while; both before the store, as the compute
+ * agent does (contract 9.3). */
 static int make_certs(struct daemon *d, struct err *e)
 {
     char node_id[MACHINE_NODE_ID_SIZE];
     int rc = machine_node_id(node_id, NULL, d->c->node.id, e);
+    if (rc == 0)
+        rc = traces_new(&d->traces, d->loop, &d->c->traces, node_id, e);
     return rc == 0 ? certs_new(&d->certs, d->loop, d->c, node_id, e) : rc;
 }
 
@@ -170,6 +173,7 @@ static int make_grpc(struct daemon *d, struct err *e)
                                          .rest = d->rest};
     int rc = grpc_front_new(&d->grpc, &o, e);
     if (rc == 0)
+<<<<<<< HEAD
         metrics_set_fronts(d->metrics, d->rest, d->grpc, d->certs, d->control);
     return rc;
 }
@@ -179,6 +183,9 @@ static int make_control(struct daemon *d, struct err *e)
     int rc = control_front_new(&d->control, d->loop, d->c, d->keeper, e);
     if (rc == 0)
         d->link = control_front_link(d->control);
+=======
+        metrics_set_fronts(d->metrics, d->rest, d->grpc, d->certs, d->traces);
+>>>>>>> 3970b46 (traces: spans of requests, commits and acts to a collector over OTLP)
     return rc;
 }
 
@@ -281,6 +288,7 @@ static void free_parts(struct daemon *d)
     grpc_front_free(STEAL(d->grpc));
     metrics_free(STEAL(d->metrics));
     certs_free(STEAL(d->certs));
+    traces_free(STEAL(d->traces));
     service_watch_free(STEAL(d->services));
     agent_set_free(d->agents);
     docker_free(d->docker);
@@ -300,13 +308,28 @@ static void free_parts(struct daemon *d)
     d->state = NULL;
 }
 
-/* Server and viewers are over: so are we. */
+static void on_step(void *ctx);
+
+static void on_flushed(void *ctx)
+{
+    struct daemon *d = ctx;
+    d->flushed = true;
+    (void)loop_defer(d->loop, on_step, d);
+}
+
+/* Server and viewers are over, and what was recorded of them is told: so are we. */
 static void on_step(void *ctx)
 {
     struct daemon *d = ctx;
-    if (!d->parts_gone && d->drained && d->grpc_drained && d->metrics_drained && d->kept &&
-        rest_viewers(d->rest) == 0)
+    if (d->parts_gone || !d->drained || !d->grpc_drained || !d->metrics_drained || !d->kept ||
+        rest_viewers(d->rest) != 0)
+        return;
+    if (!d->flushing) {
+        d->flushing = true;
+        traces_flush(d->traces, FLUSH_MS, on_flushed, d);
+    } else if (d->flushed) {
         free_parts(d);
+    }
 }
 
 static void on_drained(void *ctx)

@@ -13,6 +13,7 @@
 #include "gantryd/metrics.h"
 #include "gantryd/notify.h"
 #include "gantryd/state.h"
+#include "gantryd/traces.h"
 #include "net/server.h"
 #include "service/service_watch.h"
 #include "store/audit.h"
@@ -40,7 +41,8 @@ struct daemon {
     struct control_front *control;
     struct node_link link; /* of it */
     struct metrics *metrics;
-    struct certs *certs; /* NULL: none from Vault */
+    struct traces *traces; /* NULL: none */
+    struct certs *certs;   /* NULL: none from Vault */
     struct api_cors cors;
     struct rest_config config_calls;
     struct guard *guard;
@@ -53,6 +55,7 @@ struct daemon {
     size_t n_signals;
     struct loop_timer step; /* while stopping */
     /* What is over: requests over HTTP, gRPC's, those for metrics; kept: workloads are left. */
+    bool flushing, flushed; /* traces, at the end */
     bool has_step, drained, grpc_drained, metrics_drained, kept, parts_gone;
     int asked; /* how often we were told to stop */
 };

@@ -22,7 +22,11 @@ struct metrics {
     const struct rest *rest;
     const struct grpc_front *grpc;
     const struct certs *certs; /* NULL: none from Vault */
+<<<<<<< HEAD
     const struct control_front *control;
+=======
+    const struct traces *traces;
+>>>>>>> 3970b46 (traces: spans of requests, commits and acts to a collector over OTLP)
     struct server *server;
 };
 
@@ -126,6 +130,7 @@ void metrics_write(void *ctx, struct buf *out)
         control_front_write_metrics(m->control, out);
     metrics_write_agent(&agent, out);
     certs_write_metrics(m->certs, out);
+    traces_write_metrics(m->traces, out);
     write_engine(out, from.engine);
     write_runtime(out, m->keeper);
     write_store(out, m->state);
@@ -244,12 +249,20 @@ int metrics_new(struct metrics **ret, struct loop *l, const struct config_metric
 }
 
 void metrics_set_fronts(struct metrics *m, const struct rest *r, const struct grpc_front *f,
+<<<<<<< HEAD
                         const struct certs *certs, const struct control_front *c)
+=======
+                        const struct certs *certs, const struct traces *traces)
+>>>>>>> 3970b46 (traces: spans of requests, commits and acts to a collector over OTLP)
 {
     m->rest = r;
     m->grpc = f;
     m->certs = certs;
+<<<<<<< HEAD
     m->control = c;
+=======
+    m->traces = traces;
+>>>>>>> 3970b46 (traces: spans of requests, commits and acts to a collector over OTLP)
 }
 
 int metrics_listen(struct metrics *m, struct err *e)

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/span.h"
 #include "base/str.h"
 
 #define API_MAGIC 0x67415049u
@@ -48,7 +49,8 @@ struct call {
     const struct rpc_user *user;
     void *ctx;
     uint64_t began_ns;
-    bool refused;                           /* by the guard */
+    bool refused; /* by the guard */
+    struct span span;
     char peer[64], id[EXCHANGE_ID_MAX + 1]; /* for the record, when the client is gone */
 };
 
@@ -116,6 +118,32 @@ static void record(struct call *k, int status, struct slice message)
         access_log_refusal(&a->refusals, &r);
 }
 
+/* Names as OpenTelemetry has them for RPC servers. */
+static void end_span(struct call *k, int status, struct slice message)
+{
+    const char *path = k->c.row->path, *slash = strrchr(path, '/');
+    struct exchange *x = grpc_call_exchange(k->c.g);
+    struct slice service = {path + 1, (size_t)(slash - path) - (slash > path ? 1 : 0)};
+    const struct span_attr attrs[] = {
+        SPAN_TEXT("rpc.system", SLICE_LIT("grpc")),
+        SPAN_TEXT("rpc.service", service),
+        SPAN_TEXT("rpc.method", slice_of(slash + 1)),
+        SPAN_INT("rpc.grpc.status_code", status),
+        SPAN_TEXT("enduser.id", slice_of(k->c.who->name)),
+        SPAN_TEXT("gantry.request.id", slice_of(k->id)),
+    };
+    struct span_done d = {.kind = SPAN_SERVER,
+                          .name = slice_of(path + 1),
+                          .failed = status == GRPC_UNKNOWN || status == GRPC_DEADLINE_EXCEEDED ||
+                                    status == GRPC_UNIMPLEMENTED || status == GRPC_INTERNAL ||
+                                    status == GRPC_UNAVAILABLE || status == GRPC_DATA_LOSS,
+                          .message = message,
+                          .state = x != NULL ? exchange_header(x, "tracestate") : SLICE_LIT(""),
+                          .attrs = attrs,
+                          .n_attrs = ARRAY_LEN(attrs)};
+    span_end(&k->span, &d);
+}
+
 static void decided(void *app BASE_UNUSED, struct grpc_call *g, int status, struct slice message)
 {
     struct call *k = grpc_call_note(g);
@@ -125,6 +153,8 @@ static void decided(void *app BASE_UNUSED, struct grpc_call *g, int status, stru
     if (k == NULL)
         return;
     histogram_add(&en->stats.time, clock_mono_ns(en->api->o.clock) - k->began_ns);
+    if (k->span.self.on)
+        end_span(k, status, message);
     record(k, status, message);
 }
 
@@ -259,7 +289,10 @@ static const struct grpc_user side = {
 
 static void run(struct call *k)
 {
+    if (span_wanted())
+        span_current = k->span.self;
     k->c.row->handler(&k->c, k->request);
+    span_current.on = false;
     if (k->user == NULL && rpc_open(&k->c))
         rpc_finish(&k->c, GRPC_INTERNAL, "the call was not answered");
 }
@@ -287,6 +320,8 @@ static void on_begin(struct grpc_call *g)
     k->entry = en;
     k->c = (struct rpc_call){.g = g, .app = en->app, .row = en->row, .who = &identity_none};
     k->began_ns = clock_mono_ns(en->api->o.clock);
+    if (span_wanted())
+        span_begin_request(&k->span, exchange_header(x, "traceparent"));
     snprintf(k->peer, sizeof(k->peer), "%s", exchange_peer(x)->text);
     snprintf(k->id, sizeof(k->id), "%s", exchange_id(x));
     grpc_call_set_note(g, k);

@@ -8,6 +8,13 @@ void rest_trace(struct api_call *c, struct agent_request *rq, struct rest_trace 
     struct trace trace;
     uint64_t parent = 0;
     rq->request_id = slice_of(exchange_id(c->x));
+    if (span_wanted() && api_call_traceparent(c, t->traceparent)) { /* we are the parent */
+        rq->traceparent = slice_of(t->traceparent);
+        struct slice own = exchange_header(c->x, "tracestate");
+        if (own.len > 0 && own.len <= TRACESTATE_MAX)
+            rq->tracestate = own;
+        return;
+    }
     struct slice given = exchange_header(c->x, "traceparent");
     if (given.p == NULL || !trace_parse(given, &trace))
         return;

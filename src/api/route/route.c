@@ -296,7 +296,14 @@ static void call_run(struct call *k, struct slice body)
         if (rc != 0 || n_faults > 0)
             return;
     }
-    row->handler(&k->c);
+    if (span_wanted()) { /* whoever begins something in the handler does it for this request */
+        span_begin_request(&k->span, exchange_header(k->c.x, "traceparent"));
+        span_current = k->span.self;
+        row->handler(&k->c);
+        span_current.on = false;
+    } else {
+        row->handler(&k->c);
+    }
     if (!k->answered && !k->held)
         api_reply_error(&k->c, 500, "Internal server error");
 }

@@ -177,6 +177,10 @@ struct api_body {
 };
 void api_call_body(struct api_call *c, const struct api_body *b, void *ctx);
 
+/* "00-TRACE-SPAN-01" of the request's own span, for calls that are made on behalf of it; false: it
+ * is not recorded. TRACE_TEXT_SIZE. */
+bool api_call_traceparent(const struct api_call *c, char *out);
+
 /* Answers. All release a held call. */
 void api_reply_json(struct api_call *c, int status,
                     const struct buf *body); /* checks body->err: 503 when it failed */

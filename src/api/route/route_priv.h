@@ -6,6 +6,7 @@
 #include "api/route/route.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/span.h"
 #include "base/str.h"
 
 #define API_MAX_SEGMENTS 10
@@ -105,6 +106,7 @@ struct call {
     char peer[64], id[EXCHANGE_ID_MAX + 1]; /* the same */
     uint64_t began_ns;                      /* monotonic; 0: its handler was never called */
     bool counted;
+    struct span span; /* from the handler's call to the answer */
     void (*gone)(void *ctx, struct api_call *c);
     void *gone_ctx;
     const struct api_body *body_user; /* of a body that the handler takes as it comes */

@@ -3,6 +3,8 @@
 #include "base/log.h"
 #include "base/trace.h"
 
+#include <string.h>
+
 /* Slot 0 is "other". */
 static const uint16_t counted[] = {
     0,   101, 200, 201, 202, 204, 206, 304, 307, 308, 400, 401, 403, 404, 405, 406,
@@ -35,6 +37,32 @@ static void log_slow(const struct call *k, int status, uint64_t ns)
         LF_STR("request", exchange_id(x)), LF_STR("trace", traced ? t.trace_id : NULL));
 }
 
+/* Names as OpenTelemetry has them for HTTP servers. */
+static void end_span(struct call *k, int status)
+{
+    const struct api_route *r = k->c.route;
+    char name[160];
+    struct buf b = BUF_FIXED(name);
+    const char *method = http_method_name(r->method);
+    const struct span_attr attrs[] = {
+        SPAN_TEXT("http.request.method", slice_of(method)),
+        SPAN_TEXT("http.route", slice_of(r->path)),
+        SPAN_TEXT("url.path", k->c.x != NULL ? exchange_request(k->c.x)->path : SLICE_LIT("")),
+        SPAN_INT("http.response.status_code", status),
+        SPAN_TEXT("enduser.id", slice_of(k->c.who->name)),
+        SPAN_TEXT("gantry.request.id", slice_of(k->c.x != NULL ? exchange_id(k->c.x) : "")),
+    };
+    (void)buf_addf(&b, "%s %s", method, r->path);
+    struct span_done d = {.kind = SPAN_SERVER,
+                          .name = {name, b.len},
+                          .failed = status >= 500,
+                          .state = k->c.x != NULL ? exchange_header(k->c.x, "tracestate")
+                                                  : SLICE_LIT(""),
+                          .attrs = attrs,
+                          .n_attrs = ARRAY_LEN(attrs)};
+    span_end(&k->span, &d);
+}
+
 void call_count(struct call *k, int status, bool stream)
 {
     struct api *a = k->api;
@@ -50,10 +78,25 @@ void call_count(struct call *k, int status, bool stream)
     count_status(s, status);
     if (k->began_ns == 0)
         return;
+    if (k->span.self.on)
+        end_span(k, status);
     uint64_t ns = clock_mono_ns(a->o.clock) - k->began_ns;
     histogram_add(&s->time, ns);
     if (a->o.slow_ns != 0 && ns > a->o.slow_ns && !stream && k->c.x != NULL)
         log_slow(k, status, ns);
+}
+
+bool api_call_traceparent(const struct api_call *c, char *out)
+{
+    const struct call *k = call_of((struct api_call *)(uintptr_t)c);
+    if (!k->span.self.on)
+        return false;
+    memcpy(out, "00-", 3);
+    hex_encode(out + 3, k->span.self.trace, SPAN_TRACE_BYTES);
+    out[35] = '-';
+    hex_encode(out + 36, k->span.self.id, SPAN_ID_BYTES);
+    memcpy(out + 52, "-01", 4);
+    return true;
 }
 
 void api_set_slow(struct api *a, uint64_t ns)

@@ -2,6 +2,7 @@
  * acts on the id that it found, which no other container can ever have. prepare: the first half of
  * ensure, what is mounted and the image, without a container. */
 #include "base/mem.h"
+#include "base/span.h"
 #include "base/str.h"
 #include "driver/docker/docker_work.h"
 #include <inttypes.h>
@@ -38,7 +39,9 @@ struct docker_act {
     char cid[DOCKER_ID_DIGITS + 1];
     /* ensure */
     bool pulled, fell_back, again, creating;
-    bool lately;             /* the image was fetched by a prepare of the same order */
+    bool lately;           /* the image was fetched by a prepare of the same order */
+    struct span_ref asked; /* on whose behalf */
+    struct span pulling;
     struct fault pull_fault; /* why the image was not fetched, if it was tried */
     int waits;
     char id[WORKLOAD_ID_MAX + 1];
@@ -448,10 +451,27 @@ static bool nothing_tried(const struct fault *f)
            f->e.code == ERR_NO_MEMORY;
 }
 
+static void end_pull_span(struct docker_act *a, const struct fault *f)
+{
+    if (!a->pulling.self.on)
+        return;
+    const struct span_attr attrs[] = {
+        SPAN_TEXT("gantry.workload.id", a->o.id),
+        SPAN_TEXT("container.image.name", slice_of(a->o.doc->container.image))};
+    struct span_done d = {.kind = SPAN_CLIENT,
+                          .name = SLICE_LIT("image pull"),
+                          .failed = f != NULL,
+                          .message = slice_of(f != NULL ? f->e.msg : ""),
+                          .attrs = attrs,
+                          .n_attrs = ARRAY_LEN(attrs)};
+    span_end(&a->pulling, &d);
+}
+
 static void pulled(void *ctx, const struct fault *f)
 {
     struct docker_act *a = ctx;
     a->pull = NULL;
+    end_pull_span(a, f);
     if (f == NULL) {
         a->pulled = true;
         image_ready(a);
@@ -467,6 +487,8 @@ static void pulled(void *ctx, const struct fault *f)
 static void pull_start(struct docker_act *a)
 {
     struct err e = {0};
+    if (span_wanted())
+        span_begin(&a->pulling, &a->asked);
     if (docker_pull_start(a->w, &a->o.doc->container, a->o.progress, a->ctx, pulled, a, &a->pull,
                           &e) != 0)
         act_failed(a, DOCKER_CREATE, &e);
@@ -614,6 +636,8 @@ static int act_new(void *self, enum act_kind kind, const struct driver_order *o,
     a->o = *o;
     a->fn = fn;
     a->ctx = ctx;
+    if (span_wanted())
+        a->asked = span_current;
     memcpy(a->id, o->id.p, o->id.len);
     a->o.id = slice_of(a->id);
     int rc = loop_timer_init(w->d->loop, &a->timer, on_timer, a);
