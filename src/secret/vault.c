@@ -195,6 +195,7 @@ static int ask(struct vault *v, const struct question *q, client_fetch_fn fn,
                                      .headers = h,
                                      .n_headers = n,
                                      .body = q->body,
+                                     .secret = true,
                                      .first_byte_ms = v->limit_ms,
                                      .idle_ms = v->limit_ms,
                                      .max_body = VAULT_ANSWER_MAX};
