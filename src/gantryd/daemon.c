@@ -173,8 +173,7 @@ static int make_grpc(struct daemon *d, struct err *e)
                                          .rest = d->rest};
     int rc = grpc_front_new(&d->grpc, &o, e);
     if (rc == 0)
-<<<<<<< HEAD
-        metrics_set_fronts(d->metrics, d->rest, d->grpc, d->certs, d->control);
+        metrics_set_fronts(d->metrics, d->rest, d->grpc, d->certs, d->traces, d->control);
     return rc;
 }
 
@@ -183,9 +182,6 @@ static int make_control(struct daemon *d, struct err *e)
     int rc = control_front_new(&d->control, d->loop, d->c, d->keeper, e);
     if (rc == 0)
         d->link = control_front_link(d->control);
-=======
-        metrics_set_fronts(d->metrics, d->rest, d->grpc, d->certs, d->traces);
->>>>>>> 3970b46 (traces: spans of requests, commits and acts to a collector over OTLP)
     return rc;
 }
 

@@ -22,11 +22,8 @@ struct metrics {
     const struct rest *rest;
     const struct grpc_front *grpc;
     const struct certs *certs; /* NULL: none from Vault */
-<<<<<<< HEAD
     const struct control_front *control;
-=======
     const struct traces *traces;
->>>>>>> 3970b46 (traces: spans of requests, commits and acts to a collector over OTLP)
     struct server *server;
 };
 
@@ -249,20 +246,14 @@ int metrics_new(struct metrics **ret, struct loop *l, const struct config_metric
 }
 
 void metrics_set_fronts(struct metrics *m, const struct rest *r, const struct grpc_front *f,
-<<<<<<< HEAD
-                        const struct certs *certs, const struct control_front *c)
-=======
-                        const struct certs *certs, const struct traces *traces)
->>>>>>> 3970b46 (traces: spans of requests, commits and acts to a collector over OTLP)
+                        const struct certs *certs, const struct traces *traces,
+                        const struct control_front *c)
 {
     m->rest = r;
     m->grpc = f;
     m->certs = certs;
-<<<<<<< HEAD
     m->control = c;
-=======
     m->traces = traces;
->>>>>>> 3970b46 (traces: spans of requests, commits and acts to a collector over OTLP)
 }
 
 int metrics_listen(struct metrics *m, struct err *e)

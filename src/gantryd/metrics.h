@@ -20,11 +20,8 @@ int metrics_new(struct metrics **ret, struct loop *l, const struct config_metric
                 struct keeper *k, const struct state *s, struct err *e);
 /* Before anybody can ask. */
 void metrics_set_fronts(struct metrics *m, const struct rest *r, const struct grpc_front *f,
-<<<<<<< HEAD
-                        const struct certs *certs, const struct control_front *c);
-=======
-                        const struct certs *certs, const struct traces *traces);
->>>>>>> 3970b46 (traces: spans of requests, commits and acts to a collector over OTLP)
+                        const struct certs *certs, const struct traces *traces,
+                        const struct control_front *c);
 /* Appends the program's metrics; ctx is the struct metrics. */
 void metrics_write(void *ctx, struct buf *out);
 /* Opens the port, if there is to be one. ERR_EXISTS, what the system says. */

@@ -83,18 +83,15 @@ static const struct row rows[] = {
     {"PERSYS_VAULT_SERVICE_NAME", NULL, "vault_service_name", "vault.service_name", TEXT, false},
     {"PERSYS_VAULT_SERVICE_DOMAIN", NULL, "vault_service_domain", "vault.service_domain", TEXT,
      false},
-<<<<<<< HEAD
     {"PERSYS_SCHEDULER_ADDR", NULL, "scheduler_addr", "control.address", TEXT, false, true},
     {"PERSYS_SCHEDULER_INSECURE", NULL, "scheduler_insecure", "control.insecure", BOOL, false,
      true},
     {"PERSYS_AGENT_GRPC_ENDPOINT", NULL, "agent_grpc_endpoint", "control.endpoint", TEXT, false},
     {"PERSYS_VM_ENABLED", NULL, "vm_enabled", "vm.enabled", BOOL, false},
     {"PERSYS_LIBVIRT_URI", NULL, "libvirt_uri", "vm.uri", TEXT, false},
-=======
     {"OTEL_EXPORTER_JAEGER_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint",
      "traces.endpoint", TEXT, false},
     {"OTEL_SERVICE_NAME", NULL, "otel_service_name", "traces.service_name", TEXT, false},
->>>>>>> 3970b46 (traces: spans of requests, commits and acts to a collector over OTLP)
     /* What this version does not have. */
     {"PERSYS_STORAGE_LOCAL_ROOT", NULL, "storage_local_root", NULL, TEXT, false},
     {"PERSYS_STORAGE_NFS_SERVER", NULL, "storage_nfs_server", NULL, TEXT, false},
@@ -106,15 +103,9 @@ static const struct row rows[] = {
     {"PERSYS_STORAGE_CEPH_USER", NULL, "storage_ceph_user", NULL, TEXT, false},
     {"PERSYS_STORAGE_CEPH_KEYRING", NULL, "storage_ceph_keyring", NULL, TEXT, false},
     {"PERSYS_STORAGE_CEPH_STAGE_ROOT", NULL, "storage_ceph_stage_dir", NULL, TEXT, false},
-<<<<<<< HEAD
-    {"OTEL_EXPORTER_JAEGER_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint", NULL, TEXT,
-     false},
-    {"OTEL_SERVICE_NAME", NULL, "otel_service_name", NULL, TEXT, false},
-=======
     {"PERSYS_SCHEDULER_ADDR", NULL, "scheduler_addr", NULL, TEXT, false},
     {"PERSYS_SCHEDULER_INSECURE", NULL, "scheduler_insecure", NULL, BOOL, false},
     {"PERSYS_AGENT_GRPC_ENDPOINT", NULL, "agent_grpc_endpoint", NULL, TEXT, false},
->>>>>>> 3970b46 (traces: spans of requests, commits and acts to a collector over OTLP)
 };
 
 /* What was seen on the way. */
