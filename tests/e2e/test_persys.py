@@ -686,9 +686,9 @@ def test_variables_and_their_file(tmp_path):
                        env=dict(os.environ, PERSYS_CONFIG_FILE=str(tmp_path / "agent_config.yaml")))
     assert r.returncode == 1 and "agent_config.yaml:1" in r.stderr and "grpc_prot" in r.stderr, r
     r = subprocess.run([harness.program("gantryd"), "--check-config"], capture_output=True, text=True, timeout=20, cwd=tmp_path,
-                       env=dict(os.environ, PERSYS_STORAGE_NFS_SERVER="x", PERSYS_NONSENSE="1", PERSYS_COMPOSE_BINARY="d"))
+                       env=dict(os.environ, PERSYS_STORAGE_NFS_SERVER="x", PERSYS_NONSENSE="1"))
     assert r.returncode == 0 and "PERSYS_NONSENSE: warning: there is no such setting" in r.stderr, r
-    for name in ("PERSYS_STORAGE_NFS_SERVER", "PERSYS_COMPOSE_BINARY"):
+    for name in ("PERSYS_STORAGE_NFS_SERVER",):
         assert f"{name}: warning: has no effect yet in this version" in r.stderr
     r = subprocess.run([harness.program("gantryd"), "--check-config"], capture_output=True, text=True, timeout=20, cwd=tmp_path,
                        env=dict(os.environ, PERSYS_DOCKER_ENABLED="0", PERSYS_COMPOSE_ENABLED="f", PERSYS_VM_ENABLED="False"))
