@@ -310,6 +310,35 @@ static bool is_same(const json_t *plan)
            json_array_size(json_object_get(plan, "changes")) == 0;
 }
 
+/* "  web: would be recreated (its image or settings differ)" */
+static void add_step(struct cli *c, const json_t *step)
+{
+    const char *change = workload_text(step, "change"), *why = workload_text(step, "why");
+    if (strcmp(change, "keep") == 0)
+        return;
+    buf_addf(&c->out, "  would %s: ", change);
+    text_clean(&c->out, slice_of(workload_text(step, "part")));
+    if (*why != '\0') {
+        buf_addlit(&c->out, " (");
+        text_clean(&c->out, slice_of(why));
+        buf_addc(&c->out, ')');
+    }
+    buf_addc(&c->out, '\n');
+}
+
+static void add_steps(struct cli *c, const json_t *plan)
+{
+    const json_t *steps = json_object_get(plan, "steps");
+    const char *error = json_get_str(plan, "steps_error");
+    for (size_t i = 0; i < json_array_size(steps); i++)
+        add_step(c, json_array_get(steps, i));
+    if (error != NULL) {
+        buf_addlit(&c->out, "  what would become of its services cannot be told: ");
+        text_clean(&c->out, slice_of(error));
+        buf_addc(&c->out, '\n');
+    }
+}
+
 /* "web: update, its object is made anew" and what differs. */
 static void tell_plan(struct cli *c, const char *id, const json_t *plan, bool changes)
 {
@@ -332,6 +361,7 @@ static void tell_plan(struct cli *c, const char *id, const json_t *plan, bool ch
     const json_t *list = changes ? json_object_get(plan, "changes") : NULL;
     for (size_t i = 0; i < json_array_size(list); i++)
         add_change(c, json_array_get(list, i));
+    add_steps(c, plan);
     cli_flush(c);
 }
 

@@ -57,6 +57,8 @@ const struct option_row option_rows[OPTION_COUNT] = {
                            "go on without the flags that have no equivalent"},
     [OPTION_USER] = {'u', "user", "USER", false, "run it as this one, not as the workload"},
     [OPTION_DIR] = {0, "dir", "FOLDER", false, "where to (default /etc/persys/certs/agent)"},
+    [OPTION_ID] = {0, "id", "ID", false, "its id (default: the name of its folder)"},
+    [OPTION_ENV_FILE] = {0, "env-file", "FILE", false, "its variables (default: .env beside it)"},
     [OPTION_DAYS] = {0, "days", "N", false, "how long they are valid (default 365)"},
 };
 

@@ -58,6 +58,8 @@ enum option_id {
     OPTION_USER,
     OPTION_DIR,
     OPTION_DAYS,
+    OPTION_ID,
+    OPTION_ENV_FILE,
     OPTION_COUNT
 };
 _Static_assert(OPTION_COUNT <= 64, "the options of a verb are bits of a uint64_t");

@@ -1,4 +1,5 @@
 /* import.c: a "docker run" command line as a workload. */
+#include "gantry/import.h"
 #include "base/file.h"
 #include "base/json_out.h"
 #include "base/mem.h"
@@ -33,7 +34,7 @@ static void tell_notes(struct cli *c, const struct docker_run_notes *notes)
 }
 
 /* The document as JSON text, with what it keeps secret: it came from our own command line. */
-static int to_json(struct cli *c, const struct workload_doc *d, struct buf *out)
+int import_json(struct cli *c, const struct workload_doc *d, struct buf *out)
 {
     struct json_out j;
     json_begin(&j, out);
@@ -71,6 +72,11 @@ static int apply_document(struct cli *c, const char *id, struct slice text)
     return rc;
 }
 
+int import_end(struct cli *c, const char *id, struct slice json)
+{
+    return args_has(&c->args, OPTION_APPLY) ? apply_document(c, id, json) : print_document(c, json);
+}
+
 /* The words of our own command line, or the text of a file. */
 static int convert(struct cli *c, struct workload_doc *d, struct docker_run_notes *notes,
                    struct err *e)
@@ -103,7 +109,7 @@ int cmd_import(struct cli *c)
     int code, rc = convert(c, &d, &notes, &e);
     tell_notes(c, &notes);
     if (rc == 0)
-        code = to_json(c, &d, &text);
+        code = import_json(c, &d, &text);
     else if (rc == ERR_CANCELLED)
         code = EXIT_NO;
     else if (notes.errors.count > 0)
@@ -114,8 +120,7 @@ int cmd_import(struct cli *c)
         code = cli_fail(c, rc == ERR_NO_MEMORY ? EXIT_NO : EXIT_USAGE, NULL, "%s", e.msg);
     struct slice json = {text.data, text.len};
     if (code == EXIT_DONE)
-        code = args_has(&c->args, OPTION_APPLY) ? apply_document(c, d.id, json)
-                                                : print_document(c, json);
+        code = import_end(c, d.id, json);
     docker_run_notes_done(&notes);
     workload_doc_done(&d);
     return code;

@@ -92,9 +92,10 @@ static int follow_service(struct cli *c, const char *path, int64_t lines)
 struct workload_log {
     const char *path;
     int64_t lines;
-    const char *since; /* a time; NULL: from the beginning */
-    char last[64];     /* time of the last line */
-    int64_t last_ns;   /* the same; 0: none yet */
+    const char *since;   /* a time; NULL: from the beginning */
+    const char *service; /* of a Compose project; NULL: all of them */
+    char last[64];       /* time of the last line */
+    int64_t last_ns;     /* the same; 0: none yet */
     struct text_filter filter;
 };
 
@@ -153,6 +154,14 @@ static void workload_event(void *ctx, struct follow *f, struct slice id, struct 
     }
 }
 
+static void add_service(struct buf *out, const struct workload_log *l)
+{
+    if (l->service == NULL)
+        return;
+    buf_addlit(out, "&service=");
+    pct_encode(out, slice_of(l->service));
+}
+
 static void add_tail(struct buf *out, int64_t lines)
 {
     if (lines >= 0)
@@ -168,6 +177,7 @@ static int workload_log_path(void *ctx, const struct follow *f, struct buf *out)
     (void)f;
     buf_addf(out, "%s?follow=true&", l->path);
     add_tail(out, l->last_ns == 0 ? l->lines : -1);
+    add_service(out, l);
     if (since != NULL) {
         buf_addlit(out, "&since=");
         pct_encode(out, slice_of(since));
@@ -182,6 +192,7 @@ static int print_lines(struct cli *c, struct workload_log *l)
     _cleanup_(json_decrefp) json_t *doc = NULL;
     buf_addf(&path, "%s?", l->path);
     add_tail(&path, l->lines);
+    add_service(&path, l);
     if (l->since != NULL) {
         buf_addlit(&path, "&since=");
         pct_encode(&path, slice_of(l->since));
@@ -207,10 +218,10 @@ static int print_lines(struct cli *c, struct workload_log *l)
     return rc;
 }
 
-static int workload_logs(struct cli *c)
+static int workload_logs(struct cli *c, const char *service)
 {
     static const struct follow_user user = {workload_log_path, workload_event, "logs"};
-    struct workload_log l = {.since = c->args.value[OPTION_SINCE]};
+    struct workload_log l = {.since = c->args.value[OPTION_SINCE], .service = service};
     _cleanup_(buf_done) struct buf path = BUF_INIT(MAX_PATH_TEXT);
     char ago[TIME_TEXT_SIZE];
     int64_t ms;
@@ -232,12 +243,17 @@ static int workload_logs(struct cli *c)
     return rc;
 }
 
+int cmd_compose_logs(struct cli *c)
+{
+    return workload_logs(c, c->args.n_words > 1 ? c->args.words[1] : NULL);
+}
+
 int cmd_logs(struct cli *c)
 {
     int64_t lines;
     _cleanup_(buf_done) struct buf path = BUF_INIT(MAX_PATH_TEXT);
     if (c->args.n_words == 1)
-        return workload_logs(c);
+        return workload_logs(c, NULL);
     if (args_has(&c->args, OPTION_SINCE))
         return cli_fail(c, EXIT_USAGE, NULL, "--since is for a workload, not for a service");
     if (args_has(&c->args, OPTION_CLEAR) &&

@@ -75,6 +75,19 @@ const struct verb cli_verbs[] = {
      "follow.\n"
      "  gantry import docker-run -- docker run -d --name web -p 8080:80 nginx\n",
      cmd_import, true, 1},
+    {"import", "compose", "FILE", 1, 1,
+     OPTION_BIT(OPTION_ID) | OPTION_BIT(OPTION_ENV_FILE) | OPTION_BIT(OPTION_APPLY) | WAIT,
+     "a Compose file as a workload",
+     "  Prints the document, or applies it. Relative paths are made absolute, and told; what\n"
+     "  needs files that cannot come along (build, extends, include) is refused.\n"
+     "  gantry import compose shop/docker-compose.yml --id shop >shop.yaml\n",
+     cmd_import_compose, true},
+    {"compose", "ps", "ID", 1, 1, WATCH, "the services of a Compose project", NULL, cmd_compose_ps},
+    {"compose", "logs", "ID [SERVICE]", 1, 2,
+     OPTION_BIT(OPTION_FOLLOW) | OPTION_BIT(OPTION_LINES) | OPTION_BIT(OPTION_SINCE),
+     "what the services of a Compose project have logged",
+     "  Of all of them in the order of time, each line with its service's name; -f goes on.\n",
+     cmd_compose_logs},
     {NULL, "node", "", 0, 0, WATCH, "the machine, how full it is, what it can run", NULL, cmd_node},
     {NULL, "containers", "", 0, 0, WATCH, "the configured containers", NULL, cmd_containers},
     {NULL, "services", "CONTAINER", 1, 1, WATCH, "the services in a container", NULL, cmd_services},

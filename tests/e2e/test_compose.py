@@ -304,3 +304,141 @@ def test_gantryd_is_killed_in_the_middle(own_keeper, moment):
     k.start_gantryd()
     wait_for("gone", lambda: k.get("kill-1") is None, 60)
     assert k.boxes("kill-1") == {} and k.volumes("kill-1") == [] and not (k.compose_root / "kill-1").exists()
+
+
+@pytest.fixture(scope="module")
+def shop(keeper):
+    yaml = project(web=service("echo web-out; echo web-err >&2; " + LOOP), db=service("echo db-out; " + LOOP), init=service("echo init-out"))
+    keeper.up("shop", yaml, revision_id="1")
+    keeper.reaches("shop", "running", 40, phase="idle")
+    wait_for("init has ended", lambda: keeper.boxes("shop")["init"][2] == "exited")
+    yield yaml
+    keeper.remove("shop")
+
+
+def test_its_services_are_shown(keeper, shop):
+    a = keeper.call("GET", "/v1/workloads/shop/parts").json()
+    rows = {p["name"]: p for p in a["parts"]}
+    assert a["id"] == "shop" and list(rows) == ["db", "init", "web"]
+    assert rows["web"]["state"] == "running" and rows["web"]["image"] == "busybox:local" and rows["web"]["started_at"]
+    assert rows["init"]["state"] == "stopped" and rows["init"]["exit_code"] == 0, rows["init"]
+    assert rows["web"]["object_id"] == keeper.boxes("shop")["web"][1]
+    r = keeper.cli("compose", "ps", "shop")
+    assert r.returncode == 0 and [line.split()[:2] for line in r.stdout.splitlines()[1:]] == [
+        ["db", "running"], ["init", "stopped"], ["web", "running"]], r
+    assert keeper.call("GET", "/v1/workloads/nothing/parts").status == 404
+    keeper.put("plain-1", {"container": {"image": "busybox:local", "command": ["sleep", "9"], "stop_timeout_s": 1}})
+    assert keeper.call("GET", "/v1/workloads/plain-1/parts").status == 501
+    assert keeper.call("GET", "/v1/workloads/plain-1/logs?service=web").status == 400
+    assert keeper.call("DELETE", "/v1/workloads/plain-1?force=true").status == 202
+
+
+def test_logs_of_all_and_of_one(keeper, shop):
+    lines = lambda query: keeper.call("GET", f"/v1/workloads/shop/logs{query}").json()["lines"]
+    texts = sorted(line["text"] for line in lines(""))
+    assert texts == ["db   | db-out", "init | init-out", "web  | web-err", "web  | web-out"], texts
+    assert [line["time"] for line in lines("")] == sorted(line["time"] for line in lines(""))
+    assert sorted((line["stream"], line["text"]) for line in lines("?service=web")) == [("stderr", "web-err"), ("stdout", "web-out")]
+    assert keeper.call("GET", "/v1/workloads/shop/logs?service=none").status == 404
+    r = keeper.cli("compose", "logs", "shop", "db")
+    assert r.returncode == 0 and r.stdout == "db-out\n", r
+    r = keeper.cli("compose", "logs", "shop")
+    assert sorted(r.stdout.splitlines()) == texts
+    # Followed: what is there, then what comes.
+    import harness
+    p = subprocess.Popen([harness.program("gantry"), "compose", "logs", "-f", "shop"], stdout=subprocess.PIPE, text=True,
+                         env=dict(keeper.env, GANTRY_HOST=f"unix:{keeper.unix}"))
+    try:
+        got = [p.stdout.readline().strip() for _ in range(4)]
+        assert sorted(got) == texts
+        keeper.engine.docker("exec", keeper.boxes("shop")["db"][0], "sh", "-c", "echo more > /proc/1/fd/1")
+        assert p.stdout.readline().strip() == "db   | more"
+    finally:
+        p.terminate()
+        p.wait()
+
+
+def test_programs_and_usage(keeper, shop):
+    run = lambda **b: keeper.call("POST", "/v1/workloads/shop/exec", {"command": ["hostname"], **b})
+    a = run(service="web")
+    assert a.status == 200 and keeper.boxes("shop")["web"][1].startswith(a.json()["stdout"].strip()), a
+    assert run().status == 400 and "several" in run().json()["error"]
+    assert run(service="init").status == 409
+    all_, web = (keeper.call("GET", f"/v1/workloads/shop/stats{q}").json() for q in ("", "?service=web"))
+    assert all_["source"] == web["source"] == "compose" and 0 < web["memory_bytes"] < all_["memory_bytes"], (all_, web)
+    assert all_["cpu_percent"] >= 0
+    assert keeper.call("GET", "/v1/workloads/shop/stats?service=init").status == 409
+
+
+def test_what_an_apply_would_change(keeper, shop, tmp_path):
+    new = project(web=service("echo other; " + LOOP), db=service("echo db-out; " + LOOP), cache=service())
+    a = keeper.up("shop", new, "?dry_run=true", revision_id="2").json()
+    assert a["verdict"] == "update" and a["recreate"] is False
+    assert {s["part"]: s["change"] for s in a["steps"]} == {"web": "recreate", "db": "keep", "cache": "create", "init": "remove"}, a
+    assert not [x for x in os.listdir(keeper.compose_root) if x.startswith(".new")]
+    (tmp_path / "shop.yaml").write_text(json.dumps({"id": "shop", "type": "compose", "compose": {"compose_yaml": new}}))
+    r = keeper.cli("diff", "-f", str(tmp_path / "shop.yaml"))
+    assert r.returncode == 1 and "would recreate: web (its image or settings differ)" in r.stdout and "would remove: init" in r.stdout, r
+    assert "db" not in r.stdout.split("would", 1)[1]
+    # A file that is wrong: said before it is applied.
+    a = keeper.up("shop", "version: '3'\nservices: {web: {image: x, prots: []}}\n", "?dry_run=true", revision_id="3").json()
+    assert "prots" in a["steps_error"], a
+
+
+def test_import_compose(keeper, tmp_path):
+    folder = tmp_path / "My-App"
+    folder.mkdir()
+    (folder / "data").mkdir()
+    (folder / "web.env").write_text("FROM_FILE=1\n")
+    (folder / ".env").write_text("# of the project\nTAG=local\nexport NAME='a b'\nTEXT=\"x\\\"y\"\n")
+    (folder / "docker-compose.yml").write_text(
+        "version: '3'\nservices:\n  web:  # grün\n    image: busybox:${TAG}\n    command: [sleep, '1000']\n    stop_grace_period: 1s\n"
+        "    env_file: web.env\n    volumes:\n      - ./data:/data:ro\n      - {type: bind, source: ../My-App/data, target: /more}\n      - named:/n\n"
+        "volumes: {named: {}}\n")
+    r = keeper.cli("import", "compose", str(folder / "docker-compose.yml"), "-o", "json")
+    assert r.returncode == 0, r
+    doc = json.loads(r.stdout)
+    assert doc["id"] == "My-App" and doc["type"] == "compose"
+    assert doc["compose"]["env"] == {"TAG": "local", "NAME": "a b", "TEXT": 'x"y'}
+    yaml = doc["compose"]["compose_yaml"]
+    assert f'"{folder}/data:/data:ro"' in yaml and f'source: "{folder}/data"' in yaml and f'env_file: "{folder}/web.env"' in yaml and "- named:/n" in yaml
+    assert r.stderr.count("is now") == 3 and "grün" in yaml
+    r = keeper.cli("import", "compose", str(folder / "docker-compose.yml"), "--id", "imp-1", "--apply", "--wait", "--timeout", "60s", timeout=90)
+    assert r.returncode == 0, r
+    box = json.loads(keeper.engine.docker("inspect", keeper.boxes("imp-1")["web"][0]))[0]
+    assert {m["Source"] for m in box["Mounts"] if m["Type"] == "bind"} == {f"{folder}/data"}
+    (folder / "docker-compose.yml").write_text("services:\n  web: {build: .}\n  db: {image: x, extends: {file: a.yml, service: db}}\n")
+    r = keeper.cli("import", "compose", str(folder / "docker-compose.yml"))
+    assert r.returncode == 1 and "nothing is built" in r.stderr and "extends" in r.stderr and ":2:" in r.stderr, r
+    keeper.remove("imp-1")
+
+
+@pytest.mark.parametrize("moment", [0.4, 0.9])
+def test_the_engine_is_killed_in_the_middle(tmp_path, moment):
+    import dockerd
+    with dockerd.Dockerd() as engine:
+        k = Composer(tmp_path, engine)
+        k.begin()
+        try:
+            k.up("eng-1", TWO)
+            time.sleep(moment)
+            engine.process.kill()
+            engine.process.wait()
+            wait_for("it is not known", lambda: k.get("eng-1")["actual_state"] in ("unknown", "pending", "failed"), 30)
+            engine.launch()
+            w = wait_for("it goes on", lambda: (lambda w: w if w["actual_state"] == "running" or w.get("given_up") else None)(k.get("eng-1")), 90)
+            if w.get("given_up"):  # what the engine said of itself may be no reason to try again
+                k.call("POST", "/v1/workloads/eng-1/action", {"action": "retry"})
+            k.reaches("eng-1", "running", 60, phase="idle")
+            assert len(k.boxes("eng-1")) == 2
+            assert k.call("DELETE", "/v1/workloads/eng-1").status == 202
+            time.sleep(moment)
+            engine.process.kill()
+            engine.process.wait()
+            time.sleep(1)
+            engine.launch()
+            wait_for("gone", lambda: k.get("eng-1") is None, 90)
+            assert k.boxes("eng-1") == {} and k.networks("eng-1") == []
+        finally:
+            k.stop()
+            k.check_clean()
