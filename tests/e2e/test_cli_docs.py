@@ -64,6 +64,7 @@ def test_the_page_is_well_formed():
 SERVICES = "/containers/{container}/services"
 REACHED = {
     "GET /": "version",
+    "GET /v1/workloads/{id}/parts": "compose ps",
     "GET /version": "version",
     "GET /healthz": "health",
     "GET /readyz": "health",

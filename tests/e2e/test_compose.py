@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from harness import wait_for
+from harness import program, wait_for
 from test_workloads import Keeper
 
 pytestmark = pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
@@ -345,14 +345,13 @@ def test_logs_of_all_and_of_one(keeper, shop):
     r = keeper.cli("compose", "logs", "shop")
     assert sorted(r.stdout.splitlines()) == texts
     # Followed: what is there, then what comes.
-    import harness
-    p = subprocess.Popen([harness.program("gantry"), "compose", "logs", "-f", "shop"], stdout=subprocess.PIPE, text=True,
+    out = keeper.root / "followed"
+    p = subprocess.Popen([program("gantry"), "compose", "logs", "-f", "shop"], stdout=open(out, "wb"),
                          env=dict(keeper.env, GANTRY_HOST=f"unix:{keeper.unix}"))
     try:
-        got = [p.stdout.readline().strip() for _ in range(4)]
-        assert sorted(got) == texts
+        wait_for("what is there", lambda: sorted(out.read_text().splitlines()) == texts, 10)
         keeper.engine.docker("exec", keeper.boxes("shop")["db"][0], "sh", "-c", "echo more > /proc/1/fd/1")
-        assert p.stdout.readline().strip() == "db   | more"
+        wait_for("what comes", lambda: out.read_text().splitlines()[4:] == ["db   | more"], 10)
     finally:
         p.terminate()
         p.wait()

@@ -1,13 +1,14 @@
-/* Logs of a project: those of its containers, one stream each. What is there already is put in the
- * order of its times; what is followed comes as it comes. With several containers each line begins
- * with its service's name. */
+/* Logs of a project: those of its containers, one stream each, put in the order of their times.
+ * What is followed waits for a moment, so that lines of other containers can go before it; what
+ * comes too late even so is told with the time of the line before it, as readers go on behind a
+ * time. With several containers each line begins with its service's name. */
 #include "base/mem.h"
 #include "base/str.h"
 #include "driver/compose/compose_priv.h"
 #include <stdio.h>
 #include <string.h>
 
-enum { QUEUE_MAX = 4 << 20, NAME_ROOM = 160 };
+enum { QUEUE_MAX = 4 << 20, QUEUE_HIGH = 1 << 20, NAME_ROOM = 160, SETTLE_MS = 150 };
 
 struct tailing;
 
@@ -40,8 +41,10 @@ struct tailing {
     size_t width; /* of the longest name */
     bool named, paused, over, telling;
     struct fault end;
+    bool due;        /* the timer is on */
+    int64_t last_ns; /* of what was told */
     struct buf line;
-    struct loop_timer timer; /* tells what waits, after a pause */
+    struct loop_timer timer; /* tells what waits */
 };
 
 static void tailing_closed(void *ctx)
@@ -93,6 +96,9 @@ static void tailing_drop(struct compose_op *op)
 static void tell(struct tailing *t, const struct source *s, enum driver_stream stream,
                  int64_t time_ns, struct slice text)
 {
+    if (t->order.follow && time_ns != 0 && time_ns <= t->last_ns)
+        time_ns = t->last_ns + 1;
+    t->last_ns = time_ns;
     if (!t->named) {
         t->u.line(t->ctx, stream, time_ns, text);
         return;
@@ -136,7 +142,7 @@ static struct source *oldest(struct tailing *t)
         struct waiting w;
         struct slice text;
         if (!head_of(s, &w, &text)) {
-            if (s->call != NULL)
+            if (s->call != NULL && !t->order.follow)
                 return NULL;
         } else if (found == NULL || w.time_ns < best) {
             found = s;
@@ -161,8 +167,8 @@ static void flush(struct tailing *t)
         return;
     t->telling = true;
     while (!t->over && !t->paused && (s = oldest(t)) != NULL) {
-        struct waiting w;
-        struct slice text;
+        struct waiting w = {0};
+        struct slice text = {"", 0};
         (void)head_of(s, &w, &text);
         tell(t, s, w.stream, w.time_ns, text);
         if (!t->over)
@@ -173,6 +179,15 @@ static void flush(struct tailing *t)
         tailing_end(t, t->end.e.code != 0 ? &t->end : NULL);
 }
 
+/* Not from within a callback: the stream that is read must not be resumed while it is. */
+static void flush_soon(struct tailing *t)
+{
+    if (t->due)
+        return;
+    t->due = true;
+    loop_timer_start(&t->timer, t->order.follow ? SETTLE_MS : 0, 0);
+}
+
 static void on_line(void *ctx, enum driver_stream stream, int64_t time_ns, struct slice text)
 {
     struct source *s = ctx;
@@ -180,7 +195,7 @@ static void on_line(void *ctx, enum driver_stream stream, int64_t time_ns, struc
     struct waiting w = {time_ns, text.len, stream};
     if (t->over)
         return;
-    if (t->order.follow || t->n == 1) {
+    if (t->n == 1) {
         tell(t, s, stream, time_ns, text);
         return;
     }
@@ -189,12 +204,11 @@ static void on_line(void *ctx, enum driver_stream stream, int64_t time_ns, struc
         tailing_end(t, &t->end);
         return;
     }
-    if (!s->held) {
+    if (!s->held && (!t->order.follow || s->queue.len - s->at > QUEUE_HIGH)) {
         s->held = true;
         s->call->pause(s->call, true);
     }
-    /* Not from in here: the stream that is read must not be resumed while it is. */
-    loop_timer_start(&t->timer, 0, 0);
+    flush_soon(t);
 }
 
 static void on_done(void *ctx, const struct fault *f)
@@ -206,12 +220,14 @@ static void on_done(void *ctx, const struct fault *f)
     s->call = NULL;
     if (f != NULL && t->end.e.code == 0)
         t->end = *f;
-    loop_timer_start(&t->timer, 0, 0);
+    flush_soon(t);
 }
 
 static void on_timer(void *ctx)
 {
-    flush(ctx);
+    struct tailing *t = ctx;
+    t->due = false;
+    flush(t);
 }
 
 /* ---- beginning */
@@ -273,7 +289,7 @@ static void tailing_pause(struct driver_call *call, bool paused)
             s->call->pause(s->call, paused);
     }
     if (!paused)
-        loop_timer_start(&t->timer, 0, 0);
+        flush_soon(t);
 }
 
 static void tailing_cancel(struct driver_call *call)
