@@ -203,10 +203,10 @@ int engine_each_after(struct engine *g, enum workload_type type, struct slice af
 /* metadata of a status (contract 4.6), what was cleared with an explicit empty value. */
 void engine_metadata(struct engine *g, struct slice id,
                      void (*fn)(void *ctx, const char *key, const char *value), void *ctx);
-/* Whether a workload is so, for others who wait for it. If not, `out` says what is waited for:
- * "\"db\" to be healthy". No event tells of an address: ask again. */
-bool engine_meets(const struct engine *g, const char *id, enum doc_condition c, char *out,
-                  size_t size);
+/* Whether a workload is so, for others who wait for it and ask now and then. If not, `out` says
+ * what is waited for: "\"db\" to be healthy"; one whose address is wanted is looked at soon, for no
+ * runtime tells of it. */
+bool engine_meets(struct engine *g, const char *id, enum doc_condition c, char *out, size_t size);
 size_t engine_count(const struct engine *g);
 const struct driver *engine_driver(const struct engine *g, enum workload_type t); /* NULL: none */
 

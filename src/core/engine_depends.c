@@ -107,13 +107,18 @@ const struct edge *depends_unmet(const struct item *w, size_t i)
 }
 
 /* No runtime tells of leases. */
+void address_look(struct item *t, enum doc_condition c)
+{
+    if (c == DOC_DEPENDS_ADDRESS && item_meets(t, DOC_DEPENDS_RUNNING))
+        slot_set(t, SLOT_LOOK, eng_now(t->g) + ADDRESS_LOOK_MS);
+}
+
 void depends_look(struct item *w)
 {
     for (size_t i = 0; w->now->rules != NULL && i < w->now->rules->n_edges; i++) {
         const struct edge *x = &w->now->rules->edges[i];
-        struct item *t = item_find(w->g, slice_of(x->id));
-        if (x->condition == DOC_DEPENDS_ADDRESS && !met(w, x) && item_meets(t, DOC_DEPENDS_RUNNING))
-            slot_set(t, SLOT_LOOK, eng_now(w->g) + ADDRESS_LOOK_MS);
+        if (!met(w, x))
+            address_look(item_find(w->g, slice_of(x->id)), (enum doc_condition)x->condition);
     }
 }
 

@@ -466,6 +466,8 @@ int depends_check(struct engine *g, struct slice id, const struct workload_doc *
 /* The i-th thing that it waits for now; NULL: no more. */
 /* `t` is as another one wants it; NULL: it is not. */
 bool item_meets(const struct item *t, enum doc_condition c);
+/* This is wanted of it, and not so: if it is its address, it is looked at soon. NULL is fine. */
+void address_look(struct item *t, enum doc_condition c);
 /* It waits for its dependencies: those whose addresses it waits for are looked at soon. */
 void depends_look(struct item *w);
 const struct edge *depends_unmet(const struct item *w, size_t i);

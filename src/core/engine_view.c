@@ -53,12 +53,13 @@ static const char *on_dependency(const struct item *w, char *out, size_t size)
     return x != NULL ? for_condition(w->g, x->id, (enum doc_condition)x->condition, out, size) : "";
 }
 
-bool engine_meets(const struct engine *g, const char *id, enum doc_condition c, char *out,
-                  size_t size)
+bool engine_meets(struct engine *g, const char *id, enum doc_condition c, char *out, size_t size)
 {
     CHECK_MAGIC(g, ENGINE_MAGIC);
-    if (item_meets(item_find(g, slice_of(id)), c))
+    struct item *t = item_find(g, slice_of(id));
+    if (item_meets(t, c))
         return true;
+    address_look(t, c);
     (void)for_condition(g, id, c, out, size);
     return false;
 }

@@ -188,6 +188,7 @@ struct workload_doc {
 };
 
 extern const struct schema workload_doc_schema; /* "Workload" */
+extern const struct schema doc_depends_schema;  /* of struct doc_depends */
 
 int workload_doc_init(struct workload_doc *d, struct err *e); /* defaults */
 /* Wipes secrets, frees members. */

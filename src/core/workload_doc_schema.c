@@ -326,9 +326,9 @@ static const struct schema_field depends_rows[] = {
     {"condition", SCHEMA_ENUM, 0, AT(doc_depends, condition), .names = conditions, .def = "running",
      .doc = "What it must be before this one starts; address: its address is known"},
 };
-static const struct schema depends_schema = {"WorkloadDependency", sizeof(struct doc_depends),
-                                             ROWS(depends_rows),
-                                             .doc = "Another workload that this one waits for."};
+const struct schema doc_depends_schema = {"WorkloadDependency", sizeof(struct doc_depends),
+                                          ROWS(depends_rows),
+                                          .doc = "Another workload that this one waits for."};
 
 static const char *const kinds[] = {"none", "runtime", "tcp", "http", "command", NULL};
 static const char *const actions[] = {"nothing", "restart", "stop", NULL};
@@ -383,7 +383,7 @@ static const struct schema_field doc_rows[] = {
     {"vm", SCHEMA_STRUCT, SCHEMA_NULLABLE, AT(workload_doc, vm), .sub = &doc_vm_schema,
      .doc = "The virtual machine, for a workload of that type"},
     {"depends_on", SCHEMA_LIST, 0, AT(workload_doc, depends_on), .max = DOC_DEPENDS_MAX,
-     .sub = &depends_schema, .check = check_depends,
+     .sub = &doc_depends_schema, .check = check_depends,
      .doc = "Workloads that must be there before it starts; they are stopped after it"},
     {"health", SCHEMA_STRUCT, SCHEMA_NULLABLE, AT(workload_doc, health), .sub = &health_schema,
      .doc = "How its health is found, and what follows from it"},

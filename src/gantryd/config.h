@@ -11,9 +11,10 @@
 #include "base/err.h"
 #include "base/schema.h"
 #include "gantryd/config_certs.h"
+#include "gantryd/config_compose.h"
 #include "gantryd/config_control.h"
 #include "gantryd/config_grpc.h"
-#include "gantryd/config_compose.h"
+#include "gantryd/config_services.h"
 #include "gantryd/config_vm.h"
 #include "gantryd/config_workloads.h"
 
@@ -106,6 +107,7 @@ struct config {
     struct config_workloads workloads;
     struct config_compose compose;
     struct config_vm vm;
+    struct schema_list service_dependencies; /* struct config_service_dependency */
     struct config_node node;
     struct config_grpc grpc;
     struct config_vault vault;

@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "gantryd/audit_place.h"
 #include "gantryd/machine.h"
+#include "gantryd/ordering.h"
 #include "gantryd/share.h"
 #include "net/ws.h"
 
@@ -159,6 +160,7 @@ struct rest_options daemon_rest_options(struct daemon *d, const struct config *c
     keeper_rest(d->keeper, &o);
     o.services = d->services;
     o.link = &d->link;
+    o.order = d->order;
     return o;
 }
 
@@ -192,7 +194,14 @@ static int make_services(struct daemon *d, struct err *e)
     keeper_rest(d->keeper, &o);
     certs_set_events(d->certs, o.events);
     int rc = o.events == NULL ? 0 : service_watch_new(&d->services, d->loop, o.events, e);
-    return rc == 0 && d->services != NULL ? service_watch_sync(d->services, d->agents, e) : rc;
+    if (rc == 0 && d->services != NULL)
+        rc = service_watch_sync(d->services, d->agents, e);
+    const struct service_order_options order = {.loop = d->loop,
+                                                .agents = d->agents,
+                                                .watch = d->services,
+                                                .engine = keeper_engine(d->keeper),
+                                                .hub = o.events};
+    return rc == 0 ? ordering_new(&d->order, &order, d->c, e) : rc;
 }
 
 static int make_rest(struct daemon *d, struct err *e)
@@ -285,6 +294,7 @@ static void free_parts(struct daemon *d)
     metrics_free(STEAL(d->metrics));
     certs_free(STEAL(d->certs));
     traces_free(STEAL(d->traces));
+    service_order_free(STEAL(d->order));
     service_watch_free(STEAL(d->services));
     agent_set_free(d->agents);
     docker_free(d->docker);
@@ -380,6 +390,7 @@ static void stop(struct daemon *d, int signum)
         LF_INT("signal", signum), LF_INT("limit_ms", d->c->shutdown.limit));
     notify_stopping(d->notify, "Stopping: answers under way are finished first");
     control_front_stop(d->control);
+    service_order_stop(d->order);
     rest_drain(d->rest);
     keeper_stop(d->keeper, (uint64_t)d->c->shutdown.limit, on_kept, d);
     server_drain(d->server, (uint64_t)d->c->shutdown.limit, on_drained, d);

@@ -15,6 +15,7 @@
 #include "gantryd/state.h"
 #include "gantryd/traces.h"
 #include "net/server.h"
+#include "service/service_order.h"
 #include "service/service_watch.h"
 #include "store/audit.h"
 
@@ -30,6 +31,7 @@ struct daemon {
     struct agent_set *agents;
     struct log_hub *hub;
     struct service_watch *services;
+    struct service_order *order; /* NULL: no service waits for workloads */
     struct docker *docker;
     struct runtime runtime;
     struct audit *audit;

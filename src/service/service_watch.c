@@ -78,6 +78,7 @@ struct service_watch {
     size_t n_services;
     uint64_t next;
     uint64_t poll_ms, retry_ms;
+    bool keep; /* somebody always wants to know */
 };
 
 static void connect_now(struct follower *f);
@@ -298,7 +299,7 @@ static bool somebody_reads(const struct service_watch *w)
 {
     struct event_stats s;
     event_hub_stats(w->hub, &s);
-    return s.readers > 0;
+    return w->keep || s.readers > 0;
 }
 
 static void take_all(struct follower *f)
@@ -444,6 +445,34 @@ void service_watch_agent_gone(struct service_watch *w, const struct agent *a)
     follower_close(f);
 }
 
+static struct service_seen seen_of(const struct service *s)
+{
+    return (struct service_seen){.index = s->index,
+                                 .name = s->name,
+                                 .up = s->up,
+                                 .stale = !s->owner->whole,
+                                 .since_ns = s->since_ns,
+                                 .raw = s->raw};
+}
+
+bool service_watch_get(const struct service_watch *w, const struct agent *a, struct slice service,
+                       struct service_seen *ret)
+{
+    CHECK_MAGIC(w, WATCH_MAGIC);
+    const struct follower *f = find(w, a);
+    const struct service *s = f != NULL ? map_get(&f->services, service) : NULL;
+    if (s != NULL)
+        *ret = seen_of(s);
+    return s != NULL;
+}
+
+void service_watch_keep(struct service_watch *w)
+{
+    CHECK_MAGIC(w, WATCH_MAGIC);
+    w->keep = true;
+    service_watch_wake(w);
+}
+
 int service_watch_each(const struct service_watch *w, uint64_t after,
                        int (*fn)(void *ctx, const struct service_seen *s), void *ctx)
 {
@@ -452,12 +481,7 @@ int service_watch_each(const struct service_watch *w, uint64_t after,
         const struct service *s = CONTAINER_OF(n, struct service, link);
         if (s->index <= after)
             continue;
-        const struct service_seen v = {.index = s->index,
-                                       .name = s->name,
-                                       .up = s->up,
-                                       .stale = !s->owner->whole,
-                                       .since_ns = s->since_ns,
-                                       .raw = s->raw};
+        const struct service_seen v = seen_of(s);
         if ((rc = fn(ctx, &v)) != 0)
             break;
     }

@@ -43,6 +43,11 @@ struct service_seen {
 /* Services with an index above `after`, in that order; fn's result other than 0 ends it. */
 int service_watch_each(const struct service_watch *w, uint64_t after,
                        int (*fn)(void *ctx, const struct service_seen *s), void *ctx);
+/* One of them; false: nothing is known of it. Borrowed until the loop runs on. */
+bool service_watch_get(const struct service_watch *w, const struct agent *a, struct slice service,
+                       struct service_seen *ret);
+/* Old agents are asked also while nobody reads events. */
+void service_watch_keep(struct service_watch *w);
 size_t service_watch_count(const struct service_watch *w);
 
 #endif

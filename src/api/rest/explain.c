@@ -132,6 +132,27 @@ static void service_answers(struct answers *a, char why[256], struct slice raw, 
     }
 }
 
+/* One that the configuration makes wait for workloads. */
+static void held_answers(struct answers *a, char why[256], const struct service_held *h)
+{
+    static const char file[] = "service_dependencies in the configuration";
+    if (h->run) {
+        a->should = "running";
+        a->asked = file;
+    }
+    if (h->held) {
+        (void)snprintf(why, 256, "it waits for workload %.200s", h->waits_for);
+        a->next = h->run ? "it is started as soon as that is so"
+                         : "nothing, until somebody starts it, which is refused until that is so";
+    } else if (h->run && h->failure[0] != '\0') {
+        (void)snprintf(why, 256, "it could not be started: %.220s", h->failure);
+        a->next = "it is tried again within a minute";
+    } else if (h->run) {
+        (void)snprintf(why, 256, "what it needs is there, and it is about to be started");
+        a->next = "it is started";
+    }
+}
+
 static void explain_status(struct api_call *c, struct slice raw, bool up, int64_t uptime_s)
 {
     char is[256], why[256];
@@ -144,6 +165,10 @@ static void explain_status(struct api_call *c, struct slice raw, bool up, int64_
     (void)snprintf(name, sizeof(name), "%.*s/%.*s", (int)c->path[0].len, c->path[0].p,
                    (int)c->path[1].len, c->path[1].p);
     a.name = slice_of(name);
+    struct service_held h = {0};
+    if (!up &&
+        service_order_get(((const struct rest *)c->app)->o.order, c->path[0], c->path[1], &h))
+        held_answers(&a, why, &h);
     if (uptime_s >= 0 && c->x != NULL)
         a.since_ns = clock_real_ns(loop_clock(exchange_loop(c->x))) - uptime_s * (int64_t)NS_PER_S;
     struct json_out j;
@@ -152,6 +177,8 @@ static void explain_status(struct api_call *c, struct slice raw, bool up, int64_
     put_answers(&j, &a);
     json_key(&j, "waits_for");
     json_arr(&j);
+    for (size_t i = 0; i < h.n_needs; i++)
+        json_str(&j, h.needs[i]);
     json_end_arr(&j);
     json_end_obj(&j);
     rest_reply_out(c);

@@ -11,6 +11,11 @@ const struct api_param rest_logs_query[3] = {
      .doc = "With follow: go on after this position",
      .example = "\"g1-ab058c-18ea02bd164583dd-15-223d20d1836b61a4-223d20d1836b61a4-\""},
 };
+const struct api_param rest_action_query[1] = {
+    {.name = "force",
+     .type = API_BOOL,
+     .doc = "Start it also when a workload that it needs is not there"},
+};
 const struct api_param rest_action_body[1] = {
     {.name = "action",
      .type = API_ENUM,

@@ -9,6 +9,7 @@
 #include "api/rest/workloads.h"
 
 extern const struct api_param rest_logs_query[3];
+extern const struct api_param rest_action_query[1];
 extern const struct api_param rest_action_body[1];
 extern const struct api_param rest_launch_body[3];
 extern const struct api_param rest_content_body[1];

@@ -17,6 +17,7 @@
 #include "core/token_admin.h"
 #include "service/agent.h"
 #include "service/log_hub.h"
+#include "service/service_order.h"
 #include "service/service_watch.h"
 
 struct process_stats;
@@ -61,6 +62,7 @@ struct rest_options {
     struct engine *engine;          /* NULL: no workloads; these calls get 503 */
     struct event_hub *events;       /* NULL: none; 503 */
     struct service_watch *services; /* NULL: nothing is known of services without asking */
+    struct service_order *order;    /* NULL: no service waits for workloads */
     const struct tasks *tasks;      /* with an engine */
     const struct sealer *sealer;    /* with an engine */
     const char *const *secret_env;  /* patterns: variables that are secrets whoever sends them */

@@ -453,10 +453,32 @@ static void write_action(struct json_out *j, const struct api_call *c)
     json_end_obj(j);
 }
 
+/* A start that comes too early is refused, unless it is meant so. */
+static bool may_act(struct api_call *c)
+{
+    struct service_order *order = ((struct rest *)c->app)->o.order;
+    struct service_held h;
+    bool up = strcmp(rest_service_actions[c->body_values[0].i], "down") != 0;
+    if (up && c->query[0].i == 0 && service_order_get(order, c->path[0], c->path[1], &h) &&
+        h.held) {
+        struct slice parts[] = {SLICE_LIT("Service '"),
+                                c->path[1],
+                                SLICE_LIT("' of container '"),
+                                c->path[0],
+                                SLICE_LIT("' waits for workload "),
+                                slice_of(h.waits_for),
+                                SLICE_LIT("; force=true starts it all the same")};
+        api_reply_error_parts(c, 409, parts, ARRAY_LEN(parts));
+        return false;
+    }
+    service_order_told(order, c->path[0], c->path[1], up);
+    return true;
+}
+
 void rest_service_act(struct api_call *c)
 {
     struct agent *a = rest_agent(c);
-    if (a == NULL)
+    if (a == NULL || !may_act(c))
         return;
     struct buf *b = rest_out(c->app);
     struct json_out j;
