@@ -173,7 +173,9 @@ static int send_action(struct cli *c, const char *const *words)
     int rc = cli_path(c, &path, "/containers/%s/services/%s", words);
     if (rc != EXIT_DONE)
         return rc;
-    if (buf_addf(&body, "{\"action\":\"%s\"}", c->args.verb->name) != 0)
+    if (args_has(&c->args, OPTION_FORCE))
+        buf_addlit(&path, "?force=true");
+    if (path.err != 0 || buf_addf(&body, "{\"action\":\"%s\"}", c->args.verb->name) != 0)
         return cli_fail(c, EXIT_NO, NULL, "out of memory");
     struct cli_call call = {
         HTTP_METHOD_POST, path.data, {body.data, body.len}, CONTROL_PATIENCE_MS};

@@ -94,10 +94,13 @@ const struct verb cli_verbs[] = {
     {NULL, "status", "CONTAINER [SERVICE]", 1, 2, WATCH, "state of all services, or of one",
      "  UPTIME is the time in the present state, DETAIL what s6 says beyond up and down.\n",
      cmd_status},
-    {NULL, "up", ACT, 2, -1, WAIT, "start services", NULL, cmd_control},
+    {NULL, "up", ACT, 2, -1, WAIT | FORCE, "start services",
+     "  --force: also those that the configuration makes wait for a workload.\n", cmd_control},
     {NULL, "down", ACT, 2, -1, WAIT, "stop services", NULL, cmd_control},
     {NULL, "restart", "ID | " ACT, 1, -1, WAIT | FORCE, "stop and start a workload, or services",
-     "  One word is a workload. --force: do not wait for its lock file.\n", cmd_restart},
+     "  One word is a workload. --force: do not wait for its lock file; of services, start also\n"
+     "  those that wait for a workload.\n",
+     cmd_restart},
     {NULL, "logs", "ID | CONTAINER SERVICE", 1, 2,
      OPTION_BIT(OPTION_FOLLOW) | OPTION_BIT(OPTION_LINES) | OPTION_BIT(OPTION_CLEAR) |
          OPTION_BIT(OPTION_SINCE),

@@ -442,8 +442,6 @@ int cmd_restart(struct cli *c)
 {
     if (c->args.n_words == 1)
         return act_one(c, c->args.words[0]);
-    if (args_has(&c->args, OPTION_FORCE))
-        return cli_fail(c, EXIT_USAGE, NULL, "--force is for a workload, not for services");
     return cmd_control(c);
 }
 

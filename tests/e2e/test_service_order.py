@@ -105,7 +105,10 @@ def test_a_service_waits_for_a_container(k):
     assert k.act("worker", "down").status == 200
     wait_for("it is down", lambda: not k.up("worker"))
     wait_for("that is known", lambda: k.act("worker", "up").status == 409)
-    assert k.act("worker", "up", "?force=true").status == 200
+    r = k.cli("up", "robot", "worker")
+    assert r.returncode == 1 and WAITS in r.stderr, r
+    r = k.cli("up", "--force", "robot", "worker")
+    assert r.returncode == 0 and r.stdout == "worker: up: ok\n", r
     wait_for("it is up", lambda: k.up("worker"))
 
 

@@ -580,8 +580,6 @@ static void actions(void **state)
     RUN(&o, "restart", "--force", "web");
     seen_body(body, sizeof body);
     assert_string_equal(body, "{\"action\":\"restart\",\"force\":true}");
-    RUN(&o, "restart", "--force", "robot", "web");
-    assert_int_equal(o.code, EXIT_USAGE);
     RUN(&o, "retry", "web", "gone");
     assert_int_equal(o.code, EXIT_NO);
     seen_body(body, sizeof body);
