@@ -11,15 +11,15 @@ from test_workloads import Keeper
 
 DB = {"container": {"image": "busybox:local", "command": ["sleep", "86400"], "stop_timeout_s": 1},
       "health": {"kind": "command", "command": ["test", "-f", "/ready"], "interval": "300ms"}}
-WAITS = "Service 'worker' of container 'robot' waits for workload \"db\""
+WAITS = "Service 'worker' of container 'robot' waits for workload \"order-db\""
 
 
 class Ordered(Keeper):
     rules = """\
 service_dependencies:
-  - {container: robot, service: worker, depends_on: [{id: db, condition: healthy}]}
-  - {container: robot, service: by-hand, depends_on: [{id: db, condition: address}], desired_state: stopped}
-  - {container: nowhere, service: x, depends_on: [{id: db}]}
+  - {container: robot, service: worker, depends_on: [{id: order-db, condition: healthy}]}
+  - {container: robot, service: by-hand, depends_on: [{id: order-db, condition: address}], desired_state: stopped}
+  - {container: nowhere, service: x, depends_on: [{id: order-db}]}
 """
 
     def config(self):
@@ -57,8 +57,8 @@ service_dependencies:
         return [(e["type"], e.get("message")) for e in events if e["type"] in ("waiting", "released", "failed")]
 
     def db_is_healthy(self):
-        self.engine.docker("exec", "db", "touch", "/ready")
-        self.reaches("db", "running", health="healthy")
+        self.engine.docker("exec", "order-db", "touch", "/ready")
+        self.reaches("order-db", "running", health="healthy")
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def k(tmp_path, engine):
 
 
 def test_a_service_waits_for_a_container(k):
-    x = wait_for("it is held", lambda: (lambda x: x if x["waits_for"] == ["db"] else None)(k.explain("worker")))
-    assert x["why"] == 'it waits for workload "db", which does not exist' and x["should_be"] == "running", x
+    x = wait_for("it is held", lambda: (lambda x: x if x["waits_for"] == ["order-db"] else None)(k.explain("worker")))
+    assert x["why"] == 'it waits for workload "order-db", which does not exist' and x["should_be"] == "running", x
     assert x["next"] == "it is started as soon as that is so" and x["asked_by"] == "service_dependencies in the configuration", x
     a = k.act("worker", "up")
     assert a.status == 409 and a.json()["error"] == WAITS + ", which does not exist; force=true starts it all the same", a
@@ -84,20 +84,20 @@ def test_a_service_waits_for_a_container(k):
     # cyclo_manager's path is no way round it.
     a = k.call("POST", "/robot/services/worker", {"action": "up"})
     assert a.status == 409, a
-    assert k.put("db", DB).status == 202
-    k.reaches("db", "running")
+    assert k.put("order-db", DB).status == 202
+    k.reaches("order-db", "running")
     x = wait_for("its check", lambda: (lambda x: x if "healthy" in x["why"] else None)(k.explain("worker")))
-    assert x["why"] == 'it waits for workload "db" to be healthy', x
+    assert x["why"] == 'it waits for workload "order-db" to be healthy', x
     assert not k.up("worker")
     begin = time.monotonic()
     k.db_is_healthy()
     wait_for("it is started", lambda: k.up("worker"))
     assert time.monotonic() - begin < 5
     told = k.told("worker")
-    assert told[-2:] == [("waiting", 'waits for workload "db" to be healthy'), ("released", "its needs are met: it is started")], told
+    assert told[-2:] == [("waiting", 'waits for workload "order-db" to be healthy'), ("released", "its needs are met: it is started")], told
     assert k.explain("worker")["waits_for"] == []
     # What it needed goes: it stays up, and may be started anew by its supervisor and by us.
-    k.remove("db")
+    k.remove("order-db")
     time.sleep(1)
     assert k.up("worker") and k.act("worker", "restart").status == 200
     wait_for("it is up again", lambda: k.up("worker"))
@@ -113,12 +113,12 @@ def test_a_service_waits_for_a_container(k):
 
 
 def test_one_that_is_started_by_hand(k):
-    x = wait_for("it is held", lambda: (lambda x: x if x["waits_for"] == ["db"] else None)(k.explain("by-hand")))
+    x = wait_for("it is held", lambda: (lambda x: x if x["waits_for"] == ["order-db"] else None)(k.explain("by-hand")))
     assert x["next"] == "nothing, until somebody starts it, which is refused until that is so", x
     assert k.act("by-hand", "up").status == 409
-    assert k.put("db", DB).status == 202
-    k.reaches("db", "running")
-    wait_for("its address", lambda: k.get("db").get("address"))
+    assert k.put("order-db", DB).status == 202
+    k.reaches("order-db", "running")
+    wait_for("its address", lambda: k.get("order-db").get("address"))
     time.sleep(1.5)
     assert not k.up("by-hand") and k.told("by-hand") == []
     assert k.act("by-hand", "up").status == 200
@@ -126,8 +126,8 @@ def test_one_that_is_started_by_hand(k):
 
 
 def test_orders_outlive_us_and_containers_begin_anew(k):
-    assert k.put("db", DB).status == 202
-    k.reaches("db", "running")
+    assert k.put("order-db", DB).status == 202
+    k.reaches("order-db", "running")
     k.db_is_healthy()
     wait_for("it is started", lambda: k.up("worker"))
     assert k.act("worker", "down").status == 200
@@ -135,7 +135,7 @@ def test_orders_outlive_us_and_containers_begin_anew(k):
     # gantryd is started anew: what somebody stopped stays so.
     k.stop_gantryd()
     k.start_gantryd()
-    k.reaches("db", "running", health="healthy")
+    k.reaches("order-db", "running", health="healthy")
     time.sleep(2)
     assert not k.up("worker"), k.told("worker")
     assert k.act("worker", "up").status == 200
@@ -156,10 +156,10 @@ def test_a_wrong_rule_is_refused(tmp_path):
     for rule, words in (("{container: a, service: b}", "depends_on"),
                         ("{container: a, service: b, depends_on: []}", "at least 1"),
                         ("{container: a, service: b, depends_on: [{id: x}]}", "workload id"),
-                        ("{container: a, service: b, depends_on: [{id: db, condition: up}]}", "running, healthy, address"),
-                        ("{container: a, service: ../b, depends_on: [{id: db}]}", "../b"),
+                        ("{container: a, service: b, depends_on: [{id: order-db, condition: up}]}", "running, healthy, address"),
+                        ("{container: a, service: ../b, depends_on: [{id: order-db}]}", "../b"),
                         ("{container: a, service: b, depends_on: [{id: db}, {id: db}]}", "twice"),
-                        ("{container: a, service: b, depends_on: [{id: db}]}\n- {container: a, service: b, depends_on: [{id: db}]}", "twice")):
+                        ("{container: a, service: b, depends_on: [{id: order-db}]}\n- {container: a, service: b, depends_on: [{id: order-db}]}", "twice")):
         path.write_text(f"service_dependencies:\n- {rule}\n")
         out = subprocess.run([harness.program("gantryd"), "--config", str(path), "--check-config"], capture_output=True, text=True, timeout=20,
                              env=dict(os.environ, NO_COLOR="1"))
