@@ -412,17 +412,17 @@ def test_import_compose(keeper, tmp_path):
     keeper.remove("imp-1")
 
 
-@pytest.mark.parametrize("moment", [0.4, 0.9])
+@pytest.mark.parametrize("moment", [0.4])
 def test_the_engine_is_killed_in_the_middle(tmp_path, moment):
     import dockerd
+    from test_workloads_faults import kill_engine
     with dockerd.Dockerd() as engine:
         k = Composer(tmp_path, engine)
         k.begin()
         try:
             k.up("eng-1", TWO)
             time.sleep(moment)
-            engine.process.kill()
-            engine.process.wait()
+            kill_engine(engine)
             wait_for("it is not known", lambda: k.get("eng-1")["actual_state"] in ("unknown", "pending", "failed"), 30)
             engine.launch()
             w = wait_for("it goes on", lambda: (lambda w: w if w["actual_state"] == "running" or w.get("given_up") else None)(k.get("eng-1")), 90)
@@ -432,8 +432,7 @@ def test_the_engine_is_killed_in_the_middle(tmp_path, moment):
             assert len(k.boxes("eng-1")) == 2
             assert k.call("DELETE", "/v1/workloads/eng-1").status == 202
             time.sleep(moment)
-            engine.process.kill()
-            engine.process.wait()
+            kill_engine(engine)
             time.sleep(1)
             engine.launch()
             wait_for("gone", lambda: k.get("eng-1") is None, 90)
