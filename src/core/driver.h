@@ -70,6 +70,9 @@ struct driver_order {
     bool for_good;
     /* ensure: `start` comes right after it, so what that checks anyway need not be checked now. */
     bool start_follows;
+    /* remove: the workload is forgotten by a rule of ours, which nobody asked for: it uses nothing
+     * any more, but all data stays. Never together with for_good. */
+    bool forgotten;
 };
 
 /* f NULL: done. o: the object afterwards, NULL when it is gone or was not looked at. */
@@ -212,6 +215,9 @@ struct driver_ops {
     /* ensure turns an older object into the new one by itself, keeping what need not change: the
      * engine does not remove it first (it does wait for the lock file). */
     bool in_place;
+    /* remove for good is asked for also when there is no object (any more): other things of the
+     * workload may be left. */
+    bool releases;
     int (*parts)(void *self, struct slice id, driver_parts_fn fn, void *ctx);
     int (*plan)(void *self, const struct workload_doc *doc, driver_plan_fn fn, void *ctx);
     int (*usage_part)(void *self, struct slice id, struct slice part, driver_usage_fn fn,

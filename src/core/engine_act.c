@@ -85,9 +85,13 @@ static int call(struct act *a, const struct driver *d, struct fault *f)
         /* Only for how long to wait; a document that cannot be opened must not keep it running. */
         o.stop_timeout_s = stop_timeout(a);
     }
-    o.for_good = a->kind == ACT_REMOVE && (a->intent->flags & STORED_DELETING) != 0;
     o.start_follows = a->kind == ACT_MAKE && a->intent->desired == DESIRED_RUNNING &&
                       depends_unmet(a->w, 0) == NULL;
+    bool last = a->kind == ACT_REMOVE && (a->intent->flags & STORED_DELETING) != 0 &&
+                a->type == (enum workload_type)a->intent->type;
+    bool by_rule = slice_starts(intent_who(a->intent), POLICY_WHO);
+    o.for_good = last && !by_rule;
+    o.forgotten = last && by_rule;
     f->reason = FAULT_RUNTIME_ERROR;
     switch (a->kind) {
     case ACT_PREPARE:
@@ -140,10 +144,15 @@ static void task_failed(struct item *w, enum act_kind k, const struct fault *f)
     char text[sizeof(f->e.msg) + 480];
     struct slice id = intent_id(w->now);
     bool deleting = (w->now->flags & STORED_DELETING) != 0;
+    const char *const *code = codes[k];
+    static const char *const volume[2] = {"VOLUME_MOUNT_FAILED", "Failed to prepare volumes"};
+    if ((k == ACT_MAKE || k == ACT_START) &&
+        (f->reason == FAULT_STORAGE_PROVISION_FAILED || f->reason == FAULT_STORAGE_ATTACH_FAILED))
+        code = volume; /* contract 4.3 */
     /* What is being deleted stays so and is tried again; that it was refused is to be seen. */
     (void)snprintf(text, sizeof(text), "failed to %s workload %.*s: [%s] %s (workload: %.*s): %s",
-                   deleting ? "delete" : "apply", (int)id.len, id.p, codes[k][0], codes[k][1],
-                   (int)id.len, id.p, f->e.msg);
+                   deleting ? "delete" : "apply", (int)id.len, id.p, code[0], code[1], (int)id.len,
+                   id.p, f->e.msg);
     task_done(w, false, text);
 }
 
@@ -306,6 +315,7 @@ static void succeeded(struct item *w, const struct act *a, const struct driver_o
     default:
         w->strays &= (uint8_t) ~(1u << a->type);
         if (a->type == (enum workload_type)w->now->type) {
+            w->released = (a->intent->flags & STORED_DELETING) != 0;
             object_gone(&w->object);
             w->assumed = false;
             w->remake = false;

@@ -27,6 +27,7 @@
 
 #define ENGINE_MAGIC 0x47454e47u /* "GENG" */
 #define NEVER UINT64_MAX
+#define POLICY_WHO "policy:" /* begins the name of who asks, when it is a rule of ours */
 #define SOON_MS 1000u /* until something that could not be tried is tried again */
 /* What was fetched may be cleaned away again: not relied upon for any longer. */
 #define PREPARED_MS 300000u
@@ -245,6 +246,7 @@ struct item {
     bool look_wanted : 1;
     bool first_look : 1; /* has not been seen since the start */
     bool asked_stop : 1; /* its last stop was ours */
+    bool released : 1;   /* its driver has removed it for good */
     bool due_look : 1;   /* the time to look at it has come */
     bool due_probe : 1;
     bool unsure : 1;     /* somebody may have asked for its object who did not hear the end of it */

@@ -166,8 +166,11 @@ static struct next next_deleting(struct item *w)
         return waits(WAIT_RETRY);
     if (w->strays != 0)
         return next_stray(w, STOP_OPERATOR);
-    if (!w->object.exists && !w->assumed)
-        return surely_gone(w) ? (struct next){.act = ACT_ERASE} : waits(WAIT_LATE);
+    if (!w->object.exists && !w->assumed && !surely_gone(w))
+        return waits(WAIT_LATE);
+    if (!w->object.exists && !w->assumed &&
+        (w->released || !w->g->drivers[w->now->type].ops->releases))
+        return (struct next){.act = ACT_ERASE};
     return ends(w, ACT_REMOVE, STOP_OPERATOR);
 }
 
@@ -454,7 +457,7 @@ static void forget_given_up(struct item *w)
     }
     intent_row(w->now, &row);
     row.flags = (row.flags & ~(unsigned)STORED_RESTART) | STORED_DELETING;
-    row.who = SLICE_LIT("policy:failed-ttl");
+    row.who = SLICE_LIT(POLICY_WHO "failed-ttl");
     row.generation++;
     row.updated_ns = eng_wall(g);
     if (depends_on_it(w, false, 0) != NULL || intent_new(&n, &row, NULL) != 0)

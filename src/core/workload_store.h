@@ -38,10 +38,17 @@ struct stored_workload {
     enum stop_cause cause; /* of the last stop that changed intent */
 };
 
-enum store_op { STORE_PUT, STORE_REMOVE };
+/* Other things that last, each with a name and a body that only its owner reads (JSON). */
+enum store_table { STORE_VOLUMES, STORE_ATTACHMENTS, STORE_TABLES };
+#define STORE_THING_ID_MAX 512
+#define STORE_THING_MAX 65536u /* bytes of a body */
+
+enum store_op { STORE_PUT, STORE_REMOVE, STORE_THING_PUT, STORE_THING_REMOVE };
 struct store_change {
     enum store_op op;
-    struct stored_workload w; /* STORE_REMOVE: only id */
+    /* STORE_REMOVE: only id. Of a thing: id, and its body in doc. */
+    struct stored_workload w;
+    enum store_table table; /* of a thing */
 };
 
 /* e->code: 0; ERR_NO_SPACE, ERR_IO, ERR_STATE (damaged, or another program has it). */
@@ -66,6 +73,11 @@ struct workload_store_ops {
      * removed that no row knows. */
     bool (*trusted)(void *self);
     void (*stats)(void *self, struct store_stats *ret);
+    /* All things of a table in order of their ids; the rest as with load. */
+    int (*things)(void *self, enum store_table t,
+                  int (*fn)(void *ctx, struct slice id, struct slice body),
+                  void (*bad)(void *ctx, struct slice id, const char *why), void *ctx,
+                  struct err *e);
 };
 struct workload_store {
     const struct workload_store_ops *ops;

@@ -16,7 +16,7 @@
 #define QUICK_CHECK_MAX (1u << 20)
 
 /* From schema n to n + 1. */
-static const char *const migrations[DB_SCHEMA] = {db_schema_1};
+static const char *const migrations[DB_SCHEMA] = {db_schema_1, db_schema_2};
 
 static int count_pages(void *ctx, sqlite3 *sql, const char *name, int pages)
 {

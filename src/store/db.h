@@ -49,6 +49,15 @@ int db_load(struct db *d, int (*fn)(void *ctx, const struct stored_workload *w),
 int db_begin(struct db *d, struct err *e);
 int db_put(struct db *d, const struct stored_workload *w, struct err *e);
 int db_remove(struct db *d, struct slice id, struct err *e); /* absent: fine */
+/* The same for a thing. ERR_LIMIT: its id or body is too long. */
+int db_thing_put(struct db *d, enum store_table t, struct slice id, struct slice body,
+                 struct err *e);
+int db_thing_remove(struct db *d, enum store_table t, struct slice id, struct err *e);
+/* All things of a table, as db_load. */
+int db_things(struct db *d, enum store_table t,
+              int (*fn)(void *ctx, struct slice id, struct slice body),
+              void (*bad)(void *ctx, struct slice id, const char *why), void *ctx, size_t *n_bad,
+              struct err *e);
 int db_commit(struct db *d, struct err *e);
 void db_rollback(struct db *d);
 

@@ -116,6 +116,12 @@ static int look_inside(struct look *l, sqlite3 *sql, const char *path, struct er
     rc = as_finding(l, db_read_rows(sql, path, &reader, e), e);
     l->r->rows = reader.seen.rows;
     l->r->bad_rows = reader.n_bad;
+    for (int t = 0; t < STORE_TABLES && rc == 0 && schema >= 2; t++) {
+        size_t n_bad = 0;
+        rc = as_finding(
+            l, db_read_things(sql, path, (enum store_table)t, NULL, bad_row, l, &n_bad, e), e);
+        l->r->bad_rows += n_bad;
+    }
     return rc;
 }
 

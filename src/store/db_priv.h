@@ -7,7 +7,7 @@
 #include <sqlite3.h>
 
 #define DB_APPLICATION_ID 0x474E5452 /* "GNTR" */
-#define DB_SCHEMA 1                  /* the newest that this program knows */
+#define DB_SCHEMA 2                  /* the newest that this program knows */
 #define DB_VALUE_MAX (16u << 20)     /* bytes of one value: a document, sealed */
 #define DB_ROW_MAX (32 << 20)
 #define DB_MAGIC 0x44425354u
@@ -66,6 +66,12 @@ int db_wal_check(const char *path, struct err *e);
 
 /* db_rows.c */
 extern const char db_schema_1[];
+/* db_things.c */
+extern const char db_schema_2[];
+int db_read_things(sqlite3 *sql, const char *path, enum store_table t,
+                   int (*fn)(void *ctx, struct slice id, struct slice body),
+                   void (*bad)(void *ctx, struct slice id, const char *why), void *ctx,
+                   size_t *n_bad, struct err *e);
 int db_prepare(struct db *d, struct err *e); /* statements, totals */
 int db_read_totals(sqlite3 *sql, const char *path, struct db_totals *ret, struct err *e);
 uint64_t db_row_sum(const struct stored_workload *w);

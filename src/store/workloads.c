@@ -20,6 +20,11 @@ static void texts_of(struct stored_workload *w, struct slice *ret[TEXTS])
     memcpy(ret, all, sizeof(all));
 }
 
+static bool is_put(const struct store_change *c)
+{
+    return c->op == STORE_PUT || c->op == STORE_THING_PUT;
+}
+
 static size_t room_of(const struct store_change *changes, size_t n)
 {
     size_t room = sizeof(struct store_job) + n * sizeof(*changes);
@@ -27,7 +32,7 @@ static size_t room_of(const struct store_change *changes, size_t n)
         struct slice *texts[TEXTS];
         struct stored_workload w = changes[i].w;
         texts_of(&w, texts);
-        for (size_t k = 0; k < (changes[i].op == STORE_PUT ? TEXTS : 1); k++)
+        for (size_t k = 0; k < (is_put(&changes[i]) ? TEXTS : 1); k++)
             room += texts[k]->len;
     }
     return room;
@@ -44,8 +49,9 @@ static struct store_job *job_new(const struct store_change *changes, size_t n, s
     for (size_t i = 0; i < n; i++) {
         struct slice *texts[TEXTS];
         struct store_change *c = &j->changes[i];
-        bool put = changes[i].op == STORE_PUT;
+        bool put = is_put(&changes[i]);
         c->op = changes[i].op;
+        c->table = changes[i].table;
         if (put)
             c->w = changes[i].w;
         c->w.id = changes[i].w.id;
@@ -144,6 +150,18 @@ static int op_load(void *self, int (*fn)(void *ctx, const struct stored_workload
     return rc;
 }
 
+static int op_things(void *self, enum store_table t,
+                     int (*fn)(void *ctx, struct slice id, struct slice body),
+                     void (*bad)(void *ctx, struct slice id, const char *why), void *ctx,
+                     struct err *e)
+{
+    struct workloads *w = self;
+    CHECK_MAGIC(w, WORKLOADS_MAGIC);
+    INVARIANT(!w->has_thread);
+    size_t n_bad;
+    return db_things(w->db, t, fn, bad, ctx, &n_bad, e);
+}
+
 static int start_thread(struct workloads *w)
 {
     if (w->has_thread)
@@ -206,7 +224,7 @@ static void op_stats(void *self, struct store_stats *ret)
 }
 
 static const struct workload_store_ops store_ops = {
-    .load = op_load, .commit = op_commit, .trusted = op_trusted, .stats = op_stats};
+    .load = op_load, .commit = op_commit, .trusted = op_trusted, .stats = op_stats, .things = op_things};
 
 void workloads_store(struct workloads *w, struct workload_store *ret)
 {

@@ -23,7 +23,20 @@ static int write_job(struct db *d, const struct store_job *j, struct err *e)
     int rc = 0;
     for (size_t i = 0; i < j->n && rc == 0; i++) {
         const struct store_change *c = &j->changes[i];
-        rc = c->op == STORE_PUT ? db_put(d, &c->w, e) : db_remove(d, c->w.id, e);
+        switch (c->op) {
+        case STORE_PUT:
+            rc = db_put(d, &c->w, e);
+            break;
+        case STORE_REMOVE:
+            rc = db_remove(d, c->w.id, e);
+            break;
+        case STORE_THING_PUT:
+            rc = db_thing_put(d, c->table, c->w.id, c->w.doc, e);
+            break;
+        case STORE_THING_REMOVE:
+            rc = db_thing_remove(d, c->table, c->w.id, e);
+            break;
+        }
     }
     return rc;
 }

@@ -178,6 +178,8 @@ static size_t body_bound(const struct driver_order *o)
     n += pairs_bound(&c->env) + pairs_bound(&c->secret_env) + pairs_bound(&c->labels);
     for (size_t i = 0; i < c->volumes.count; i++)
         n += text_bound(mounts[i].host_path) + text_bound(mounts[i].container_path) + PER_TEXT;
+    for (size_t i = 0; i < o->n_mounts; i++)
+        n += text_bound(o->mounts[i].source) + text_bound(o->mounts[i].target) + PER_TEXT;
     return n + c->ports.count * 256;
 }
 
@@ -336,21 +338,30 @@ static void write_bindings(struct json_out *j, const struct schema_list *l)
     json_end_obj(j);
 }
 
-static void write_mounts(struct json_out *j, const struct schema_list *l)
+static void write_mount(struct json_out *j, const char *source, const char *target, bool read_only)
 {
+    json_obj(j);
+    json_kstr(j, "Type", "bind");
+    json_kstr(j, "Source", source);
+    json_kstr(j, "Target", target);
+    json_kbool(j, "ReadOnly", read_only);
+    json_end_obj(j);
+}
+
+/* The document's own, and its managed volumes. */
+static void write_mounts(struct json_out *j, const struct driver_order *o)
+{
+    const struct schema_list *l = &o->doc->container.volumes;
     const struct doc_mount *mounts = l->items;
-    if (l->count == 0)
+    if (l->count == 0 && o->n_mounts == 0)
         return;
     json_key(j, "Mounts");
     json_arr(j);
-    for (size_t i = 0; i < l->count; i++) {
-        json_obj(j);
-        json_kstr(j, "Type", "bind");
-        json_kstr(j, "Source", mounts[i].host_path);
-        json_kstr(j, "Target", mounts[i].container_path);
-        json_kbool(j, "ReadOnly", mounts[i].read_only);
-        json_end_obj(j);
-    }
+    for (size_t i = 0; i < l->count; i++)
+        write_mount(j, mounts[i].host_path, mounts[i].container_path, mounts[i].read_only);
+    for (size_t i = 0; i < o->n_mounts; i++)
+        if (o->mounts[i].kind == DRIVER_MOUNT_DIRECTORY)
+            write_mount(j, o->mounts[i].source, o->mounts[i].target, o->mounts[i].read_only);
     json_end_arr(j);
 }
 
@@ -390,12 +401,13 @@ static void write_log(struct json_out *j, const struct docker_log_choice *log)
     json_end_obj(j);
 }
 
-static void write_host(struct json_out *j, const struct doc_container *c,
+static void write_host(struct json_out *j, const struct driver_order *o,
                        const struct docker_log_choice *log)
 {
+    const struct doc_container *c = &o->doc->container;
     json_key(j, "HostConfig");
     json_obj(j);
-    write_mounts(j, &c->volumes);
+    write_mounts(j, o);
     write_bindings(j, &c->ports);
     if (c->resources.cpu_shares != 0)
         json_kint(j, "CpuShares", c->resources.cpu_shares);
@@ -445,7 +457,7 @@ int docker_spec_body(struct buf *out, const struct driver_order *o,
         json_kbool(&j, "Tty", true);
     if (c->stop_timeout_s > 0)
         json_kint(&j, "StopTimeout", c->stop_timeout_s);
-    write_host(&j, c, log);
+    write_host(&j, o, log);
     json_end_obj(&j);
     return out->err;
 }
