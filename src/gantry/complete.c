@@ -156,6 +156,8 @@ static void offer_argument_kind(struct completion *k, const struct verb *v, stru
         offer_rows(k, ask(k, "/containers/%s/profiles", a->words), "profiles", "name", "state");
     else if (slice_eqs(kind, "TOKEN"))
         offer_rows(k, ask(k, "/tokens", NULL), "tokens", "name", "created_by");
+    else if (slice_eqs(kind, "VOLUME"))
+        offer_rows(k, ask(k, "/v1/volumes", NULL), "volumes", "id", "state");
     else if (slice_eqs(kind, "CONTEXT"))
         offer_contexts(k);
     else if (slice_eqs(kind, "METHOD"))

@@ -517,6 +517,8 @@ static const struct schema_field config_fields[] = {
           .sub = &config_service_dependency_schema, .max = SERVICE_DEPENDENCIES_MAX,
           .check = config_check_service_dependencies,
           .doc = "Services of containers that are not started before workloads are there"),
+    FIELD("volumes", SCHEMA_STRUCT, config, volumes, .sub = &config_volumes_schema,
+          .doc = "Volumes that workloads name (managed_volumes)"),
     FIELD("node", SCHEMA_STRUCT, config, node, .sub = &config_node_schema,
           .doc = "What this machine is called"),
     FIELD("grpc", SCHEMA_STRUCT, config, grpc, .sub = &config_grpc_schema,

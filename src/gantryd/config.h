@@ -16,6 +16,7 @@
 #include "gantryd/config_grpc.h"
 #include "gantryd/config_services.h"
 #include "gantryd/config_vm.h"
+#include "gantryd/config_volumes.h"
 #include "gantryd/config_workloads.h"
 
 struct config_label {
@@ -108,6 +109,7 @@ struct config {
     struct config_compose compose;
     struct config_vm vm;
     struct schema_list service_dependencies; /* struct config_service_dependency */
+    struct config_volumes volumes;
     struct config_node node;
     struct config_grpc grpc;
     struct config_vault vault;

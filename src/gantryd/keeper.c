@@ -8,6 +8,7 @@
 #include "driver/docker/docker.h"
 #include "driver/libvirt/virt.h"
 #include "driver/probe/probe.h"
+#include "driver/volumes/volumes.h"
 #include "gantryd/machine.h"
 #include "gantryd/state.h"
 #include "gantryd/usage.h"
@@ -35,6 +36,8 @@ struct keeper {
     struct docker *docker;
     struct compose *compose;
     struct virt *virt;
+    struct volumes *volumes;
+    struct volume_admin volume_admin;
     struct engine *engine;
     struct usage *usage;
     struct loop_timer timer; /* engine_run */
@@ -256,6 +259,31 @@ static int make_runtimes(struct keeper *k, struct driver drivers[WORKLOAD_TYPES]
     return rc;
 }
 
+/* ---- managed volumes, in front of the drivers that have them */
+
+static int make_volumes(struct keeper *k, struct driver drivers[WORKLOAD_TYPES], struct err *e)
+{
+    const struct config_volumes *c = &k->c->volumes;
+    const struct volumes_options o = {
+        .loop = k->loop,
+        .store = *state_store(k->state),
+        .local_root = c->local_root,
+        .nfs = {c->nfs.server, c->nfs.export, c->nfs.options, c->nfs.stage_root},
+        .ceph = {c->ceph.pool, c->ceph.cluster, c->ceph.user, c->ceph.keyring, c->ceph.stage_root},
+        .tool_ms = (uint64_t)c->tool_limit,
+    };
+    static const enum workload_type types[] = {WORKLOAD_CONTAINER, WORKLOAD_VM};
+    int rc = volumes_new(&k->volumes, &o, e);
+    for (size_t i = 0; i < ARRAY_LEN(types) && rc == 0; i++) {
+        const struct driver inner = drivers[types[i]];
+        if (inner.ops != NULL)
+            volumes_driver(k->volumes, &inner, &drivers[types[i]]);
+    }
+    if (rc == 0)
+        volumes_admin(k->volumes, &k->volume_admin);
+    return rc;
+}
+
 /* ---- beginning */
 
 static int make_engine(struct keeper *k, struct err *e)
@@ -283,6 +311,10 @@ static int make_engine(struct keeper *k, struct err *e)
     }
     if (rc == 0)
         rc = make_runtimes(k, o.drivers, e);
+    if (rc == 0) {
+        rc = make_volumes(k, o.drivers, e);
+        k->store_bad = rc != 0;
+    }
     if (rc == 0) {
         rc = engine_new(&k->engine, &o, e);
         k->store_bad = rc != 0;
@@ -341,6 +373,7 @@ void keeper_rest(struct keeper *k, struct rest_options *o)
 {
     const struct config_workloads *c = &k->c->workloads;
     o->engine = k->engine;
+    o->volumes = k->volumes != NULL && k->engine != NULL ? &k->volume_admin : NULL;
     o->events = k->events;
     o->tasks = k->tasks;
     o->sealer = &k->sealer;
@@ -418,6 +451,7 @@ void keeper_free(struct keeper *k)
         return;
     usage_free(k->usage);
     engine_free(k->engine);
+    volumes_free(k->volumes);
     compose_free(k->compose);
     virt_free(k->virt);
     docker_free(k->docker);

@@ -293,6 +293,41 @@ static const struct answer_field token_created[] = {
 static const struct answer_field token_list[] = {
     LIST("tokens", "TokenInfo", "In the order in which they were made"),
 };
+static const char *const volume_drivers[] = {"local", "nfs", "ceph-rbd", NULL};
+static const char *const volume_states[] = {"making", "ready", "deleting", NULL};
+static const char *const volume_retains[] = {"Delete", "Retain", NULL};
+static const struct answer_field volume_user[] = {
+    STR("workload_id", "Who uses it", "web"),
+    STR("mount_path", "Where it is inside", "/data"),
+    BOOL("read_only", "It may only be read there", false),
+    ENUM("retain_policy", volume_retains, "What happens to the data when this is the last user",
+         "Delete"),
+    TIME("created_at", "Since when", "2026-11-21T03:52:00.123456Z"),
+};
+static const struct answer_field volume_info[] = {
+    STR("id", "Driver and name", "local:data"),
+    STR("name", "Name of the volume", "data"),
+    ENUM("driver", volume_drivers, "Where it is", "local"),
+    ENUM("state", volume_states, "How far it is", "ready"),
+    STR_NULL("failure", "Why its last step failed; null: it did not",
+             "mount failed: \\\"mount\\\" failed with status 32"),
+    INT("size_gb", "As it was asked for, in GiB; 0: the driver's own", 10),
+    STR("device", "Folder, address or image of it", "/var/lib/persys/volumes/local/data"),
+    STR_NULL("fs_type", "File system that was asked for", "ext4"),
+    STR_NULL("access_mode", "As it was told", "ReadWriteOnce"),
+    BOOL("made_here", "gantryd made it; else it was there before, and is never deleted", true),
+    TIME("created_at", "Since when it is known", "2026-11-21T03:52:00.123456Z"),
+    TIME("updated_at", "When it last changed", "2026-11-21T03:52:00.123456Z"),
+    LIST("users", "VolumeUser", "Workloads that use it"),
+};
+static const struct answer_field volume_list[] = {
+    LIST("volumes", "VolumeInfo", "In order of ids"),
+};
+static const struct answer_field volume_deleted[] = {
+    STR("id", "The volume", "local:data"),
+    BOOL("deleted", "It is known no more, or as soon as its data has gone", true),
+    BOOL("data_kept", "What was there before stays", false),
+};
 static const struct answer_field store_restore[] = {
     INT("workloads", "In what was received", 12),
     INT("bytes", "Of what was received", 32768),
@@ -683,6 +718,10 @@ static const struct answer_schema schemas[] = {
     SCHEMA("TokenInfo", "A token, without what it is", token_info),
     SCHEMA("TokenListResponse", "The tokens", token_list),
     SCHEMA("TokenRevokedResponse", "A token that is refused from now on", token_revoked),
+    SCHEMA("VolumeDeleted", "A volume that is deleted", volume_deleted),
+    SCHEMA("VolumeInfo", "A managed volume", volume_info),
+    SCHEMA("VolumeList", "Managed volumes", volume_list),
+    SCHEMA("VolumeUser", "A workload that uses a volume", volume_user),
     SCHEMA("WhoAmIResponse", "The caller", whoami),
     SCHEMA("ValidationError", "One fault of a request", validation_error),
     SCHEMA("AuditRecord", "A change or a refusal", audit_record),
@@ -755,6 +794,7 @@ static const struct answer_tag tags[] = {
     {"config",
      "The configuration of gantryd: what is in force, what a reload would change, the reload."},
     {"workloads", "What should run on this machine, kept so through crashes and restarts."},
+    {"volumes", "Volumes that are known by their names and outlive a workload's revisions."},
     {"docker", "Containers of the machine's container engine."},
     {"tokens", "Who the caller is, and the bearer tokens that others show."},
     {"audit", "The record of changes and refusals."},
@@ -779,6 +819,7 @@ static const struct answer_path_param path_params[] = {
     {"name", "docker-container", "Name or id of a container of the engine", "web", 0},
     {"id", "workload", "A workload", "web", 128},
     {"name", "workload", "A snapshot of the workload", "before-upgrade", 127},
+    {"id", "volume", "A managed volume", "local:data", 144},
     {"name", "token", "A token", "dashboard", 64},
     {"topic", NULL, "Name of a topic; its slashes may be percent-encoded", "joint_states", 0},
     {"file", "api", "A file of the documentation pages", "swagger-ui.css", 0},

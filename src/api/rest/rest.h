@@ -15,6 +15,7 @@
 #include "core/runtime.h"
 #include "core/store_admin.h"
 #include "core/token_admin.h"
+#include "core/volume_admin.h"
 #include "service/agent.h"
 #include "service/log_hub.h"
 #include "service/service_order.h"
@@ -59,6 +60,7 @@ struct rest_options {
     const struct store_admin *store;         /* NULL: there is none; 503 */
     const char *store_fault;        /* why there is none; "" or NULL: the store is in order */
     const char *store_doubt;        /* what is wrong with one that is in use; "" or NULL: nothing */
+    const struct volume_admin *volumes; /* NULL: there are none; 503 */
     struct engine *engine;          /* NULL: no workloads; these calls get 503 */
     struct event_hub *events;       /* NULL: none; 503 */
     struct service_watch *services; /* NULL: nothing is known of services without asking */

@@ -164,6 +164,12 @@ void rest_token_create(struct api_call *c);
 void rest_token_revoke(struct api_call *c);
 void rest_whoami(struct api_call *c);
 
+/* volumes.c */
+bool rest_volumes_ready(struct api_call *c);
+void rest_volume_list(struct api_call *c);
+void rest_volume_get(struct api_call *c);
+void rest_volume_delete(struct api_call *c);
+
 /* store.c */
 bool rest_store_ready(struct api_call *c);
 void rest_store_backup(struct api_call *c);

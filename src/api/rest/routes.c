@@ -358,6 +358,21 @@ static const struct api_route routes[] = {
           .answer_schema = "TokenRevokedResponse", .precondition = rest_tokens_ready,
           .handler = rest_token_revoke),
 
+    ROUTE(GET, "/v1/volumes", RIGHT_READ, "volume", .list = true, .tag = "volumes",
+          .summary = "Managed volumes, and who uses them", .operation_id = "volume_list",
+          .answer_schema = "VolumeList", .precondition = rest_volumes_ready,
+          .handler = rest_volume_list),
+    ROUTE(GET, "/v1/volumes/{id}", RIGHT_READ, "volume", .tag = "volumes",
+          .summary = "One managed volume", .operation_id = "volume_get",
+          .answer_schema = "VolumeInfo", .precondition = rest_volumes_ready,
+          .handler = rest_volume_get),
+    ROUTE(DELETE, "/v1/volumes/{id}", RIGHT_DELETE, "volume", .success = 202,
+          .statuses = {409, 507}, .tag = "volumes", .summary = "Delete a volume that nobody uses",
+          .description = "Its data is deleted if gantryd made it; what was there before stays. The "
+                         "answer comes when that is written down.",
+          .operation_id = "volume_delete", .answer_schema = "VolumeDeleted",
+          .precondition = rest_volumes_ready, .handler = rest_volume_delete),
+
     ROUTE(POST, "/v1/store/backup", RIGHT_ADMIN, "store", .statuses = {507}, .tag = "store",
           .summary = "A copy of the store as of now",
           .description = "An SQLite file, made while changes go on. It holds every workload, with "
