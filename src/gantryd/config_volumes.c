@@ -86,8 +86,10 @@ static const struct schema ceph_schema =
 
 static const struct schema_field volumes_fields[] = {
     FIELD("local_root", SCHEMA_STR, config_volumes, local_root, .check = check_folder,
-          .def = "/var/lib/persys/volumes/local",
-          .doc = "Volumes of driver local are folders of it; it is made if it is missing"),
+          .example = "/var/lib/persys/volumes/local",
+          .doc = "Volumes of driver local are folders of it; it is made if it is missing. Default: "
+                 "/var/lib/persys/volumes/local if gantryd is root, else the folder volumes beside "
+                 "the store"),
     FIELD("tool_limit", SCHEMA_DURATION, config_volumes, tool_limit, .min = 1000, .max = 3600000,
           .def = "30s", .unit = "ms",
           .doc = "Time for one program such as mount, umount or rbd; then it is ended"),

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 enum { NUMBER_SIZE = 24, PASSWORD_MAX = 4096, NEVER_REFUSED = 101 };
 
@@ -261,19 +262,42 @@ static int make_runtimes(struct keeper *k, struct driver drivers[WORKLOAD_TYPES]
 
 /* ---- managed volumes, in front of the drivers that have them */
 
+#define ROOTS_VOLUMES "/var/lib/persys/volumes/local" /* where the original agent has them */
+
+/* Who is not root can hardly make folders elsewhere than where his store is. */
+static int volumes_root(char out[STATE_PATH_MAX + 16], const struct config *c, struct err *e)
+{
+    char path[STATE_PATH_MAX + 1];
+    int rc = 0;
+    if (c->volumes.local_root != NULL) {
+        (void)snprintf(out, STATE_PATH_MAX + 16, "%s", c->volumes.local_root);
+    } else if (geteuid() == 0) {
+        (void)snprintf(out, STATE_PATH_MAX + 16, "%s", ROOTS_VOLUMES);
+    } else if ((rc = state_path(path, c, e)) == 0) {
+        char *slash = strrchr(path, '/');
+        (void)snprintf(out, STATE_PATH_MAX + 16, "%.*s/volumes",
+                       slash != NULL ? (int)(slash - path) : 0, path);
+    }
+    return rc;
+}
+
 static int make_volumes(struct keeper *k, struct driver drivers[WORKLOAD_TYPES], struct err *e)
 {
     const struct config_volumes *c = &k->c->volumes;
+    char root[STATE_PATH_MAX + 16] = "";
+    int rc = volumes_root(root, k->c, e);
+    if (rc != 0)
+        return rc;
     const struct volumes_options o = {
         .loop = k->loop,
         .store = *state_store(k->state),
-        .local_root = c->local_root,
+        .local_root = root,
         .nfs = {c->nfs.server, c->nfs.export, c->nfs.options, c->nfs.stage_root},
         .ceph = {c->ceph.pool, c->ceph.cluster, c->ceph.user, c->ceph.keyring, c->ceph.stage_root},
         .tool_ms = (uint64_t)c->tool_limit,
     };
     static const enum workload_type types[] = {WORKLOAD_CONTAINER, WORKLOAD_VM};
-    int rc = volumes_new(&k->volumes, &o, e);
+    rc = volumes_new(&k->volumes, &o, e);
     for (size_t i = 0; i < ARRAY_LEN(types) && rc == 0; i++) {
         const struct driver inner = drivers[types[i]];
         if (inner.ops != NULL)

@@ -2,6 +2,7 @@
 #include "driver/volumes/volumes_priv.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { TOOL_MS = 30000, RETRY_MS = 60000, MAX_VOLUMES = 10000 };
 
@@ -162,6 +163,10 @@ static bool offered(void *self, enum doc_volume_driver d, struct err *why)
     if (!set_up)
         err_set(why, ERR_UNSUPPORTED, "driver \"%s\" is not available: set %s",
                 volume_driver_name(d), key);
+    else if (geteuid() != 0)
+        err_set(why, ERR_UNSUPPORTED,
+                "driver \"%s\" is not available: only root may mount, and gantryd is not root",
+                volume_driver_name(d));
     else if (!tool_at_hand(tool))
         err_set(why, ERR_UNSUPPORTED,
                 "driver \"%s\" is not available: the program \"%s\" is not installed",
