@@ -310,7 +310,7 @@ static const struct answer_field volume_info[] = {
     ENUM("driver", volume_drivers, "Where it is", "local"),
     ENUM("state", volume_states, "How far it is", "ready"),
     STR_NULL("failure", "Why its last step failed; null: it did not",
-             "mount failed: \\\"mount\\\" failed with status 32"),
+             "mount failed: the server does not answer"),
     INT("size_gb", "As it was asked for, in GiB; 0: the driver's own", 10),
     STR("device", "Folder, address or image of it", "/var/lib/persys/volumes/local/data"),
     STR_NULL("fs_type", "File system that was asked for", "ext4"),
