@@ -84,11 +84,8 @@ static void show_users(struct cli *c, const json_t *doc)
 
 int cmd_volumes_show(struct cli *c)
 {
-    _cleanup_(buf_done) struct buf path = BUF_INIT(4096);
     _cleanup_(json_decrefp) json_t *doc = NULL;
-    int rc = cli_path(c, &path, "/v1/volumes/%s", c->args.words);
-    if (rc == EXIT_DONE)
-        rc = cli_get(c, path.data, NULL, &doc);
+    int rc = cli_get(c, "/v1/volumes/%s", c->args.words, &doc);
     if (doc == NULL || c->json)
         return rc;
     bool made = false;

@@ -120,14 +120,15 @@ static void removed(void *ctx, const struct err *e)
         return;
     }
     struct json_out j;
-    json_begin(&j, rest_out(c->app));
+    struct buf *out = rest_out(c->app);
+    json_begin(&j, out);
     json_obj(&j);
     json_kslice(&j, "id", c->path[0]);
     json_kbool(&j, "deleted", true);
     json_kbool(&j, "data_kept", !made);
     json_end_obj(&j);
     c->detail = made ? SLICE_LIT("with its data") : SLICE_LIT("its data was there before: kept");
-    api_reply_json(c, 202, rest_out(c->app));
+    api_reply_json(c, 202, out);
 }
 
 void rest_volume_delete(struct api_call *c)

@@ -124,8 +124,6 @@ int docker_spec_check(const struct workload_doc *doc, const struct docker_roots 
     const struct doc_mount *mounts = c->volumes.items;
     const struct doc_port *ports = c->ports.items;
     int rc = 0;
-    if (c->managed_volumes.count > 0)
-        return err_set(e, ERR_UNSUPPORTED, "managed volumes are not offered by this node");
     if (!docker_name_valid(id) || id.len < 2 || id.len > WORKLOAD_ID_MAX)
         return err_set(e, ERR_INVALID, "id \"%s\" cannot be a container's name",
                        doc->id != NULL ? doc->id : "");

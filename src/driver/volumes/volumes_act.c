@@ -457,16 +457,29 @@ static void inner_done(void *ctx, const struct fault *f, const struct driver_obj
         let_go(a); /* and it is looked at again: o is not ours to keep */
 }
 
+/* The inner driver's context is ours, and the caller's is not. */
+static void on_progress(void *ctx, const char *text)
+{
+    const struct vact *a = ctx;
+    a->o.progress(a->ctx, text);
+}
+
+static struct driver_order inner_order(const struct vact *a)
+{
+    struct driver_order o = a->o;
+    o.progress = o.progress != NULL ? on_progress : NULL;
+    return o;
+}
+
 static void inner_begin(struct vact *a)
 {
     const struct driver *d = &a->w->inner;
-    struct driver_order o = a->o;
+    struct driver_order o = inner_order(a);
     o.mounts = a->mounts;
     o.n_mounts = a->n;
     a->phase = INNER;
-    int r = a->remove  ? d->ops->remove(d->self, &o, inner_done, a)
-            : a->start ? d->ops->start(d->self, &o, inner_done, a)
-                       : d->ops->ensure(d->self, &o, inner_done, a);
+    int r = a->start ? d->ops->start(d->self, &o, inner_done, a)
+                     : d->ops->ensure(d->self, &o, inner_done, a);
     if (r != 0) {
         struct fault f;
         fault_set(&f, FAULT_RUNTIME_ERROR, r, "%s", err_row(r)->text);
@@ -648,7 +661,8 @@ int act_remove(void *self, const struct driver_order *o, driver_done_fn fn, void
         return ERR_NO_MEMORY;
     a->remove = true;
     a->phase = INNER;
-    int r = w->inner.ops->remove(w->inner.self, o, inner_done, a);
+    const struct driver_order inner = inner_order(a);
+    int r = w->inner.ops->remove(w->inner.self, &inner, inner_done, a);
     if (r != 0)
         act_free(a);
     return r;

@@ -118,13 +118,20 @@ static int attach(struct job *j, int root, const char *path, struct err *e)
 
 /* --- Deleting --- */
 
-/* Into the trash, under a name that is free there. */
+/* Into the trash, under a name that is free there. On a full disk, what is to go becomes the trash:
+ * that needs no room. */
 static int put_away(int root, int from, const char *name, struct err *e)
 {
     char to[64];
     int trash;
-    if (mkdirat(root, VOLUME_TRASH, 0700) != 0 && errno != EEXIST)
-        return err_sys(e, errno, "cannot make the folder for what is deleted");
+    if (unlinkat(from, name, AT_REMOVEDIR) == 0 || errno == ENOENT) /* nothing is in it */
+        return 0;
+    if (mkdirat(root, VOLUME_TRASH, 0700) != 0 && errno != EEXIST) {
+        int why = errno;
+        return renameat2(from, name, root, VOLUME_TRASH, RENAME_NOREPLACE) == 0
+                   ? 0
+                   : err_sys(e, why, "cannot make the folder for what is deleted");
+    }
     if ((trash = openat(root, VOLUME_TRASH, FOLDER)) < 0)
         return err_sys(e, errno, "cannot open the folder for what is deleted");
     int rc = -1, sys = EEXIST;

@@ -131,6 +131,8 @@ static int inner_call(const struct driver_order *o, driver_done_fn fn, void *ctx
     inner.fn = fn;
     inner.ctx = ctx;
     inner.n_mounts = o->n_mounts;
+    if (o->progress != NULL)
+        o->progress(ctx, "on it");
     for (size_t i = 0; i < o->n_mounts; i++) {
         inner.mounts[i] = o->mounts[i];
         snprintf(inner.sources[i], PATH_MAX, "%s", o->mounts[i].source);
@@ -217,11 +219,23 @@ static void close_volumes(void)
         ;
 }
 
+static struct {
+    bool done;
+    struct fault f;
+} result;
+
+static int progress_seen;
+static void progress(void *ctx, const char *text)
+{
+    assert_ptr_equal(ctx, &result); /* and no other's */
+    progress_seen += strcmp(text, "on it") == 0;
+}
+
 static int setup(void **state BASE_UNUSED)
 {
     memset(rows, 0, sizeof(rows));
     memset(&inner, 0, sizeof(inner));
-    commits = fail_commit = 0;
+    commits = fail_commit = progress_seen = 0;
     snprintf(dir, sizeof(dir), "/tmp/gantry-volumes-XXXXXX");
     if (mkdtemp(dir) == NULL || loop_new(&loop, &clock_system, NULL) != 0)
         return -1;
@@ -241,14 +255,9 @@ static int teardown(void **state BASE_UNUSED)
     return run_tool(&(struct run_tool){.argv = argv}, &e);
 }
 
-static struct {
-    bool done;
-    struct fault f;
-} result;
-
 static void told(void *ctx, const struct fault *f, const struct driver_object *o)
 {
-    (void)ctx;
+    assert_ptr_equal(ctx, &result);
     (void)o;
     assert_false(result.done);
     result.done = true;
@@ -286,23 +295,23 @@ static int finish(int r)
 static int ensure(const char *id)
 {
     const struct driver *d = doc.type == WORKLOAD_VM ? &machines : &containers;
-    struct driver_order o = {.id = slice_of(id), .doc = &doc};
+    struct driver_order o = {.id = slice_of(id), .doc = &doc, .progress = progress};
     result.done = false;
-    return finish(d->ops->ensure(d->self, &o, told, NULL));
+    return finish(d->ops->ensure(d->self, &o, told, &result));
 }
 
 static int start(const char *id)
 {
-    struct driver_order o = {.id = slice_of(id), .doc = &doc};
+    struct driver_order o = {.id = slice_of(id), .doc = &doc, .progress = progress};
     result.done = false;
-    return finish(containers.ops->start(containers.self, &o, told, NULL));
+    return finish(containers.ops->start(containers.self, &o, told, &result));
 }
 
 static int removal(const char *id, bool for_good, bool forgotten)
 {
     struct driver_order o = {.id = slice_of(id), .for_good = for_good, .forgotten = forgotten};
     result.done = false;
-    return finish(containers.ops->remove(containers.self, &o, told, NULL));
+    return finish(containers.ops->remove(containers.self, &o, told, &result));
 }
 
 static bool at_rest(void)
@@ -356,6 +365,7 @@ static void shared(void **state BASE_UNUSED)
     want(2, WORKLOAD_CONTAINER);
     assert_int_equal(ensure("a"), 0);
     assert_int_equal(inner.n_mounts, 2);
+    assert_int_equal(progress_seen, 1);
     assert_string_equal(inner.sources[0], path("data"));
     assert_string_equal(inner.sources[1], path("logs-1"));
     assert_string_equal(inner.mounts[1].target, "/logs");
@@ -613,6 +623,15 @@ static void rollback(void **state BASE_UNUSED)
     assert_false(there("three"));
 }
 
+/* The timer tries again what failed. */
+static void until_gone(void)
+{
+    uint64_t end = clock_mono_ms(&clock_system) + 10000;
+    while ((!at_rest() || n_rows(STORE_VOLUMES) > 0) && clock_mono_ms(&clock_system) < end)
+        loop_run_once(loop, true);
+    rest();
+}
+
 /* Each commit fails once: nothing that is used is deleted, nothing is forgotten. */
 static void full_store(void **state BASE_UNUSED)
 {
@@ -635,13 +654,7 @@ static void full_store(void **state BASE_UNUSED)
             fail_commit = 0;
             assert_int_equal(removal("a", true, false), 0);
         }
-        for (int i = 0; i < 100 && (there("one") || there("two") || n_rows(STORE_VOLUMES) > 0);
-             i++) {
-            usleep(10000); /* the timer tries again */
-            while (loop_run_once(loop, false) && !at_rest())
-                ;
-        }
-        rest();
+        until_gone();
         assert_false(there("one") || there("two") || there(VOLUME_TRASH));
         assert_int_equal(n_rows(STORE_VOLUMES) + n_rows(STORE_ATTACHMENTS), 0);
     }
@@ -676,12 +689,7 @@ static void short_memory(void **state BASE_UNUSED)
         mem_fail_at(0, false);
         assert_true(r == 0 || r == ERR_NO_MEMORY);
         assert_int_equal(removal("a", true, false), 0);
-        for (int i = 0; i < 100 && n_rows(STORE_VOLUMES) > 0; i++) {
-            usleep(10000);
-            while (loop_run_once(loop, false) && !at_rest())
-                ;
-        }
-        rest();
+        until_gone();
         assert_false(there("one") || there("two"));
         assert_int_equal(n_rows(STORE_VOLUMES) + n_rows(STORE_ATTACHMENTS), 0);
     }
@@ -763,7 +771,7 @@ static void cancelled(void **state BASE_UNUSED)
     wide(wanted);
     want(2, WORKLOAD_CONTAINER);
     result.done = false;
-    assert_int_equal(containers.ops->ensure(containers.self, &a, told, NULL), 0);
+    assert_int_equal(containers.ops->ensure(containers.self, &a, told, &result), 0);
     containers.ops->cancel(containers.self, SLICE_LIT("a"));
     assert_int_equal(finish(0), ERR_CANCELLED);
     assert_int_equal(inner.ensures, 0);
