@@ -6,30 +6,28 @@
 
 #include <stdio.h>
 
-static const char *const driver_names[] = {"local", "nfs", "ceph-rbd"};
-static const char *const state_names[] = {"making", "ready", "deleting"};
-static const char *const retain_names[] = {"Delete", "Retain"};
-
-const char *volume_state_name(enum volume_state s)
+/* The number that a name has; -1: none. */
+static int driver_of(const char *name)
 {
-    return (size_t)s < ARRAY_LEN(state_names) ? state_names[s] : "";
+    for (int d = DOC_VOLUME_LOCAL; name != NULL && d <= DOC_VOLUME_CEPH_RBD; d++)
+        if (strcmp(volume_driver_name((enum doc_volume_driver)d), name) == 0)
+            return d;
+    return -1;
 }
 
-const char *volume_driver_name(enum doc_volume_driver d)
+static int state_of(const char *name)
 {
-    return (size_t)d < ARRAY_LEN(driver_names) ? driver_names[d] : "";
+    for (int s = VOLUME_MAKING; name != NULL && s <= VOLUME_DELETING; s++)
+        if (strcmp(volume_state_name((enum volume_state)s), name) == 0)
+            return s;
+    return -1;
 }
 
-const char *volume_retain_name(enum doc_retain r)
+static int retain_of(const char *name)
 {
-    return (size_t)r < ARRAY_LEN(retain_names) ? retain_names[r] : "";
-}
-
-static int index_of(const char *const *names, size_t n, const char *name)
-{
-    for (size_t i = 0; name != NULL && i < n; i++)
-        if (strcmp(names[i], name) == 0)
-            return (int)i;
+    for (int r = DOC_RETAIN_DELETE; name != NULL && r <= DOC_RETAIN_RETAIN; r++)
+        if (strcmp(volume_retain_name((enum doc_retain)r), name) == 0)
+            return r;
     return -1;
 }
 
@@ -317,8 +315,8 @@ static int load_volume(void *ctx, struct slice id, struct slice body)
     struct volume *x;
     char text[VOLUME_ID_MAX + 1];
     const char *name = json_get_str(root, "name");
-    int driver = index_of(driver_names, ARRAY_LEN(driver_names), json_get_str(root, "driver"));
-    int state = index_of(state_names, ARRAY_LEN(state_names), json_get_str(root, "state"));
+    int driver = driver_of(json_get_str(root, "driver"));
+    int state = state_of(json_get_str(root, "state"));
     if (root == NULL && l->e->code == ERR_NO_MEMORY)
         return ERR_NO_MEMORY;
     if (root == NULL || driver < 0 || state < 0 || name == NULL || id.len > VOLUME_ID_MAX ||
@@ -326,7 +324,7 @@ static int load_volume(void *ctx, struct slice id, struct slice body)
         load_bad(ctx, id, "");
         return 0;
     }
-    snprintf(text, sizeof(text), "%s:%s", driver_names[driver], name);
+    snprintf(text, sizeof(text), "%s:%s", volume_driver_name((enum doc_volume_driver)driver), name);
     if (!slice_eqs(id, text)) {
         load_bad(ctx, id, "");
         return 0;
@@ -356,8 +354,7 @@ static int load_user(void *ctx, struct slice id, struct slice body)
                *workload = json_get_str(root, "workload_id");
     struct volume *x = volume != NULL ? volume_find(l->v, slice_of(volume)) : NULL;
     const json_t *meta = json_object_get(root, "metadata");
-    int retain =
-        index_of(retain_names, ARRAY_LEN(retain_names), json_get_str(meta, "retain_policy"));
+    int retain = retain_of(json_get_str(meta, "retain_policy"));
     struct doc_managed_volume doc = {
         .mount_path = (char *)(uintptr_t)json_get_str(root, "mount_path"), .retain_policy = retain};
     struct user *u;

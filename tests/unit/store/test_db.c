@@ -669,8 +669,8 @@ static void test_refused(void **state)
     db_close(open_db(path, NULL));
     exec_raw("PRAGMA user_version = 99");
     assert_int_equal(refused("newer"), ERR_STATE);
-    exec_raw("PRAGMA user_version = 1");
-    assert_int_equal(refused(""), 0);
+    exec_raw("DROP TABLE volumes; DROP TABLE attachments; PRAGMA user_version = 1");
+    assert_int_equal(refused(""), 0); /* brought up to date */
     exec_raw("UPDATE totals SET rows = 1");
     struct db *d = open_db(path, NULL);
     struct seen s;
