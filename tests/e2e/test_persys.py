@@ -260,7 +260,7 @@ def test_bytes_by_hand(agent, channel):
     rows = wire.parse("ListWorkloadsResponse", raw(channel, "ListWorkloads")(wire.one(1, "int32", 1), timeout=10))["workloads"]
     assert [r["revision_id"] for r in rows if r["id"] == "hand-1"] == ["r1"]
     h = wire.parse("HealthCheckResponse", raw(channel, "HealthCheck")(b"", timeout=10))
-    assert h["healthy"] and h["version"] == "7.8.9" and h["runtime_status"] == {"container": "healthy"}, h
+    assert h["healthy"] and h["version"] == "7.8.9" and h["runtime_status"]["container"] == "healthy", h
     assert all(0 < h[k] <= 100 for k in ("memory_utilization", "disk_utilization")) and 0 <= h.get("cpu_utilization", 0) <= 100
     wait_for("a sample of its usage", lambda: get().get("usage"), 45)
     u = get()["usage"]
@@ -299,7 +299,9 @@ REFUSED = [
     (dict(id="a/../../etc", spec=sleeper()), "id"),
     (dict(id="", spec=sleeper()), "id"),
     (dict(id="x" * 200, spec=sleeper()), "id"),
-    (dict(id="bad-1", type=2, spec=dict(compose=dict(compose_yaml="services: {}"))), "runtime not available"),
+    (dict(id="bad-1", type=2, spec=dict(compose=dict(compose_yaml="services: {}"))), "services: there is none"),
+    (dict(id="bad-1", type=2, spec=dict(compose=dict(compose_yaml="aGVsbG8="))), 'a mapping with the key "services" is wanted'),
+    (dict(id="bad-1", type=2, spec=dict(compose=dict(compose_yaml=" "))), "compose_yaml is empty"),
     (dict(id="bad-1", type=3, spec=dict(vm=dict(vcpus=1))), "runtime not available"),
     (dict(id="bad-1", type=4, spec=sleeper()), "runtime not available"),
     (dict(id="bad-1", type=2, spec=sleeper()), 'the type is "compose", but the spec is of a container'),
@@ -312,7 +314,8 @@ REFUSED = [
     (dict(id="bad-1", spec=sleeper(restart_policy=dict(policy="x" * 39 + "ä"))), "is none of no"),  # its reason cuts the letter
     (dict(id="x" + "ä" * 100, spec=sleeper()), "id"),
     (dict(id="bad-1", spec=sleeper(volumes=[dict(host_path="relative", container_path="/x")])), "relative"),
-    (dict(id="bad-1", spec=sleeper(managed_volumes=[dict(name="v", mount_path="/v")])), "managed volumes"),
+    (dict(id="bad-1", spec=sleeper(managed_volumes=[dict(name="..", mount_path="/v")])), "is not the name of a volume"),
+    (dict(id="bad-1", spec=sleeper(managed_volumes=[dict(name="v")])), "managed volume at index 0 is missing mount_path"),
     (dict(id="bad-1", spec=sleeper(args=["x"] * 2000)), "2000"),
 ]
 
