@@ -2,6 +2,7 @@
 import os
 import pathlib
 import signal
+import subprocess
 import time
 
 import pytest
@@ -303,3 +304,100 @@ def test_many_are_looked_at_with_one_question(keeper, host):
     assert len(keeper.call("GET", "/v1/workloads").json()["workloads"]) >= 100
     assert time.monotonic() - began < 1
     keeper.remove(*[f"many-{i}" for i in range(100)])
+
+
+def test_the_console(keeper, host):
+    disk = host.disk("talk.raw", "say something", listens=True)
+    keeper.put("talk", vm(disk))
+    keeper.reaches("talk", "running")
+
+    def console(text, *args, seconds=20):
+        """Sends a text, and returns what has come when it was answered, or after the seconds."""
+        p = subprocess.Popen([harness.program("gantry"), "console", *args, "talk"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, env=dict(keeper.env, GANTRY_HOST=f"unix:{keeper.unix}"))
+        os.set_blocking(p.stdout.fileno(), False)
+        return p, text, seconds
+
+    def answer(session):
+        p, text, seconds = session
+        p.stdin.write(text.encode())
+        p.stdin.flush()
+        got, end = b"", time.monotonic() + seconds
+        while text.upper().encode() not in got and time.monotonic() < end and p.poll() is None:
+            got += p.stdout.read() or b""
+            time.sleep(0.05)
+        return got.decode(errors="replace")
+
+    first = console("hello")
+    assert "HELLO" in answer(first)
+    # One at a time; who asks by force gets it, and the other one is told.
+    second = console("x")
+    assert second[0].wait(20) == 1 and "--force" in second[0].stderr.read().decode()
+    second = console("forced", "--force")
+    assert "FORCED" in answer(second)
+    assert first[0].wait(20) in (0, 1)
+    # It is free again when it is let go.
+    second[0].terminate()
+    second[0].wait(10)
+    third = wait_for("a free console", lambda: (lambda s: s if "AGAIN" in answer(s) else (s[0].kill(), None)[1])(console("again", seconds=2)), 30)
+    # More than fits into any buffer, both ways.
+    assert "Q" * 20000 in answer((third[0], "q" * 20000, 60)).replace("\r", "")
+    # Off: the console ends.
+    keeper.put("talk", dict(vm(disk), desired_state="stopped"))
+    assert third[0].wait(30) == 0
+    assert "running" in keeper.cli("console", "talk").stderr
+    keeper.put("talk", vm(disk))
+    keeper.reaches("talk", "running")
+    # No programs, no logs: and it is said what there is instead.
+    r = keeper.cli("exec", "talk", "ls")
+    assert r.returncode == 1 and "console" in r.stderr
+    r = keeper.cli("logs", "talk")
+    assert r.returncode == 1 and "console" in r.stderr
+    text = keeper.audit_file.read_text()
+    assert "console, by force" in text
+    keeper.remove("talk")
+
+
+def test_snapshots(keeper, host):
+    disk = host.qcow2("snap.qcow2", "snap")
+    keeper.put("snap", vm(disk, "qcow2"))
+    keeper.reaches("snap", "running")
+    r = keeper.cli("snapshot", "create", "snap", "one", timeout=120)
+    assert r.returncode == 0 and "made" in r.stdout, r
+    r = keeper.cli("snapshot", "create", "snap", "one")
+    assert r.returncode == 1 and "one" in r.stderr
+    rows = keeper.call("GET", "/v1/workloads/snap/snapshots").json()["snapshots"]
+    assert [(s["name"], s["current"], s["memory"]) for s in rows] == [("one", True, True)] and rows[0]["created_at"]
+    assert "one" in keeper.cli("snapshot", "list", "snap").stdout
+    # Back to it: what runs goes on from there, under the same revision.
+    revision = keeper.get("snap")["revision_id"]
+    r = keeper.cli("snapshot", "revert", "snap", "one", timeout=120)
+    assert r.returncode == 0, r
+    w = keeper.reaches("snap", "running")
+    assert w["revision_id"] == revision
+    r = keeper.cli("snapshot", "delete", "snap", "one", timeout=60)
+    assert r.returncode == 0 and keeper.call("GET", "/v1/workloads/snap/snapshots").json()["snapshots"] == []
+    assert keeper.call("DELETE", "/v1/workloads/snap/snapshots/one").status == 404
+    assert keeper.call("POST", "/v1/workloads/snap/snapshots", {"name": "-x"}).status == 400
+    # With snapshots in it, it can be deleted all the same.
+    assert keeper.cli("snapshot", "create", "snap", "two", timeout=120).returncode == 0
+    keeper.remove("snap")
+    # A raw disk has none: libvirt's own reason is told.
+    raw = host.disk("nosnap.raw", "nosnap")
+    keeper.put("nosnap", vm(raw))
+    keeper.reaches("nosnap", "running")
+    a = keeper.call("POST", "/v1/workloads/nosnap/snapshots", {"name": "one"})
+    assert a.status in (409, 501, 503) and "raw" in a.body.decode(), a
+    keeper.remove("nosnap")
+    assert keeper.call("GET", "/v1/workloads/absent/snapshots").status == 404
+
+
+def test_usage(keeper, host):
+    disk = host.disk("busy.raw", "busy", listens=True)  # it polls its serial port, as busy as can be
+    keeper.put("busy", vm(disk))
+    keeper.reaches("busy", "running")
+    u = wait_for("a sample", lambda: (lambda u: u if (u["cpu_percent"] or 0) > 5 else None)(
+        keeper.call("GET", "/v1/workloads/busy/stats").json()), 20)
+    assert u["memory_bytes"] > 1 << 20 and u["source"] == "libvirt" and u["disk_read_bytes"] >= 512
+    assert "busy" in keeper.cli("stats").stdout
+    keeper.remove("busy")

@@ -122,14 +122,18 @@ static double cpu_of(struct virt_kept *k, const struct sample *s, int64_t now_ns
     return k->cpu_percent;
 }
 
+static const struct sample *find(const struct virt_rounds *r, const struct request *q)
+{
+    struct sample key;
+    memcpy(key.name, q->id, sizeof(key.name));
+    return r->n > 0 ? bsearch(&key, r->samples, r->n, sizeof(key), by_name) : NULL;
+}
+
 static void answer_one(struct virt *v, struct request *q, const struct fault *f)
 {
     struct virt_rounds *r = v->usage;
     struct fault none = {0};
-    struct sample key;
-    memcpy(key.name, q->id, sizeof(key.name));
-    const struct sample *s =
-        f == NULL && r->n > 0 ? bsearch(&key, r->samples, r->n, sizeof(key), by_name) : NULL;
+    const struct sample *s = f == NULL ? find(r, q) : NULL;
     if (s == NULL) {
         (void)fault_set(&none, FAULT_RUNTIME_ERROR, ERR_STATE, "domain \"%s\" does not run", q->id);
         q->fn(q->ctx, f != NULL ? f : &none, NULL);
@@ -188,13 +192,28 @@ static void usage_release(struct virt_job *job)
     mem_free(j);
 }
 
+static int ask(struct virt *v);
+
 static void answer_fresh(void *ctx)
 {
     struct virt *v = ctx;
+    struct virt_rounds *r = v->usage;
     struct fault f = {0};
+    bool missed = false;
     (void)fault_set(&f, FAULT_RUNTIME_ERROR, ERR_CANCELLED, "cancelled");
-    v->usage->deferred = false;
-    answer_all(v, v->closing ? &f : NULL);
+    r->deferred = false;
+    /* One that was started since is not in it: then all of them get the next one. */
+    LIST_FOR (n, &r->requests)
+        missed = missed || find(r, CONTAINER_OF(n, struct request, link)) == NULL;
+    if (missed && !v->closing) {
+        r->at_ms = 0;
+        if (ask(v) != 0) {
+            f.e.code = ERR_NO_MEMORY;
+            answer_all(v, &f);
+        }
+    } else {
+        answer_all(v, v->closing ? &f : NULL);
+    }
     virt_unref(v);
 }
 
