@@ -396,7 +396,7 @@ def test_usage(keeper, host):
     disk = host.disk("busy.raw", "busy", listens=True)  # it polls its serial port, as busy as can be
     keeper.put("busy", vm(disk))
     keeper.reaches("busy", "running")
-    u = wait_for("a sample", lambda: (lambda u: u if (u["cpu_percent"] or 0) > 5 else None)(
+    u = wait_for("a sample", lambda: (lambda u: u if (u.get("cpu_percent") or 0) > 5 else None)(
         keeper.call("GET", "/v1/workloads/busy/stats").json()), 20)
     assert u["memory_bytes"] > 1 << 20 and u["source"] == "libvirt" and u["disk_read_bytes"] >= 512
     assert "busy" in keeper.cli("stats").stdout
