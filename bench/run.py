@@ -2,7 +2,7 @@
 """Measures Gantry against references in the same run and prints one table of ratios.
 
 usage: bench/run.py [--save] [PART...]    parts: static proxy secure status docker viewers idle start profiles store grpc engine
-                                               events workloads
+                                               events workloads vms
 
 Every comparison alternates A B A B ..., so that a machine whose speed drifts does not decide it. Shown: the median of the
 ratios, their lowest and highest, and the medians of both sides. --save keeps the table in docs/benchmarks.md.
@@ -635,9 +635,91 @@ def part_workloads(_, root):
         shutil.rmtree(place, ignore_errors=True)
 
 
+def defined_and_started(k, h):
+    """Ours: PUT, until GET says that it runs. By hand: what virsh does with the same description, until it says so."""
+    g, n = http.client.HTTPConnection("127.0.0.1", k.port, timeout=60), [0]
+    disk = h.disk("bench.raw", "bench")
+    doc = {"vcpus": 1, "memory_mb": 64, "stop_timeout_s": 1, "disks": [{"path": disk, "format": "raw", "boot": True}]}
+    xml = [None]
+
+    def ours():
+        n[0] += 1
+        id = f"g{n[0]}"
+        began = time.perf_counter()
+        engine_call(g, "PUT", f"/v1/workloads/{id}", {"id": id, "type": "vm", "vm": doc})
+        while engine_call(g, "GET", f"/v1/workloads/{id}")["actual_state"] != "running":
+            time.sleep(0.002)
+        took = time.perf_counter() - began
+        xml[0] = re.sub(r"<uuid>.*?</uuid>", "", h.virsh("dumpxml", "--inactive", id).replace(id, "NAME"))
+        engine_call(g, "DELETE", f"/v1/workloads/{id}?force=true")
+        while any(w["id"] == id for w in engine_call(g, "GET", "/v1/workloads")["workloads"]):
+            time.sleep(0.02)
+        return took * 1000
+
+    def by_hand():
+        n[0] += 1
+        f = h.root / "bench.xml"
+        began = time.perf_counter()
+        f.write_text(xml[0].replace("NAME", f"h{n[0]}"))
+        h.virsh("define", f)
+        h.virsh("start", f"h{n[0]}")
+        while h.virsh("domstate", f"h{n[0]}").strip() != "running":
+            time.sleep(0.002)
+        took = time.perf_counter() - began
+        h.virsh("destroy", f"h{n[0]}")
+        h.virsh("undefine", f"h{n[0]}")
+        return took * 1000
+    compare("a virtual machine, PUT until it runs / virsh define, start, domstate", ours, by_hand, "ms", False, 1.1, max(2 * ROUNDS, 10))
+    g.close()
+
+
+def hundred_machines(k, h):
+    """100 defined ones: what it takes until all are told again after libvirtd has come back, and one look at all of them."""
+    g = http.client.HTTPConnection("127.0.0.1", k.port, timeout=60)
+    ids = [f"m{i}" for i in range(100)]
+    disk = h.disk("many.raw", "many")
+    for id in ids:
+        engine_call(g, "PUT", f"/v1/workloads/{id}", {"id": id, "type": "vm", "desired_state": "stopped", "vm": {
+            "vcpus": 1, "memory_mb": 64, "disks": [{"path": disk, "format": "raw"}]}})
+    wait_for("100 machines", lambda: sum(w["actual_state"] == "stopped" for w in engine_call(g, "GET", "/v1/workloads")["workloads"]) == 100, 120)
+
+    def ours():
+        began = time.perf_counter()
+        assert len(engine_call(g, "GET", "/v1/workloads")["workloads"]) == 100
+        return (time.perf_counter() - began) * 1000
+
+    def by_hand():
+        began = time.perf_counter()
+        assert h.virsh("domstats", "--state").count("state.state") == 100
+        return (time.perf_counter() - began) * 1000
+    compare("status of 100 virtual machines / virsh domstats --state", ours, by_hand, "ms", False, 1.0)
+    pid = k.gantryd.pid
+    cpu = cpu_seconds(pid)
+    time.sleep(30)
+    cpu = (cpu_seconds(pid) - cpu) / 30
+    row("100 virtual machines, looked at each second: CPU of gantryd", f"{cpu:.3%}", "", f"{cpu * 1000:.1f} ms/s", "", "", None)
+    row("100 virtual machines: PSS of gantryd, with libvirt's library", f"{pss_kb(pid) / 1024:.1f} MiB", "", f"{pss_kb(pid)} kB", "", "", None)
+    k.remove(*ids)
+    g.close()
+
+
+def part_vms(_, root):
+    import libvirtd
+    from test_vm import VmKeeper
+    with libvirtd.Libvirtd() as h:
+        k = VmKeeper(root, h)
+        k.begin()
+        try:
+            defined_and_started(k, h)
+            hundred_machines(k, h)
+        finally:
+            k.stop()
+
+
 PARTS = {"static": part_static, "proxy": part_proxy, "secure": part_secure, "status": part_status, "docker": part_docker, "viewers": part_viewers,
          "idle": part_idle, "start": part_start, "profiles": part_profiles, "store": part_store, "grpc": part_grpc,
-         "engine": part_engine, "events": part_events, "workloads": part_workloads}
+         "engine": part_engine, "events": part_events, "workloads": part_workloads,
+         "vms": part_vms}
 
 
 def save():

@@ -6,6 +6,19 @@
 /* With the memory of a large machine it takes minutes. */
 #define PATIENCE_MS 600000
 
+/* "2026-11-21 03:52:00" */
+static void time_cell(struct table *t, const char *text)
+{
+    char brief[19];
+    if (text == NULL || strlen(text) < sizeof(brief) || text[10] != 'T') {
+        table_cells(t, text);
+        return;
+    }
+    memcpy(brief, text, sizeof(brief));
+    brief[10] = ' ';
+    table_cell(t, (struct slice){brief, sizeof(brief)}, TABLE_PLAIN);
+}
+
 int cmd_snapshot_list(struct cli *c)
 {
     static const char *const heads[] = {"NAME", "CREATED (UTC)", "CURRENT", "MEMORY",
@@ -20,7 +33,7 @@ int cmd_snapshot_list(struct cli *c)
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *row = json_array_get(list, i);
         table_cells(&t, json_get_str(row, "name"));
-        table_cells(&t, json_get_str(row, "created_at"));
+        time_cell(&t, json_get_str(row, "created_at"));
         table_cells(&t, json_is_true(json_object_get(row, "current")) ? "yes" : "no");
         table_cells(&t, json_is_true(json_object_get(row, "memory")) ? "yes" : "no");
         table_cells(&t, json_get_str(row, "description"));
