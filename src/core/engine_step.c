@@ -604,6 +604,10 @@ static enum workload_actual actual_of(const struct item *w)
         return deleting && runs(w) ? (enum workload_actual)w->object.actual : ACTUAL_PENDING;
     if (w->now->desired == DESIRED_STOPPED)
         return ACTUAL_STOPPED;
+    /* It comes by itself. Schedulers apply what is stopped again and again, and leave alone what is
+     * pending (contract 2.1). */
+    if (w->wait == WAIT_DEPENDS && w->object.actual == ACTUAL_STOPPED)
+        return ACTUAL_PENDING;
     return (enum workload_actual)w->object.actual;
 }
 

@@ -122,6 +122,8 @@ static const char *hint_for(const struct cli *c, int status, const char *text)
             return "see: gantry token list";
         if (workload || strncmp(text, "Workload '", 10) == 0)
             return "see: gantry get";
+        if (v != NULL && v->run == cmd_logs && c->args.n_words == 1) /* the workload is there */
+            return "see: gantry explain ID";
         if (strstr(text, "o backup") != NULL) /* the service is there */
             return "see: gantry run-script backups CONTAINER SERVICE";
         if (v != NULL && v->group != NULL && strcmp(v->group, "profiles") == 0)
