@@ -126,7 +126,8 @@ static void waits_for_others(void **state)
     assert_string_equal(rig_view(r, "web").waits_for, "\"db\" to run");
     (void)rig_apply(r, "db", "1", NULL);
     assert_state(r, "db", ACTUAL_RUNNING);
-    assert_state(r, "web", ACTUAL_RUNNING); /* at once, without a pass */
+    assert_state(r, "web", ACTUAL_RUNNING);       /* at once, without a pass */
+    assert_true(rig_event(r, "db", "completed")); /* its task */
     (void)rig_stop(r, "db", "1", NULL);
     assert_state(r, "web", ACTUAL_RUNNING); /* goes on */
     rig_done(r);
