@@ -417,6 +417,21 @@ void row_erase(struct item *w)
 
 /* ---- tasks */
 
+/* What became of it, for its record and for those that read events. */
+static void task_close(struct engine *g, struct task_entry *e, bool ok, const char *text)
+{
+    struct task t;
+    task_get(e, &t);
+    struct event ev = {.kind = "task",
+                       .name = t.workload,
+                       .type = ok ? "completed" : "failed",
+                       .reason = slice_of(task_kind_name(t.kind)),
+                       .message = text != NULL ? slice_of(text) : (struct slice){"", 0},
+                       .who = t.who};
+    event_publish(g->events, &ev);
+    task_end(g->tasks, e, ok ? TASK_COMPLETED : TASK_FAILED, text);
+}
+
 void task_new(struct item *w, enum task_kind kind)
 {
     struct engine *g = w->g;
@@ -431,7 +446,7 @@ void task_new(struct item *w, enum task_kind kind)
         task_get(e, &t);
         struct buf b = BUF_FIXED(text);
         (void)buf_addf(&b, "superseded by %s", t.id);
-        task_end(g->tasks, old, TASK_COMPLETED, text);
+        task_close(g, old, true, text);
     }
 }
 
@@ -439,5 +454,5 @@ void task_done(struct item *w, bool ok, const char *text)
 {
     struct task_entry *e = STEAL(w->task);
     if (e != NULL)
-        task_end(w->g->tasks, e, ok ? TASK_COMPLETED : TASK_FAILED, text);
+        task_close(w->g, e, ok, text);
 }

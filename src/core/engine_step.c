@@ -613,6 +613,14 @@ static enum workload_actual actual_of(const struct item *w)
         return deleting && runs(w) ? (enum workload_actual)w->object.actual : ACTUAL_PENDING;
     if (w->now->desired == DESIRED_STOPPED)
         return ACTUAL_STOPPED;
+    /* That it had to be killed, or says so with its status, is no failure of one that we stopped.
+     */
+    if (w->asked_stop && w->object.actual == ACTUAL_FAILED)
+        return ACTUAL_STOPPED;
+    /* It comes by itself. Schedulers apply what is stopped again and again, and leave alone what is
+     * pending (contract 2.1). */
+    if (w->wait == WAIT_DEPENDS && w->object.actual == ACTUAL_STOPPED)
+        return ACTUAL_PENDING;
     return (enum workload_actual)w->object.actual;
 }
 

@@ -156,6 +156,13 @@ static const char *message_of(struct item *w)
         return (w->now->flags & STORED_DELETING) != 0 ? "being deleted"
                : w->actual == ACTUAL_PENDING          ? "creating workload"
                                              : missing_text((enum workload_type)w->now->type);
+    if (w->wait == WAIT_DEPENDS && w->actual == ACTUAL_PENDING) {
+        char waits[320];
+        struct buf b = BUF_FIXED(g->text);
+        (void)buf_addlit(&b, "waits for ");
+        (void)buf_add_words(&b, waits_text(w, waits, sizeof(waits)), sizeof(g->text) - 16);
+        return g->text;
+    }
     if (w->now->desired == DESIRED_STOPPED && o->actual == ACTUAL_FAILED) {
         if (w->asked_stop || object_message(o)[0] == '\0')
             return "stopped";

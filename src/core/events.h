@@ -15,7 +15,7 @@
 
 /* Texts may be empty. Borrowed for the call. */
 struct event {
-    const char *kind;      /* "workload", "service", "container", "task", "node" */
+    const char *kind;      /* "workload", "service", "task", "node" */
     struct slice name;     /* "web"; of a service "robot/talker" */
     const char *type;      /* "created", "state", "deleted", "failed", "given-up", "waiting"... */
     struct slice from, to; /* states */

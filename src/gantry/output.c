@@ -123,6 +123,7 @@ static const char *hint_for(const struct cli *c, int status, const char *text)
     bool docker = v != NULL && v->group != NULL &&
                   (strcmp(v->group, "docker") == 0 || strcmp(v->group, "bashrc") == 0);
     bool workload = v != NULL && workload_verb(v);
+    bool its_log = v != NULL && v->run == cmd_logs && c->args.n_words == 1;
     bool token = v != NULL && v->group != NULL && strcmp(v->group, "token") == 0;
     switch (status) {
     case 401:
@@ -138,6 +139,8 @@ static const char *hint_for(const struct cli *c, int status, const char *text)
             return "see: gantry token list";
         if (workload || strncmp(text, "Workload '", 10) == 0)
             return "see: gantry get";
+        if (its_log) /* the workload is there */
+            return "see: gantry explain ID";
         if (strstr(text, "o backup") != NULL) /* the service is there */
             return "see: gantry run-script backups CONTAINER SERVICE";
         if (v != NULL && v->group != NULL && strcmp(v->group, "profiles") == 0)
@@ -146,7 +149,7 @@ static const char *hint_for(const struct cli *c, int status, const char *text)
     case 503:
         if (docker)
             return "is the Docker engine running?";
-        if (workload)
+        if (workload || its_log)
             return NULL;
         if (strstr(text, ": Client error '404") != NULL)
             return see_services;

@@ -113,6 +113,12 @@ static void waits_for_others(void **state)
     (void)rig_apply(r, "web", "1", ON("db"));
     assert_string_equal(rig_view(r, "web").waits_for, "\"db\", which does not exist");
     assert_int_equal(rig_object(r, "web").actual, ACTUAL_STOPPED); /* made, not started */
+    assert_int_equal(rig_view(r, "web").seen, ACTUAL_PENDING);     /* also where no tasks show */
+    rig_close(r);
+    rig_open(r);
+    rig_settle(r);
+    assert_state(r, "web", ACTUAL_PENDING); /* now there is no task */
+    assert_string_equal(rig_view(r, "web").message, "waits for \"db\", which does not exist");
     struct engine_explain x;
     assert_true(engine_explain(r->g, SLICE_LIT("web"), &x));
     assert_int_equal(x.n_depends, 1);
@@ -121,7 +127,8 @@ static void waits_for_others(void **state)
     assert_string_equal(rig_view(r, "web").waits_for, "\"db\" to run");
     (void)rig_apply(r, "db", "1", NULL);
     assert_state(r, "db", ACTUAL_RUNNING);
-    assert_state(r, "web", ACTUAL_RUNNING); /* at once, without a pass */
+    assert_state(r, "web", ACTUAL_RUNNING);       /* at once, without a pass */
+    assert_true(rig_event(r, "db", "completed")); /* its task */
     (void)rig_stop(r, "db", "1", NULL);
     assert_state(r, "web", ACTUAL_RUNNING); /* goes on */
     rig_done(r);

@@ -99,6 +99,8 @@ static const struct canned {
      "{\"cpu_percent\":0.25,\"memory_bytes\":1023,\"disk_read_bytes\":1536,"
      "\"net_tx_bytes\":5368709120,\"collected_at\":\"2026-01-01T00:00:00Z\",\"source\":"
      "\"cgroup\"}"},
+    {"GET", W "/slow/logs?tail=100", 503, "{\"error\":\"the Docker engine does not answer\"}"},
+    {"GET", W "/bad/logs?tail=100", 404, "{\"error\":\"there is no container \\\"bad\\\"\"}"},
     {"GET", W "/web/logs?tail=100", 200,
      "{\"id\":\"web\",\"lines\":["
      "{\"time\":\"2026-01-01T00:00:00Z\",\"stream\":\"stdout\",\"text\":\"one\"},"
@@ -657,6 +659,11 @@ static void logs(void **state)
     assert_string_equal(o.out, "2026-01-01T00:00:00Z O one\n2026-01-01T00:00:01Z E two\n");
     RUN(&o, "logs", "--since", "2026-01-01T00:00:00Z", "web");
     assert_int_equal(o.code, EXIT_DONE);
+    RUN(&o, "logs", "bad"); /* never made: the workload is there all the same */
+    assert_int_equal(o.code, EXIT_NO);
+    HAS(o.err, "there is no container \"bad\" (see: gantry explain ID)");
+    RUN(&o, "logs", "slow"); /* no agent has to do with it */
+    assert_string_equal(o.err, "gantry: the Docker engine does not answer\n");
     RUN(&o, "logs", "-f", "web"); /* goes on behind the last line, which comes twice */
     assert_string_equal(o.out, "one\ntwo\nthree\n");
     assert_int_equal(o.code, EXIT_DONE);
