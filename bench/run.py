@@ -553,8 +553,9 @@ def accepted(root):
 wrk.headers["Content-Type"] = "application/json"
 request = function()
   n = n + 1
-  local id = "ROUND-" .. n
-  return wrk.format("PUT", "/v1/workloads/" .. id, nil, '{"id":"' .. id .. '","type":"container","container":{"image":"a"}}')
+  local id = "w-" .. (n % 5000)
+  return wrk.format("PUT", "/v1/workloads/" .. id, nil,
+                    '{"id":"' .. id .. '","type":"container","container":{"image":"ROUND-' .. n .. '"}}')
 end
 """)
     text, turn = script.read_text(), [0]

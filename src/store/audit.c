@@ -15,6 +15,7 @@ enum {
     DEFAULT_KEEP = 5,
     RETRY_S = 1,
     FLUSH_S = 1,    /* from the first record that is not on the disk */
+    REST_MS = 20,   /* between two turns */
     LAST_TRIES = 2, /* seconds, when the program ends */
     READERS_MAX = 4,
     KEEP_BUFFER = 64 << 10,
@@ -33,7 +34,7 @@ struct audit {
     struct buf queue; /* whole lines */
     size_t writing;   /* bytes that the thread has taken and not yet written */
     uint64_t queued_records, written, lost, lost_unsaid, failures;
-    bool failing, stopping;
+    bool failing, stopping, resting;
     bool flush_failed; /* the thread's: writing alone is then no end of it */
 };
 
@@ -96,6 +97,17 @@ static void say_lost(struct audit *a)
         a->lost_unsaid = 0;
 }
 
+/* Many changes one after the other wake the thread seldom, and so do not wait for the processor
+ * that it takes from them. With the lock held. */
+static void rest(struct audit *a)
+{
+    uint64_t until = uv_hrtime() + REST_MS * NS_PER_MS, now;
+    a->resting = true;
+    while (!a->stopping && (now = uv_hrtime()) < until)
+        (void)uv_cond_timedwait(&a->wake, &a->lock, until - now);
+    a->resting = false;
+}
+
 /* Until there is something to write or to flush. With the lock held. */
 static void wait_for_lines(struct audit *a, uint64_t flush_ns)
 {
@@ -149,6 +161,11 @@ static void run(void *arg)
         if (lines.len > 0 && !write_out(a, &lines))
             go_on = false;
         flush_ns = flush(a, flush_ns, !go_on);
+        if (go_on) {
+            uv_mutex_lock(&a->lock);
+            rest(a);
+            uv_mutex_unlock(&a->lock);
+        }
         if (lines.cap > KEEP_BUFFER)
             buf_done(&lines);
         buf_clear(&lines);
@@ -181,8 +198,10 @@ static void take(void *ctx, const struct audit_record *r)
         a->lost++;
         a->lost_unsaid++;
     }
+    bool resting = a->resting;
     uv_mutex_unlock(&a->lock);
-    uv_cond_signal(&a->wake);
+    if (!resting)
+        uv_cond_signal(&a->wake);
 }
 
 void audit_sink(struct audit *a, struct audit_sink *out)

@@ -9,8 +9,9 @@
  * room. The file holds whole lines only: what a failed write left of one is cut off, what a killed
  * program left is closed by a line end. A failed write is logged once and tried again every second.
  *
- * A record is in the file at once, where the death of this program cannot take it, and on the disk
- * within a second: a sync for each would hold up the store, whose own syncs go to the same disk.
+ * A record is in the file within some 20 ms, where the death of this program cannot take it, and on
+ * the disk within a second: a sync for each would hold up the store, whose own syncs go to the same
+ * disk.
  */
 #ifndef GANTRY_STORE_AUDIT_H
 #define GANTRY_STORE_AUDIT_H
