@@ -33,7 +33,7 @@ enum form {
     DOCKER,
 };
 
-/* One variable. `key`: ours; NULL: it has no effect. */
+/* One variable. `key`: ours. */
 struct row {
     const char *variable, *also; /* also: another name of it; NULL: none */
     const char *file_key;
@@ -230,8 +230,6 @@ static int take_bool(struct settings *s, const struct row *r, const char *place,
         seen->off = on ? seen->off & ~2u : seen->off | 2u;
     if (strcmp(r->file_key, "vm_enabled") == 0)
         seen->off = on ? seen->off & ~4u : seen->off | 4u;
-    if (r->key == NULL)
-        return 0;
     int rc = settings_take(s, r->key, place, slice_of(on ? "true" : "false"));
     /* Who says so wants it plain, wherever it listens. */
     if (rc == 0 && strcmp(r->file_key, "tls_enabled") == 0)
@@ -246,7 +244,7 @@ static int take_duration(struct settings *s, const struct row *r, const char *pl
     if (!read_duration(v, &ms) || ms == 0)
         return bad(s, place, "duration above 0, such as 300ms, 30s or 1m30s", v);
     (void)snprintf(text, sizeof(text), "%lldms", (long long)ms);
-    return r->key != NULL ? settings_take(s, r->key, place, slice_of(text)) : 0;
+    return settings_take(s, r->key, place, slice_of(text));
 }
 
 static int take_port(struct settings *s, const struct row *r, const char *place, struct slice v)
@@ -312,11 +310,6 @@ static int take_labels(struct settings *s, const struct row *r, const char *plac
     return rc;
 }
 
-static int no_effect(struct settings *s, const char *place)
-{
-    return settings_fault(s, place, 0, 0, true, "has no effect yet in this version");
-}
-
 static int take_row(struct settings *s, const struct row *r, const char *place, struct slice v,
                     struct seen *seen)
 {
@@ -334,7 +327,7 @@ static int take_row(struct settings *s, const struct row *r, const char *place, 
     }
     switch (r->form) {
     case TEXT:
-        rc = r->key != NULL ? settings_take(s, r->key, place, v) : 0;
+        rc = settings_take(s, r->key, place, v);
         break;
     case NUMBER:
         rc = take_port(s, r, place, v);
@@ -357,7 +350,7 @@ static int take_row(struct settings *s, const struct row *r, const char *place, 
     }
     if (rc == 0 && !known)
         rc = settings_fault(s, place, 0, 0, true, "unknown level, \"info\" is taken");
-    return rc == 0 && r->key == NULL ? no_effect(s, place) : rc;
+    return rc;
 }
 
 /* --- The file --- */
