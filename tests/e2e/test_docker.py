@@ -65,7 +65,7 @@ def test_list(dstack):
 
 def test_the_list_agrees_with_the_engine(dstack, engine):
     for name, c in names(dstack, "?all=true").items():
-        want = engine.docker("inspect", "-f", "{{.Id}} {{.Created}} {{.State.Status}}", name).split()
+        want = engine.docker("inspect", "--type", "container", "-f", "{{.Id}} {{.Created}} {{.State.Status}}", name).split()
         assert [c["id"], c["created"], c["status"]] == want
 
 

@@ -108,7 +108,7 @@ def clean(engine):
 
 
 def inspect(engine, name):
-    return json.loads(engine.docker("inspect", name))[0]
+    return json.loads(engine.docker("inspect", "--type", "container", name))[0]
 
 
 def test_life(drive, engine, clean):

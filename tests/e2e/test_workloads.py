@@ -58,7 +58,7 @@ class Keeper(harness.Stack):
             assert self.inspect(id) is None
 
     def inspect(self, name):
-        out = self.engine.docker("inspect", name, check=False)
+        out = self.engine.docker("inspect", "--type", "container", name, check=False)
         rows = json.loads(out) if out.strip() else []
         return rows[0] if rows else None
 

@@ -71,7 +71,7 @@ def kill_engine(d, reboot=False):
     pids.append(int(pid_file.read_text()))
     if reboot:
         for name in d.docker("ps", "-q").split():
-            pids += [p for p in map(int, d.docker("inspect", "-f", "{{.State.Pid}}", name, check=False).split()) if p > 0]
+            pids += [p for p in map(int, d.docker("inspect", "--type", "container", "-f", "{{.State.Pid}}", name, check=False).split()) if p > 0]
         for p in pathlib.Path("/proc").glob("[0-9]*"):
             try:
                 line = (p / "cmdline").read_bytes()
