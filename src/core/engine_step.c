@@ -137,6 +137,15 @@ static bool surely_gone(struct item *w)
     return false;
 }
 
+/* It needs others that are not as it needs them. */
+static bool waits_for_others(struct item *w)
+{
+    if (depends_unmet(w, 0) == NULL)
+        return false;
+    depends_look(w);
+    return true;
+}
+
 /* Another one is wanted than the one that is there. */
 static struct next next_update(struct item *w)
 {
@@ -144,6 +153,9 @@ static struct next next_update(struct item *w)
     bool stopped = w->now->desired == DESIRED_STOPPED;
     if (held_back(w, &n))
         return n;
+    /* What could not be started yet takes the place of nothing. */
+    if (!stopped && !object_fits(w) && waits_for_others(w))
+        return waits(WAIT_DEPENDS);
     /* To be stopped does not wait for a successor that may never come. */
     if (w->strays != 0)
         return !stopped && unprepared(w, true) ? prepare(w) : next_stray(w, STOP_UPDATE);
@@ -206,10 +218,8 @@ static struct next next_start(struct item *w)
         slot_set(w, SLOT_RETRY, w->quick_ms);
         return waits(WAIT_RETRY);
     }
-    if (depends_unmet(w, 0) != NULL) {
-        depends_look(w);
+    if (waits_for_others(w))
         return waits(WAIT_DEPENDS);
-    }
     if (w->remake)
         return (struct next){.act = ACT_REMOVE, .type = w->now->type, .cause = w->object.cause};
     return (struct next){.act = ACT_START, .type = w->now->type};

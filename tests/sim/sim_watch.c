@@ -66,11 +66,12 @@ static void check_restart(struct sim *s, struct slice id)
         sim_fail(s, "%s is restarted once more", x->id);
 }
 
-/* What runs gives way only to what has been fetched. */
+/* What runs gives way only to what has been fetched, and could be started. */
 static void check_prepared(struct sim *s, struct slice id)
 {
+    unsigned n;
     struct fake_object o;
-    const struct sim_id *x = sim_id_of(s, id, NULL);
+    const struct sim_id *x = sim_id_of(s, id, &n);
     const struct stored_workload *row = row_of(s, id);
     if (x == NULL || row == NULL || x->meddled || (row->flags & STORED_DELETING) != 0 ||
         !runs(s, id, &o) || slice_eq(o.revision, row->revision))
@@ -78,6 +79,9 @@ static void check_prepared(struct sim *s, struct slice id)
     s->counts.updates++;
     if (x->prepared != revision_of(row))
         sim_fail(s, "%s runs and is removed before r%u is prepared", x->id, revision_of(row));
+    if (row->desired == DESIRED_RUNNING && !sim_depends_met(s, n, revision_of(row)))
+        sim_fail(s, "%s runs and is removed before what r%u depends on is so", x->id,
+                 revision_of(row));
 }
 
 static const struct stored_workload *check_wanted(struct sim *s, const char *what,
