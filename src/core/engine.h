@@ -170,6 +170,7 @@ struct engine_view {
     enum workload_actual actual; /* PENDING while a task of it waits or runs */
     enum workload_actual seen;   /* without the tasks */
     const char *message;         /* why it is so, for people */
+    const char *own_message;     /* the same without a task that is under way, as `seen` */
     enum fault_reason reason;
     enum stop_cause cause; /* of the last stop */
     enum workload_health health;

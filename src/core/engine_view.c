@@ -200,6 +200,7 @@ static void view_uncommitted(const struct intent *n, struct engine_view *v)
                               .actual = ACTUAL_PENDING,
                               .seen = ACTUAL_UNKNOWN,
                               .message = "",
+                              .own_message = "",
                               .phase = "waiting",
                               .waits_for = "",
                               .failure = "",
@@ -262,6 +263,7 @@ void view_fill(struct item *w, struct engine_view *v)
         .finished_ns = o->finished_ns,
         .exit_code = o->exit_code,
     };
+    v->own_message = v->message;
     view_task(w, v);
     if (w->usage != NULL) {
         v->has_usage = true;

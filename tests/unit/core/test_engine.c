@@ -30,11 +30,13 @@ static void applied_runs(void **state)
     assert_true(strncmp(a.task, "apply-web-", 10) == 0);
     assert_state(r, "web", ACTUAL_PENDING);
     assert_string_equal(rig_view(r, "web").message, "task pending execution");
+    assert_string_equal(rig_view(r, "web").own_message, "creating workload");
     assert_string_equal(rig_meta(r, "web", "task_status"), "pending");
     assert_string_equal(rig_meta(r, "web", "task_id"), a.task);
     rig_settle(r);
     assert_state(r, "web", ACTUAL_RUNNING);
     assert_string_equal(rig_view(r, "web").message, "Up");
+    assert_string_equal(rig_view(r, "web").own_message, "Up");
     assert_null(rig_meta(r, "web", "task_id"));
     assert_string_equal(rig_meta(r, "web", "container.state"), "fake");
     assert_string_equal(rig_meta(r, "web", "retry_terminal"), "false");
