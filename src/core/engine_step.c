@@ -22,7 +22,7 @@ bool object_fits(const struct item *w)
 {
     const struct object *o = &w->object;
     struct slice want = slice_trim(intent_revision(w->now)), has = slice_trim(object_revision(o));
-    if (!o->exists)
+    if (!o->exists || item_reborn(w))
         return false;
     if (has.len == 0 && o->print_hash == 0)
         return true;
@@ -289,7 +289,7 @@ static struct next next_of(struct item *w)
         return waits(WAIT_RUNTIME);
     if (!item_known(w) || w->look != NULL || w->look_wanted)
         return waits(WAIT_LOOK);
-    if ((w->now->flags & STORED_DELETING) != 0)
+    if (intent_goes(w->now))
         return next_deleting(w);
     if (!g->lim.reconcile && !w->ordered)
         return waits(WAIT_NONE);
@@ -407,7 +407,7 @@ static void follow(struct item *w)
 {
     if (w->now == NULL || !item_known(w) || w->look != NULL)
         return;
-    if ((w->now->flags & STORED_DELETING) == 0) {
+    if (!intent_goes(w->now)) {
         count_crash(w);
         bool stopped = w->object.actual == ACTUAL_STOPPED || w->object.incomplete;
         if (stopped && w->now->desired == DESIRED_RUNNING && object_fits(w) && !w->asked_stop &&
@@ -457,7 +457,7 @@ static void forget_given_up(struct item *w)
     struct stored_workload row;
     struct intent *n;
     if (g->lim.failed_ttl_ms == 0 || !w->tries.terminal || w->changes != NULL ||
-        (w->now->flags & STORED_DELETING) != 0)
+        intent_goes(w->now))
         return;
     int64_t left =
         (int64_t)g->lim.failed_ttl_ms - (eng_wall(g) - w->tries.last_ns) / (int64_t)NS_PER_MS;
@@ -486,7 +486,7 @@ static void begin(struct item *w, const struct next *n)
         return;
     }
     if (w->fresh && w->task == NULL)
-        task_new(w, TASK_RECONCILE);
+        (void)task_new(w, TASK_RECONCILE);
     w->fresh = false;
     act_begin(w, n->act, n->type, n->cause);
 }
@@ -618,7 +618,8 @@ static enum workload_actual actual_of(const struct item *w)
     if (failing)
         return ACTUAL_FAILED;
     if (!w->object.exists)
-        return deleting || w->act != NULL || w->task != NULL ? ACTUAL_PENDING : ACTUAL_UNKNOWN;
+        return deleting || item_reborn(w) || w->act != NULL || w->task != NULL ? ACTUAL_PENDING
+                                                                               : ACTUAL_UNKNOWN;
     if (!fits) /* whatever runs, it is not what is wanted */
         return deleting && runs(w) ? (enum workload_actual)w->object.actual : ACTUAL_PENDING;
     if (w->now->desired == DESIRED_STOPPED)

@@ -75,6 +75,8 @@ static void check_id(struct sim *s, unsigned i)
                      desired_name(x->want.desired), x->want.deleting ? " deleting" : "");
         }
     }
+    if (there && row == NULL && v.deleting)
+        return; /* it was applied when its row was going: that comes back, or it is forgotten */
     if (there != (row != NULL))
         sim_fail(s, "%s: %s the engine, %s the store", x->id, there ? "in" : "not in",
                  row != NULL ? "in" : "not in");
@@ -213,6 +215,12 @@ void sim_check_end(struct sim *s)
             sim_fail(s, "%s is still being deleted: %s, waits for %s", x->id, v.message,
                      v.waits_for);
         s->counts.given_up += v.terminal ? 1 : 0;
+        if ((mem_store_get(&s->r.store, x->id)->flags & STORED_REBORN) != 0)
+            sim_fail(s, "%s still waits for what was deleted: %s, waits for %s", x->id, v.message,
+                     v.waits_for);
+        struct fake_object o;
+        if (x->doomed != 0 && fake_get(s->r.fake, slice_of(x->id), &o) && o.serial == x->doomed)
+            sim_fail(s, "%s: its object was deleted, and is still there", x->id);
         check_running(s, i, &v);
     }
     (void)fake_each(s->r.fake, check_object, s);
