@@ -116,8 +116,9 @@ struct engine_apply {
 };
 /* ACCEPTED comes after the commit. The error codes: ERR_INVALID, ERR_LIMIT, ERR_UNSUPPORTED
  * ("runtime not available: ..."), ERR_CONFLICT (a cycle of dependencies; the revision has another
- * document), ERR_PRECONDITION, ERR_STATE (is being deleted, and of another type: apply it again when
- * it has gone; no key for a secret), ERR_DRAINING, ERR_BUSY, ERR_NO_SPACE, ERR_IO, ERR_NO_MEMORY.
+ * document), ERR_PRECONDITION, ERR_STATE (is being deleted, and of another type: apply it again
+ * when it has gone; no key for a secret), ERR_DRAINING, ERR_BUSY, ERR_NO_SPACE, ERR_IO,
+ * ERR_NO_MEMORY.
  *
  * One that is being deleted is accepted as a new one: what is there goes first, for good, and it is
  * made anew then, also with the revision that is there (contract 3.8).

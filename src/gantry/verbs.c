@@ -85,7 +85,7 @@ const struct verb cli_verbs[] = {
     {"compose", "ps", "ID", 1, 1, WATCH, "the services of a Compose project", NULL, cmd_compose_ps},
     {"compose", "logs", "ID [SERVICE]", 1, 2,
      OPTION_BIT(OPTION_FOLLOW) | OPTION_BIT(OPTION_LINES) | OPTION_BIT(OPTION_SINCE),
-     "what the services of a Compose project have logged",
+     "what the services of a Compose project logged",
      "  Of all of them in the order of time, each line with its service's name; -f goes on.\n",
      cmd_compose_logs},
     {NULL, "node", "", 0, 0, WATCH, "the machine, how full it is, what it can run", NULL, cmd_node},
