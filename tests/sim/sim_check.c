@@ -172,10 +172,10 @@ static void check_running(struct sim *s, unsigned i, const struct engine_view *v
         return; /* given up, and says so */
     if (fake_get(s->r.fake, slice_of(x->id), &o) && o.foreign)
         sim_fail(s, "%s: its name is taken, and it was not given up", x->id);
-    /* An older one stays until its successor has what it depends on. */
-    bool waits = there && x->want.desired == DESIRED_RUNNING && v->waits_for[0] != '\0' &&
-                 !sim_depends_met(s, i, x->want.revision);
-    if (!there || (number(o.revision) != x->want.revision && !waits))
+    if (there && number(o.revision) != x->want.revision && x->want.desired == DESIRED_RUNNING &&
+        v->waits_for[0] != '\0' && !sim_depends_met(s, i, x->want.revision))
+        return; /* an older one stays until its successor has what it depends on */
+    if (!there || number(o.revision) != x->want.revision)
         sim_fail(s, "%s has no object of revision r%u: %s, waits for %s", x->id, x->want.revision,
                  v->message, v->waits_for);
     if (x->want.desired == DESIRED_STOPPED) {

@@ -320,6 +320,37 @@ static void killed(void **state)
         }
 }
 
+static void out_of_memory(void **state)
+{
+    (void)state;
+    unsigned refused = 0;
+    for (uint64_t n = 1; n < 120; n++) {
+        struct rig *r = open_rig();
+        struct answer a = {0};
+        (void)rig_apply(r, "web", "1", NULL);
+        uint64_t serial = rig_object(r, "web").serial;
+        hold_removals(r, 2);
+        (void)rig_delete(r, "web", false);
+        mem_fail_at(n, false);
+        rig_submit(r, "web", "1", NULL, NULL, &a);
+        rig_pass(r, 60 * S);
+        mem_fail_at(0, false);
+        rig_pass(r, 600 * S);
+        assert_int_equal(a.n, 1);
+        bool accepted = a.verdict == ENGINE_ACCEPTED;
+        refused += accepted ? 0 : 1;
+        assert_int_equal(rig_has(r, "web"), accepted);
+        assert_int_equal(fake_count(r->fake), accepted ? 1 : 0);
+        assert_int_equal(flags(r, "web"), 0);
+        if (accepted) {
+            assert_state(r, "web", ACTUAL_RUNNING);
+            assert_true(rig_object(r, "web").serial != serial);
+        }
+        rig_done(r);
+    }
+    assert_true(refused > 5 && refused < 110);
+}
+
 /* Its row is just going: it comes back; or, if that fails, it is forgotten after all. */
 static void row_is_going(void **state)
 {
@@ -446,17 +477,12 @@ static void other_type(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_revision),
-        cmocka_unit_test(at_once),
-        cmocka_unit_test(changed_again),
-        cmocka_unit_test(conditions),
-        cmocka_unit_test(waits),
-        cmocka_unit_test(dependents_come_again),
-        cmocka_unit_test(killed),
-        cmocka_unit_test(row_is_going),
-        cmocka_unit_test(row_is_going_again),
-        cmocka_unit_test(keeps),
-        cmocka_unit_test(other_type),
+        cmocka_unit_test(same_revision), cmocka_unit_test(at_once),
+        cmocka_unit_test(changed_again), cmocka_unit_test(conditions),
+        cmocka_unit_test(waits),         cmocka_unit_test(dependents_come_again),
+        cmocka_unit_test(killed),        cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(row_is_going),  cmocka_unit_test(row_is_going_again),
+        cmocka_unit_test(keeps),         cmocka_unit_test(other_type),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
