@@ -116,8 +116,12 @@ struct engine_apply {
 };
 /* ACCEPTED comes after the commit. The error codes: ERR_INVALID, ERR_LIMIT, ERR_UNSUPPORTED
  * ("runtime not available: ..."), ERR_CONFLICT (a cycle of dependencies; the revision has another
- * document), ERR_PRECONDITION, ERR_STATE (is being deleted: apply it again when it has gone; no key
- * for a secret), ERR_DRAINING, ERR_BUSY, ERR_NO_SPACE, ERR_IO, ERR_NO_MEMORY.
+ * document), ERR_PRECONDITION, ERR_STATE (is being deleted, and of another type: apply it again
+ * when it has gone; no key for a secret), ERR_DRAINING, ERR_BUSY, ERR_NO_SPACE, ERR_IO,
+ * ERR_NO_MEMORY.
+ *
+ * One that is being deleted is accepted as a new one: what is there goes first, for good, and it is
+ * made anew then, also with the revision that is there (contract 3.8).
  *
  * Of one id one commit is under way at a time; changes that come meanwhile make one more, and each
  * is answered by the commit that holds it. When a commit fails, so does what was built on it. */
@@ -170,6 +174,7 @@ struct engine_view {
     enum workload_actual actual; /* PENDING while a task of it waits or runs */
     enum workload_actual seen;   /* without the tasks */
     const char *message;         /* why it is so, for people */
+    const char *own_message;     /* the same without a task that is under way, as `seen` */
     enum fault_reason reason;
     enum stop_cause cause; /* of the last stop */
     enum workload_health health;

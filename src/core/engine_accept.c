@@ -57,7 +57,7 @@ static int check_driver(struct engine *g, const struct workload_doc *d, bool who
 
 static int check_conditions(const struct engine_apply *a, const struct intent *n, struct err *e)
 {
-    if (a->only_new && n != NULL)
+    if (a->only_new && n != NULL && (n->flags & STORED_DELETING) == 0)
         return err_set(e, ERR_PRECONDITION, "\"%s\" exists already", a->doc->id);
     if (a->generation != 0 && (n == NULL || n->generation != a->generation))
         return err_set(e, ERR_PRECONDITION, "\"%s\" has generation %llu, not %llu", a->doc->id,
@@ -69,6 +69,15 @@ static int check_conditions(const struct engine_apply *a, const struct intent *n
 static int desired_of(const struct workload_doc *d)
 {
     return d->desired_state == DESIRED_NONE ? DESIRED_RUNNING : d->desired_state;
+}
+
+/* Whether what is there has to go before what comes, and how. */
+static unsigned first_goes(const struct intent *n)
+{
+    if ((n->flags & STORED_DELETING) == 0)
+        return n->flags & (STORED_REBORN | STORED_KEEPS);
+    return STORED_REBORN | (n->flags & STORED_FORCED) |
+           (slice_starts(intent_who(n), POLICY_WHO) ? STORED_KEEPS : 0u);
 }
 
 /* The intent as it would be written; n NULL: there is none yet. doc NULL: that of n stays. */
@@ -101,8 +110,9 @@ static int make_intent(struct engine *g, const struct engine_apply *a, const str
         row.desired = desired;
         row.who = who_of(a->who);
         row.generation += v->new_intent ? 1 : 0;
-        row.flags = (rules != NULL ? STORED_RULES : 0) | (a->force ? STORED_FORCED : 0);
-        row.created_ns = n != NULL ? n->created_ns : now;
+        row.flags = (rules != NULL ? STORED_RULES : 0) | (a->force ? STORED_FORCED : 0) |
+                    (n != NULL ? first_goes(n) : 0);
+        row.created_ns = n != NULL && (n->flags & STORED_DELETING) == 0 ? n->created_ns : now;
         row.updated_ns = now;
         /* A restart that was asked for is made moot by another document or state only. */
         if (n != NULL && !v->new_intent && (n->flags & STORED_RESTART) != 0) {
@@ -122,7 +132,7 @@ static int make_intent(struct engine *g, const struct engine_apply *a, const str
 /* Rule B5: the same is wanted, and is so. */
 static bool consistent(const struct item *w)
 {
-    if (w->restart || w->strays != 0 || w->tries.terminal)
+    if (w->restart || w->strays != 0 || w->tries.terminal || item_reborn(w))
         return false;
     if (w->now->desired == DESIRED_RUNNING)
         return w->object.actual == ACTUAL_RUNNING && w->actual == ACTUAL_RUNNING && object_fits(w);
@@ -156,15 +166,18 @@ static int judge(struct engine *g, const struct engine_apply *a, struct verdict 
         return e->code;
     struct item *w = v->w = item_find(g, slice_of(d->id));
     const struct intent *n = w != NULL ? item_newest(w) : NULL;
-    bool known =
-        n != NULL && slice_eq(intent_revision(n), slice_of(d->revision_id)) && n->type == d->type;
+    bool goes = n != NULL && (n->flags & STORED_DELETING) != 0;
+    bool known = n != NULL && !goes && slice_eq(intent_revision(n), slice_of(d->revision_id)) &&
+                 n->type == d->type;
     bool whole = !(known && a->lenient);
     if ((whole && workload_doc_check(d, e) != 0) || check_driver(g, d, whole, e) != 0)
         return e->code;
     if (check_conditions(a, n, e) != 0)
         return e->code;
-    if (n != NULL && ((n->flags & STORED_DELETING) != 0 || w->erasing))
-        return err_set(e, ERR_STATE, "\"%s\" is being deleted", d->id);
+    /* What goes is removed by the driver of what comes. */
+    if (n != NULL && intent_goes(n) && n->type != d->type)
+        return err_set(e, ERR_STATE, "\"%s\" is being deleted, and was a %s", d->id,
+                       workload_type_name((enum workload_type)n->type));
     if (whole && workload_doc_print(d, &g->sealer, print, e) != 0)
         return e->code;
     if (known && whole && !slice_eqs(intent_print(n), print))
@@ -172,7 +185,7 @@ static int judge(struct engine *g, const struct engine_apply *a, struct verdict 
                        d->revision_id != NULL ? d->revision_id : "", d->id);
     if (!known && d->depends_on.count > 0 && depends_check(g, slice_of(d->id), d, e) != 0)
         return e->code;
-    if (n == NULL && g->draining)
+    if ((n == NULL || goes) && g->draining)
         return err_set(e, ERR_DRAINING, "node is draining: it takes no new workloads");
     if (w == NULL && g->count >= g->lim.max_workloads)
         return err_set(e, ERR_LIMIT, "there are %u workloads, which is the limit", g->count);
@@ -211,8 +224,8 @@ static int join(struct item *w, engine_answer_fn fn, void *ctx, struct err *e)
     }
     w->ordered = true;
     w->quick_ms = 0;
-    if (w->task == NULL)
-        task_new(w, TASK_APPLY);
+    if (w->task == NULL && w->later == NULL)
+        (void)task_new(w, TASK_APPLY);
     item_ready(w);
     static const struct err none;
     answer(g, fn, ctx, ENGINE_ACCEPTED, &none, w);
@@ -280,9 +293,11 @@ void engine_plan(struct engine *g, const struct engine_apply *a, struct engine_p
     const struct intent *n = v.intent;
     bool other = ret->exists && n != NULL && n->type != w->now->type;
     bool update = ret->exists && w->object.exists && n != NULL &&
-                  (other || !slice_eq(intent_revision(n), intent_revision(w->now)));
+                  (other || (n->flags & STORED_REBORN) != 0 ||
+                   !slice_eq(intent_revision(n), intent_revision(w->now)));
     const struct driver *d = update ? g->runtimes[n->type].driver : NULL;
-    ret->recreate = update && (other || d == NULL || !d->ops->in_place);
+    ret->recreate =
+        update && (other || d == NULL || !d->ops->in_place || (n->flags & STORED_REBORN) != 0);
     if (!v.skipped) {
         ret->stop = up && (ret->recreate || !run);
         ret->start = run && (!up || ret->recreate);
@@ -373,7 +388,7 @@ static int delete_it(struct engine *g, const struct engine_delete *d, engine_ans
     static const struct err none;
     if (g->stopping)
         return err_set(e, ERR_BUSY, "the engine is stopping");
-    if (w == NULL || w->erasing) {
+    if (w == NULL || (w->erasing && w->changes == NULL)) {
         answer(g, fn, ctx, w == NULL ? ENGINE_SKIPPED : ENGINE_ACCEPTED, &none, w);
         return 0;
     }
@@ -421,7 +436,7 @@ static struct item *ask(struct engine *g, struct slice id, bool deleting_too, st
                       (int)(id.len < 128 ? id.len : 128), id.p);
         return NULL;
     }
-    if (!deleting_too && (item_newest(w)->flags & STORED_DELETING) != 0) {
+    if (!deleting_too && intent_goes(item_newest(w))) {
         (void)err_set(e, ERR_STATE, "\"%.*s\" is being deleted", (int)id.len, id.p);
         return NULL;
     }

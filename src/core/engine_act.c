@@ -87,9 +87,10 @@ static int call(struct act *a, const struct driver *d, struct fault *f)
     }
     o.start_follows = a->kind == ACT_MAKE && a->intent->desired == DESIRED_RUNNING &&
                       depends_unmet(a->w, 0) == NULL;
-    bool last = a->kind == ACT_REMOVE && (a->intent->flags & STORED_DELETING) != 0 &&
+    bool last = a->kind == ACT_REMOVE && intent_goes(a->intent) &&
                 a->type == (enum workload_type)a->intent->type;
-    bool by_rule = slice_starts(intent_who(a->intent), POLICY_WHO);
+    bool by_rule =
+        slice_starts(intent_who(a->intent), POLICY_WHO) || (a->intent->flags & STORED_KEEPS) != 0;
     o.for_good = last && !by_rule;
     o.forgotten = last && by_rule;
     f->reason = FAULT_RUNTIME_ERROR;
@@ -143,7 +144,7 @@ static void task_failed(struct item *w, enum act_kind k, const struct fault *f)
     };
     char text[sizeof(f->e.msg) + 480];
     struct slice id = intent_id(w->now);
-    bool deleting = (w->now->flags & STORED_DELETING) != 0;
+    bool deleting = intent_goes(w->now);
     const char *const *code = codes[k];
     static const char *const volume[2] = {"VOLUME_MOUNT_FAILED", "Failed to prepare volumes"};
     if ((k == ACT_MAKE || k == ACT_START) &&
@@ -315,7 +316,7 @@ static void succeeded(struct item *w, const struct act *a, const struct driver_o
     default:
         w->strays &= (uint8_t) ~(1u << a->type);
         if (a->type == (enum workload_type)w->now->type) {
-            w->released = (a->intent->flags & STORED_DELETING) != 0;
+            w->released = intent_goes(a->intent);
             object_gone(&w->object);
             w->assumed = false;
             w->remake = false;

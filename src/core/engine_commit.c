@@ -29,8 +29,8 @@ void answer(struct engine *g, engine_answer_fn fn, void *ctx, enum engine_verdic
     (void)g;
     if (w != NULL) {
         view_fill(w, &view);
-        if (w->task != NULL)
-            task_get(w->task, &t);
+        if (w->task != NULL || w->later != NULL)
+            task_get(w->later != NULL ? w->later : w->task, &t);
     }
     fn(ctx, v, e, w != NULL ? &view : NULL, t.id);
 }
@@ -177,8 +177,28 @@ static void drop_old_act(struct item *w)
     /* What runs is not to be stopped only when its successor has been fetched. */
     bool stops = w->act->kind == ACT_PREPARE && w->now->desired == DESIRED_STOPPED &&
                  w->act->intent->desired != DESIRED_STOPPED;
-    if (stops || (w->now->flags & STORED_DELETING) != 0 || !same_document(w->now, w->act->intent))
+    if (stops || intent_goes(w->now) || !same_document(w->now, w->act->intent))
         act_cancel(w);
+}
+
+/* All that was of the one before has gone with it. */
+static void born(struct item *w)
+{
+    struct engine *g = w->g;
+    task_done(w, true, NULL);
+    w->task = STEAL(w->later);
+    w->released = false;
+    w->unsure = false;
+    w->last_looks = false;
+    w->absent_ms = 0;
+    w->replacing = false;
+    w->misfit = false;
+    w->asked_stop = false;
+    w->was_up = false;
+    w->was_pending = false;
+    w->recovered = false;
+    w->cause = w->now->cause;
+    g->stats.deleted++;
 }
 
 static void take_over(struct item *w, struct change *c)
@@ -212,11 +232,17 @@ static void take_over(struct item *w, struct change *c)
     w->fresh = false;
     w->first_look = false;
     w->ordered = true;
-    tell_change(w, old);
-    task_new(w, c->kind);
-    if (w->task != NULL)
-        task_set_span(w->task, &c->asked);
+    if ((c->how & CHANGE_BORN) != 0) {
+        born(w);
+    } else {
+        tell_change(w, old);
+        struct task_entry *t = task_new(w, c->kind);
+        if (t != NULL)
+            task_set_span(t, &c->asked);
+    }
     drop_old_act(w);
+    if (old != NULL && intent_goes(old))
+        depends_wake_used(g, old->rules);
     intent_unref(old);
 }
 
@@ -302,7 +328,7 @@ int change_policy(struct item *w, const char *who, struct err *e)
 {
     struct stored_workload row;
     struct intent *n;
-    if (w->changes != NULL || (w->now->flags & STORED_DELETING) != 0)
+    if (w->changes != NULL || intent_goes(w->now))
         return ERR_STATE;
     intent_row(w->now, &row);
     row.desired = DESIRED_STOPPED;
@@ -383,10 +409,18 @@ static void erase_done(void *ctx, const struct err *e)
         eng_check_stopped(g);
         return;
     }
+    if (w->changes != NULL) {
+        /* It was applied meanwhile: its row comes back with the next commit, or it goes again. */
+        w->erasing = false;
+        eng_check_stopped(g);
+        return;
+    }
     struct sm m = {phase_table(), w->phase};
     sm_move(&m, PHASE_GONE, intent_id(w->now).p);
     eng_event(g, w, "deleted", actual_name((enum workload_actual)w->actual), NULL,
               slice_of("operator"), NULL);
+    task_done(w, true, NULL);
+    w->task = STEAL(w->later); /* there is none, unless memory was short for that of the deletion */
     task_done(w, true, NULL);
     task_release(g->tasks, intent_id(w->now));
     g->stats.deleted++;
@@ -399,11 +433,39 @@ static void erase_done(void *ctx, const struct err *e)
     eng_check_stopped(g);
 }
 
+/* The row says from now on that there is nothing of the one before. */
+static void row_begin(struct item *w)
+{
+    struct engine *g = w->g;
+    struct stored_workload row;
+    struct intent *n = NULL;
+    struct err e = {0};
+    if (eng_now(g) < w->hold_ms) {
+        slot_set(w, SLOT_RETRY, w->hold_ms);
+        return;
+    }
+    intent_row(w->now, &row);
+    row.flags &= ~(unsigned)(STORED_REBORN | STORED_KEEPS);
+    if (intent_new(&n, &row, NULL) != 0) {
+        erase_later(w);
+        return;
+    }
+    n->rules = rules_ref(w->now->rules);
+    if (change_begin(g, w, n, TASK_APPLY, CHANGE_FRESH | CHANGE_BORN, NULL, &e) != 0) {
+        intent_unref(n);
+        erase_later(w);
+    }
+}
+
 void row_erase(struct item *w)
 {
     struct engine *g = w->g;
     if (w->erasing || w->changes != NULL || w->writing)
         return;
+    if (item_reborn(w)) {
+        row_begin(w);
+        return;
+    }
     struct store_change c = {.op = STORE_REMOVE, .w.id = intent_id(w->now)};
     g->commits++;
     w->erasing = true;
@@ -432,22 +494,40 @@ static void task_close(struct engine *g, struct task_entry *e, bool ok, const ch
     task_end(g->tasks, e, ok ? TASK_COMPLETED : TASK_FAILED, text);
 }
 
-void task_new(struct item *w, enum task_kind kind)
+static void supersede(struct engine *g, struct task_entry *old, const struct task_entry *by)
+{
+    struct task t;
+    char text[320];
+    if (old == NULL)
+        return;
+    task_get(by, &t);
+    struct buf b = BUF_FIXED(text);
+    (void)buf_addf(&b, "superseded by %s", t.id);
+    task_close(g, old, true, text);
+}
+
+static bool is_deletion(const struct task_entry *e)
+{
+    struct task t = {.kind = TASK_APPLY};
+    if (e != NULL)
+        task_get(e, &t);
+    return t.kind == TASK_DELETE;
+}
+
+struct task_entry *task_new(struct item *w, enum task_kind kind)
 {
     struct engine *g = w->g;
     struct task_entry *e;
     if (task_begin(g->tasks, kind, intent_id(w->now), intent_who(w->now), &e) != 0)
-        return; /* the change is made all the same, without a task to look at */
-    struct task_entry *old = w->task;
-    w->task = e;
-    if (old != NULL) {
-        struct task t;
-        char text[320];
-        task_get(e, &t);
-        struct buf b = BUF_FIXED(text);
-        (void)buf_addf(&b, "superseded by %s", t.id);
-        task_close(g, old, true, text);
-    }
+        return NULL; /* the change is made all the same, without a task to look at */
+    /* A deletion is done to its end before what comes after it has its turn. */
+    bool after = item_reborn(w) && (is_deletion(w->task) || w->later != NULL);
+    struct task_entry *now = after ? NULL : w->task, *later = w->later;
+    w->later = after ? e : NULL;
+    w->task = after ? w->task : e;
+    supersede(g, now, e);
+    supersede(g, later, e);
+    return e;
 }
 
 void task_done(struct item *w, bool ok, const char *text)

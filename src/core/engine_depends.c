@@ -66,6 +66,15 @@ void depends_unlink(struct engine *g, struct rules *r)
     }
 }
 
+void depends_wake_used(struct engine *g, const struct rules *r)
+{
+    for (size_t i = 0; r != NULL && i < r->n_edges; i++) {
+        struct item *other = item_find(g, slice_of(r->edges[i].id));
+        if (other != NULL)
+            item_ready(other);
+    }
+}
+
 void depends_wake(struct item *w)
 {
     struct target *t = target_of(w->g, item_id(w));
@@ -73,12 +82,8 @@ void depends_wake(struct item *w)
         LIST_FOR (n, &t->edges)
             item_ready(CONTAINER_OF(n, struct edge, link)->owner);
     /* The other way round: what is being removed waits for those that use it. */
-    if (w->now != NULL && w->now->rules != NULL && (w->now->flags & STORED_DELETING) != 0)
-        for (size_t i = 0; i < w->now->rules->n_edges; i++) {
-            struct item *other = item_find(w->g, slice_of(w->now->rules->edges[i].id));
-            if (other != NULL)
-                item_ready(other);
-        }
+    if (w->now != NULL && intent_goes(w->now))
+        depends_wake_used(w->g, w->now->rules);
 }
 
 bool item_meets(const struct item *t, enum doc_condition c)
@@ -131,7 +136,9 @@ const struct item *depends_on_it(const struct item *w, bool deleting, size_t i)
         const struct item *o = CONTAINER_OF(n, struct edge, link)->owner;
         const struct intent *newest = item_newest(o);
         bool goes = newest != NULL && (newest->flags & STORED_DELETING) != 0;
-        if (o != w && goes == deleting && i-- == 0)
+        /* One that comes again goes now, and needs w then. */
+        bool comes = newest != NULL && (newest->flags & STORED_REBORN) != 0;
+        if (o != w && (comes || goes == deleting) && i-- == 0)
             return o;
     }
     return NULL;

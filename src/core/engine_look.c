@@ -19,7 +19,7 @@ int item_observe(struct item *w, const struct driver_object *o)
     if (o == NULL && w->object.exists) {
         bool ran = w->object.actual == ACTUAL_RUNNING || w->object.actual == ACTUAL_PENDING;
         object_gone(&w->object);
-        if (ran && !item_busy(w) && (w->now->flags & STORED_DELETING) == 0)
+        if (ran && !item_busy(w) && !intent_goes(w->now))
             w->cause = STOP_LOST;
     }
     w->epoch = g->runtimes[w->now->type].epoch;

@@ -28,7 +28,7 @@
 #define ENGINE_MAGIC 0x47454e47u /* "GENG" */
 #define NEVER UINT64_MAX
 #define POLICY_WHO "policy:" /* begins the name of who asks, when it is a rule of ours */
-#define SOON_MS 1000u /* until something that could not be tried is tried again */
+#define SOON_MS 1000u        /* until something that could not be tried is tried again */
 /* What was fetched may be cleaned away again: not relied upon for any longer. */
 #define PREPARED_MS 300000u
 
@@ -164,8 +164,9 @@ struct waiter { /* somebody who is told when a commit is through */
     void *ctx;
 };
 enum change_how {
-    CHANGE_FRESH = 1,  /* tries begin again */
-    CHANGE_RESTART = 2 /* and what runs is stopped and started */
+    CHANGE_FRESH = 1,   /* tries begin again */
+    CHANGE_RESTART = 2, /* and what runs is stopped and started */
+    CHANGE_BORN = 4     /* what was being deleted has gone: it begins anew */
 };
 struct change {            /* an intent on its way to the disk */
     struct intent *intent; /* NULL: none */
@@ -254,7 +255,8 @@ struct item {
     bool failed_once : 1; /* clients have been told of a failure since the start */
     struct object object;
     struct tries tries;
-    struct task_entry *task; /* open; NULL: none */
+    struct task_entry *task;  /* open; NULL: none */
+    struct task_entry *later; /* open: of what is made when what is there has gone; NULL: none */
     struct probing *probing;
     struct driver_usage *usage; /* NULL: no sample yet */
     uint32_t order_at, heap_at; /* heap_at: from 1; 0: not in it */
@@ -366,6 +368,17 @@ static inline bool item_known(const struct item *w)
     return rt->epoch != 0 && w->epoch == rt->epoch;
 }
 
+/* What is there of it goes for good, whether something comes after it or not. */
+static inline bool intent_goes(const struct intent *n)
+{
+    return (n->flags & (STORED_DELETING | STORED_REBORN)) != 0;
+}
+
+static inline bool item_reborn(const struct item *w)
+{
+    return w->now != NULL && (w->now->flags & STORED_REBORN) != 0;
+}
+
 /* An act of it may change its object just now: what is seen of that meanwhile is not to be relied
  * upon. */
 static inline bool item_busy(const struct item *w)
@@ -413,11 +426,12 @@ int change_begin(struct engine *g, struct item *w, struct intent *n, enum task_k
 int change_policy(struct item *w, const char *who, struct err *e);
 void change_free(struct changes *c);
 void tries_write(struct item *w);
-void row_erase(struct item *w);
+void row_erase(struct item *w); /* or what is to come after it begins */
 /* An answer to one who asks. */
 void answer(struct engine *g, engine_answer_fn fn, void *ctx, enum engine_verdict v,
             const struct err *e, struct item *w);
-void task_new(struct item *w, enum task_kind kind);
+/* What was open is superseded. NULL: out of memory, it goes without. */
+struct task_entry *task_new(struct item *w, enum task_kind kind);
 void task_done(struct item *w, bool ok, const char *text);
 
 /* ---- engine_step.c */
@@ -463,6 +477,7 @@ bool gc_busy(const struct engine *g, struct slice id);
 int depends_link(struct item *w, struct rules *r);
 void depends_unlink(struct engine *g, struct rules *r);
 void depends_wake(struct item *w); /* those that wait for w think again */
+void depends_wake_used(struct engine *g, const struct rules *r); /* those that r names */
 /* ERR_CONFLICT with the circle; ERR_NO_MEMORY. */
 int depends_check(struct engine *g, struct slice id, const struct workload_doc *d, struct err *e);
 /* The i-th thing that it waits for now; NULL: no more. */

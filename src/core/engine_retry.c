@@ -91,7 +91,7 @@ bool tries_failed(struct item *w, const char *what, const struct fault *f)
     g->stats.faults[t->reason]++;
     eng_event(g, w, "failed", NULL, NULL, slice_of(fault_name(t->reason)), t->text);
     enum fault_class class = fault_class(t->reason);
-    bool deleting = w->now != NULL && (w->now->flags & STORED_DELETING) != 0;
+    bool deleting = w->now != NULL && intent_goes(w->now);
     if (deleting) /* never forgotten, so never given up */
         next_in(w, with_jitter(g, backoff(&g->lim.retry, t->count)));
     else if (class == FAULT_HELD)

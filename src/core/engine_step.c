@@ -22,7 +22,7 @@ bool object_fits(const struct item *w)
 {
     const struct object *o = &w->object;
     struct slice want = slice_trim(intent_revision(w->now)), has = slice_trim(object_revision(o));
-    if (!o->exists)
+    if (!o->exists || item_reborn(w))
         return false;
     if (has.len == 0 && o->print_hash == 0)
         return true;
@@ -137,6 +137,15 @@ static bool surely_gone(struct item *w)
     return false;
 }
 
+/* It needs others that are not as it needs them. */
+static bool waits_for_others(struct item *w)
+{
+    if (depends_unmet(w, 0) == NULL)
+        return false;
+    depends_look(w);
+    return true;
+}
+
 /* Another one is wanted than the one that is there. */
 static struct next next_update(struct item *w)
 {
@@ -144,6 +153,9 @@ static struct next next_update(struct item *w)
     bool stopped = w->now->desired == DESIRED_STOPPED;
     if (held_back(w, &n))
         return n;
+    /* What could not be started yet takes the place of nothing. */
+    if (!stopped && !object_fits(w) && waits_for_others(w))
+        return waits(WAIT_DEPENDS);
     /* To be stopped does not wait for a successor that may never come. */
     if (w->strays != 0)
         return !stopped && unprepared(w, true) ? prepare(w) : next_stray(w, STOP_UPDATE);
@@ -206,10 +218,8 @@ static struct next next_start(struct item *w)
         slot_set(w, SLOT_RETRY, w->quick_ms);
         return waits(WAIT_RETRY);
     }
-    if (depends_unmet(w, 0) != NULL) {
-        depends_look(w);
+    if (waits_for_others(w))
         return waits(WAIT_DEPENDS);
-    }
     if (w->remake)
         return (struct next){.act = ACT_REMOVE, .type = w->now->type, .cause = w->object.cause};
     return (struct next){.act = ACT_START, .type = w->now->type};
@@ -279,7 +289,7 @@ static struct next next_of(struct item *w)
         return waits(WAIT_RUNTIME);
     if (!item_known(w) || w->look != NULL || w->look_wanted)
         return waits(WAIT_LOOK);
-    if ((w->now->flags & STORED_DELETING) != 0)
+    if (intent_goes(w->now))
         return next_deleting(w);
     if (!g->lim.reconcile && !w->ordered)
         return waits(WAIT_NONE);
@@ -397,7 +407,7 @@ static void follow(struct item *w)
 {
     if (w->now == NULL || !item_known(w) || w->look != NULL)
         return;
-    if ((w->now->flags & STORED_DELETING) == 0) {
+    if (!intent_goes(w->now)) {
         count_crash(w);
         bool stopped = w->object.actual == ACTUAL_STOPPED || w->object.incomplete;
         if (stopped && w->now->desired == DESIRED_RUNNING && object_fits(w) && !w->asked_stop &&
@@ -447,7 +457,7 @@ static void forget_given_up(struct item *w)
     struct stored_workload row;
     struct intent *n;
     if (g->lim.failed_ttl_ms == 0 || !w->tries.terminal || w->changes != NULL ||
-        (w->now->flags & STORED_DELETING) != 0)
+        intent_goes(w->now))
         return;
     int64_t left =
         (int64_t)g->lim.failed_ttl_ms - (eng_wall(g) - w->tries.last_ns) / (int64_t)NS_PER_MS;
@@ -476,7 +486,7 @@ static void begin(struct item *w, const struct next *n)
         return;
     }
     if (w->fresh && w->task == NULL)
-        task_new(w, TASK_RECONCILE);
+        (void)task_new(w, TASK_RECONCILE);
     w->fresh = false;
     act_begin(w, n->act, n->type, n->cause);
 }
@@ -608,7 +618,8 @@ static enum workload_actual actual_of(const struct item *w)
     if (failing)
         return ACTUAL_FAILED;
     if (!w->object.exists)
-        return deleting || w->act != NULL || w->task != NULL ? ACTUAL_PENDING : ACTUAL_UNKNOWN;
+        return deleting || item_reborn(w) || w->act != NULL || w->task != NULL ? ACTUAL_PENDING
+                                                                               : ACTUAL_UNKNOWN;
     if (!fits) /* whatever runs, it is not what is wanted */
         return deleting && runs(w) ? (enum workload_actual)w->object.actual : ACTUAL_PENDING;
     if (w->now->desired == DESIRED_STOPPED)

@@ -121,7 +121,7 @@ static const char *message_outdated(struct item *w)
     else if (w->actual == ACTUAL_FAILED && w->tries.text != NULL)
         what = w->tries.text;
     else if (w->act != NULL)
-        what = "fetching what takes its place";
+        what = item_reborn(w) ? "being deleted" : "fetching what takes its place";
     else if (w->wait != WAIT_NONE &&
              snprintf(text, sizeof(text), "waits for %s", waits_text(w, waits, sizeof(waits))) > 0)
         what = text;
@@ -180,9 +180,9 @@ static const char *message_of(struct item *w)
 static void view_task(const struct item *w, struct engine_view *v)
 {
     struct task t;
-    if (w->task == NULL)
+    if (w->task == NULL && w->later == NULL)
         return;
-    task_get(w->task, &t);
+    task_get(w->later != NULL ? w->later : w->task, &t);
     v->actual = ACTUAL_PENDING;
     /* What it waits for, or how far it is, says more than that there is a task. */
     if ((w->act == NULL || w->act->progress[0] == '\0') && !object_outdated(w))
@@ -200,6 +200,7 @@ static void view_uncommitted(const struct intent *n, struct engine_view *v)
                               .actual = ACTUAL_PENDING,
                               .seen = ACTUAL_UNKNOWN,
                               .message = "",
+                              .own_message = "",
                               .phase = "waiting",
                               .waits_for = "",
                               .failure = "",
@@ -262,6 +263,7 @@ void view_fill(struct item *w, struct engine_view *v)
         .finished_ns = o->finished_ns,
         .exit_code = o->exit_code,
     };
+    v->own_message = v->message;
     view_task(w, v);
     if (w->usage != NULL) {
         v->has_usage = true;
@@ -385,7 +387,7 @@ static void meta_tries(const struct item *w, const struct meta *m)
     m->fn(m->ctx, "resource_issues", resources ? text : "");
     if (t->last_ns != 0)
         put_time(m, "last_failure_at", t->last_ns);
-    if (failing && (w->now->flags & STORED_DELETING) != 0)
+    if (failing && intent_goes(w->now))
         m->fn(m->ctx, "last_delete_error", text);
 }
 
@@ -419,9 +421,9 @@ void engine_metadata(struct engine *g, struct slice id,
         fn(ctx, "pending_recovery_action", "restart");
         fn(ctx, "pending_recovery_reason", "pending for too long");
     }
-    if (w->task != NULL) {
+    if (w->task != NULL || w->later != NULL) {
         struct task t;
-        task_get(w->task, &t);
+        task_get(w->later != NULL ? w->later : w->task, &t);
         fn(ctx, "task_id", t.id);
         fn(ctx, "task_status", task_status_name(t.status));
     }

@@ -16,6 +16,9 @@ enum stored_flags {
     STORED_TERMINAL = 4, /* given up */
     STORED_FORCED = 8,   /* the operator said: do not wait for the lock file */
     STORED_RESTART = 16, /* to be stopped and started once more, as was asked at updated_ns */
+    /* It was applied while it was being deleted: what is there of it goes first, for good. */
+    STORED_REBORN = 32,
+    STORED_KEEPS = 64, /* with that: a rule of ours deleted it, so its data stays */
 };
 
 /* Everything borrowed. Times are wall time, nanoseconds. */

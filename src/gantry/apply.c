@@ -36,8 +36,12 @@ static void file_done(struct workload_file *f)
 
 void workload_items_done(struct workload_items *w)
 {
-    for (size_t i = 0; i < w->n_items; i++)
+    for (size_t i = 0; i < w->n_items; i++) {
+        for (size_t k = 0; k < w->items[i].n_depends; k++)
+            mem_free(w->items[i].depends[k]);
+        mem_free(w->items[i].depends);
         mem_free(w->items[i].id);
+    }
     for (size_t i = 0; i < w->n_files; i++)
         file_done(&w->files[i]);
     mem_free(w->items);
@@ -131,6 +135,19 @@ static void add_folder(struct reading *r, const char *folder)
         qsort(r->all->files + first, n, sizeof(struct workload_file), by_name);
 }
 
+static bool take_depends(struct workload_item *item, const struct schema_list *l)
+{
+    const struct doc_depends *list = l->items;
+    if (l->count == 0)
+        return true;
+    if ((item->depends = mem_calloc(l->count, sizeof *item->depends)) == NULL)
+        return false;
+    for (; item->n_depends < l->count; item->n_depends++)
+        if ((item->depends[item->n_depends] = mem_strdup(list[item->n_depends].id)) == NULL)
+            return false;
+    return true;
+}
+
 static int take_document(void *ctx, struct slice text, int first_line)
 {
     struct reading *r = ctx;
@@ -151,7 +168,7 @@ static int take_document(void *ctx, struct slice text, int first_line)
     if (item->id == NULL)
         return ERR_NO_MEMORY;
     w->n_items++;
-    return 0;
+    return take_depends(item, &d->depends_on) ? 0 : ERR_NO_MEMORY;
 }
 
 static void tell_faults(struct reading *r, const char *name, const struct schema_report *report)
@@ -219,6 +236,93 @@ static int check_twice(struct cli *c, const struct workload_items *w)
             code = cli_fail(c, EXIT_USAGE, NULL, "workload \"%s\" is in %s:%d and in %s:%d",
                             sorted[i]->id, sorted[i - 1]->file, sorted[i - 1]->line,
                             sorted[i]->file, sorted[i]->line);
+    return code;
+}
+
+/* --- circles among them --------------------------------------------------------------------- */
+
+#define NOWHERE SIZE_MAX
+enum { WAY_SHOWN = 8, ID_SHOWN = 60 };
+
+/* One of them in a walk along what it depends on. */
+struct place {
+    const struct workload_item *item;
+    size_t next, from; /* its next edge; the place we came from */
+    enum { PLACE_NEW, PLACE_OPEN, PLACE_DONE } state;
+};
+
+static int by_place(const void *a, const void *b)
+{
+    const struct place *x = a, *y = b;
+    return strcmp(x->item->id, y->item->id);
+}
+
+static size_t place_of(const struct place *places, size_t n, const char *id)
+{
+    const struct workload_item item = {.id = (char *)(uintptr_t)id};
+    const struct place key = {.item = &item};
+    const struct place *p = bsearch(&key, places, n, sizeof *places, by_place);
+    return p != NULL ? (size_t)(p - places) : NOWHERE;
+}
+
+/* "a would wait for itself: a -> b -> a"; the way to `last` began at `first`. */
+static int tell_circle(struct cli *c, struct place *places, size_t first, size_t last)
+{
+    _cleanup_(buf_done) struct buf way = BUF_INIT(2048);
+    const struct workload_item *item = places[first].item;
+    size_t length = 1;
+    for (size_t i = last; i != first; i = places[i].from, length++)
+        places[places[i].from].next = i; /* the way forward */
+    size_t at = first;
+    for (size_t i = 0; i < length; i++, at = places[at].next)
+        if (i < WAY_SHOWN)
+            buf_addf(&way, "%.*s -> ", ID_SHOWN, places[at].item->id);
+    if (length > WAY_SHOWN)
+        buf_addf(&way, "(%zu more) -> ", length - WAY_SHOWN);
+    buf_addf(&way, "%.*s", ID_SHOWN, item->id);
+    if (way.err != 0)
+        return cli_fail(c, EXIT_NO, NULL, "out of memory");
+    return cli_fail(c, EXIT_USAGE, NULL, "%s:%d: workload \"%s\" would wait for itself: %s",
+                    item->file, item->line, item->id, way.data);
+}
+
+/* From `at`, as deep as it goes. */
+static int walk(struct cli *c, struct place *places, size_t n, size_t at)
+{
+    places[at].from = NOWHERE;
+    places[at].state = PLACE_OPEN;
+    while (at != NOWHERE) {
+        struct place *p = &places[at];
+        if (p->next == p->item->n_depends) {
+            p->state = PLACE_DONE;
+            at = p->from;
+            continue;
+        }
+        size_t to = place_of(places, n, p->item->depends[p->next++]);
+        if (to == NOWHERE || places[to].state == PLACE_DONE)
+            continue;
+        if (places[to].state == PLACE_OPEN)
+            return tell_circle(c, places, to, at);
+        places[to].from = at;
+        places[to].state = PLACE_OPEN;
+        at = to;
+    }
+    return EXIT_DONE;
+}
+
+/* gantryd would refuse the one that closes a circle, when the others have been taken already. */
+static int check_circles(struct cli *c, const struct workload_items *w)
+{
+    _cleanup_(mem_freep) struct place *places = mem_calloc(w->n_items + 1, sizeof *places);
+    int code = EXIT_DONE;
+    if (places == NULL)
+        return cli_fail(c, EXIT_NO, NULL, "out of memory");
+    for (size_t i = 0; i < w->n_items; i++)
+        places[i].item = &w->items[i];
+    qsort(places, w->n_items, sizeof *places, by_place);
+    for (size_t i = 0; i < w->n_items && code == EXIT_DONE; i++)
+        if (places[i].state == PLACE_NEW)
+            code = walk(c, places, w->n_items, i);
     return code;
 }
 
@@ -461,6 +565,8 @@ int cmd_apply(struct cli *c)
         return rc;
     rc = workload_items_read(&items, c);
     if (rc == EXIT_DONE)
+        rc = check_circles(c, &items);
+    if (rc == EXIT_DONE)
         rc = apply_all(c, &items);
     workload_items_done(&items);
     return rc;
@@ -474,6 +580,8 @@ int cmd_diff(struct cli *c)
     if (code != EXIT_DONE)
         return code;
     code = workload_items_read(&items, c);
+    if (code == EXIT_DONE)
+        code = check_circles(c, &items);
     size_t n = code == EXIT_DONE ? items.n_items : 0;
     for (size_t i = 0; i < n && code != EXIT_UNREACHABLE; i++) {
         int rc = plan_one(c, &items.items[i], true, &differs);

@@ -50,7 +50,9 @@ struct workload_item {
     const char *file; /* for messages; borrowed from its file */
     int line;         /* where it begins */
     struct slice text;
-    char *id; /* owned */
+    char *id;       /* owned */
+    char **depends; /* owned: ids of those that it depends on */
+    size_t n_depends;
     bool stopped, checked;
 };
 struct workload_items {

@@ -437,12 +437,40 @@ int cmd_workload_act(struct cli *c)
     return code;
 }
 
+static bool is_there(struct cli *c, const char *pattern, const char *name)
+{
+    _cleanup_(buf_done) struct buf path = BUF_INIT(MAX_PATH_TEXT);
+    _cleanup_(json_decrefp) json_t *doc = NULL;
+    struct cli_call call = {.method = HTTP_METHOD_GET};
+    if (cli_path(c, &path, pattern, &name) != EXIT_DONE)
+        return false;
+    call.path = path.data;
+    return cli_call_parsed(c, &call, &doc) == EXIT_DONE;
+}
+
+/* Two workloads look like a container and a service of it. */
+static void tell_workload(struct cli *c)
+{
+    const char *id = c->args.words[0];
+    bool quiet = c->quiet;
+    c->quiet = true;
+    bool workload =
+        is_there(c, "/v1/workloads/%s", id) && !is_there(c, "/containers/%s/services", id);
+    c->quiet = quiet;
+    if (workload)
+        cli_fail(c, EXIT_NO, NULL,
+                 "\"%s\" is a workload; one workload at a time: gantry restart %s", id, id);
+}
+
 /* One word is a workload, more are a container and its services. */
 int cmd_restart(struct cli *c)
 {
     if (c->args.n_words == 1)
         return act_one(c, c->args.words[0]);
-    return cmd_control(c);
+    int rc = cmd_control(c);
+    if (rc == EXIT_NO)
+        tell_workload(c);
+    return rc;
 }
 
 /* --- tasks, node ---------------------------------------------------------------------------- */

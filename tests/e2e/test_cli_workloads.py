@@ -98,11 +98,19 @@ def test_bad_documents_change_nothing(run, tmp_path, keeper):
     r = run("apply", "-f", str(tmp_path), code=2)
     assert r.stdout == "" and re.search(rf"{re.escape(str(bad))}:\d+:\d+: .*colour", r.stderr), r.stderr
     assert keeper.get("f-good") is None
+    # A circle among them is seen before anything is sent.
+    itself, loop = doc("f-self", "depends_on: [{id: f-loop}]\n"), doc("f-loop", "depends_on: [{id: f-self}]\n")
+    good.write_text(itself + "---\n" + loop)
+    r = run("apply", "-f", str(good), code=2)
+    assert r.stdout == "" and "f-loop -> f-self -> f-loop" in r.stderr, r
+    assert keeper.get("f-self") is None
     # Refused by the engine: the others are still tried.
-    good.write_text(doc("f-self", "depends_on: [{id: f-loop}]\n") + "---\n" + doc("f-loop", "depends_on: [{id: f-self}]\n"))
+    good.write_text(itself)
+    run("apply", "-f", str(good))
+    good.write_text(loop + "---\n" + doc("f-good"))
     r = run("apply", "-f", str(good), code=1)
     assert len(r.stdout.splitlines()) == 1 and r.stderr.count("gantry: ") == 1, r
-    run("delete", "f-self", "--force", "--wait", "--timeout", "40s")
+    run("delete", "f-self", "f-good", "--force", "--wait", "--timeout", "40s")
 
 
 def test_waiting_says_why_not(run, tmp_path):

@@ -53,6 +53,7 @@ struct sim_id {
     uint64_t seen_ms;  /* since when it is the same */
     bool cut;          /* what an engine that has died asked for happens within seconds */
     unsigned prepared; /* this revision was fetched; 0: none was */
+    uint64_t doomed;   /* the object that was there when it was deleted last; 0: none */
 };
 
 struct sim_doc {
@@ -107,6 +108,7 @@ struct sim {
         uint64_t asked, accepted, refused, skipped, kills, stops, faults, away, crashes, jumps;
         uint64_t store_faults, steps, acts, lost_requests, policies, given_up;
         uint64_t updates, restarts; /* of what ran */
+        uint64_t reborn;            /* applied while it was being deleted */
     } counts;
 };
 

@@ -54,6 +54,10 @@ static void accepted(struct sim *s, struct sim_id *x, struct sim_request *q,
     if (x->want.exists && q->kind != SIM_DELETE && generation < x->want.generation)
         sim_fail(s, "%s: generation %llu after %llu", x->id, (unsigned long long)generation,
                  (unsigned long long)x->want.generation);
+    struct fake_object o;
+    if (q->kind == SIM_DELETE)
+        x->doomed = fake_get(s->r.fake, slice_of(x->id), &o) && !o.foreign ? o.serial : 0;
+    s->counts.reborn += q->kind == SIM_APPLY && x->want.deleting ? 1 : 0;
     if (x->want.revision != q->want.revision || x->want.desired != q->want.desired ||
         x->want.deleting != q->want.deleting || !x->want.exists)
         x->wished = false;

@@ -75,6 +75,8 @@ static void check_id(struct sim *s, unsigned i)
                      desired_name(x->want.desired), x->want.deleting ? " deleting" : "");
         }
     }
+    if (there && row == NULL && v.deleting)
+        return; /* it was applied when its row was going: that comes back, or it is forgotten */
     if (there != (row != NULL))
         sim_fail(s, "%s: %s the engine, %s the store", x->id, there ? "in" : "not in",
                  row != NULL ? "in" : "not in");
@@ -170,6 +172,9 @@ static void check_running(struct sim *s, unsigned i, const struct engine_view *v
         return; /* given up, and says so */
     if (fake_get(s->r.fake, slice_of(x->id), &o) && o.foreign)
         sim_fail(s, "%s: its name is taken, and it was not given up", x->id);
+    if (there && number(o.revision) != x->want.revision && x->want.desired == DESIRED_RUNNING &&
+        v->waits_for[0] != '\0' && !sim_depends_met(s, i, x->want.revision))
+        return; /* an older one stays until its successor has what it depends on */
     if (!there || number(o.revision) != x->want.revision)
         sim_fail(s, "%s has no object of revision r%u: %s, waits for %s", x->id, x->want.revision,
                  v->message, v->waits_for);
@@ -210,6 +215,12 @@ void sim_check_end(struct sim *s)
             sim_fail(s, "%s is still being deleted: %s, waits for %s", x->id, v.message,
                      v.waits_for);
         s->counts.given_up += v.terminal ? 1 : 0;
+        if ((mem_store_get(&s->r.store, x->id)->flags & STORED_REBORN) != 0)
+            sim_fail(s, "%s still waits for what was deleted: %s, waits for %s", x->id, v.message,
+                     v.waits_for);
+        struct fake_object o;
+        if (x->doomed != 0 && fake_get(s->r.fake, slice_of(x->id), &o) && o.serial == x->doomed)
+            sim_fail(s, "%s: its object was deleted, and is still there", x->id);
         check_running(s, i, &v);
     }
     (void)fake_each(s->r.fake, check_object, s);

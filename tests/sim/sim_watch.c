@@ -66,18 +66,23 @@ static void check_restart(struct sim *s, struct slice id)
         sim_fail(s, "%s is restarted once more", x->id);
 }
 
-/* What runs gives way only to what has been fetched. */
+/* What runs gives way only to what has been fetched, and could be started. */
 static void check_prepared(struct sim *s, struct slice id)
 {
+    unsigned n;
     struct fake_object o;
-    const struct sim_id *x = sim_id_of(s, id, NULL);
+    const struct sim_id *x = sim_id_of(s, id, &n);
     const struct stored_workload *row = row_of(s, id);
-    if (x == NULL || row == NULL || x->meddled || (row->flags & STORED_DELETING) != 0 ||
-        !runs(s, id, &o) || slice_eq(o.revision, row->revision))
+    if (x == NULL || row == NULL || x->meddled ||
+        (row->flags & (STORED_DELETING | STORED_REBORN)) != 0 || !runs(s, id, &o) ||
+        slice_eq(o.revision, row->revision))
         return;
     s->counts.updates++;
     if (x->prepared != revision_of(row))
         sim_fail(s, "%s runs and is removed before r%u is prepared", x->id, revision_of(row));
+    if (row->desired == DESIRED_RUNNING && !sim_depends_met(s, n, revision_of(row)))
+        sim_fail(s, "%s runs and is removed before what r%u depends on is so", x->id,
+                 revision_of(row));
 }
 
 static const struct stored_workload *check_wanted(struct sim *s, const char *what,
@@ -89,6 +94,14 @@ static const struct stored_workload *check_wanted(struct sim *s, const char *wha
     if (row == NULL || (row->flags & STORED_DELETING) != 0 || !slice_eq(row->revision, o->revision))
         sim_fail(s, "%s of %.*s revision %.*s, which nobody wants", what, (int)o->id.len, o->id.p,
                  (int)o->revision.len, o->revision.p);
+    struct fake_object there;
+    const struct sim_id *x = sim_id_of(s, o->id, NULL);
+    if ((row->flags & STORED_REBORN) != 0)
+        sim_fail(s, "%s of %.*s before what is being deleted has gone", what, (int)o->id.len,
+                 o->id.p);
+    if (x != NULL && x->doomed != 0 && fake_get(s->r.fake, o->id, &there) &&
+        there.serial == x->doomed)
+        sim_fail(s, "%s of %s, whose object was deleted and is still there", what, x->id);
     struct engine_view v;
     if (engine_get(s->r.g, o->id, &v) && v.terminal)
         sim_fail(s, "%s of %.*s, which was given up", what, (int)o->id.len, o->id.p);

@@ -122,7 +122,7 @@ status *agent_status(const struct rpc_agent *a, struct scratch *s, const struct 
     to->revision_id = scratch_text(s, w->revision);
     to->desired_state = (Persys__Agent__V1__DesiredState)w->desired;
     to->actual_state = (Persys__Agent__V1__ActualState)(overlay ? w->actual : w->seen);
-    to->message = text(s, w->message);
+    to->message = text(s, overlay ? w->message : w->own_message);
     to->created_at = w->created_ns / NS_IN_S;
     to->updated_at = (w->changed_ns > w->updated_ns ? w->changed_ns : w->updated_ns) / NS_IN_S;
     if (metadata) {

@@ -342,15 +342,105 @@ static void bounded(void **state)
     rig_done(&r);
 }
 
+#define ON(id) "container: {image: a}\ndepends_on: [{id: " id "}]\n"
+
+/* What runs stays until what its successor depends on is there. */
+static void depends(void **state)
+{
+    (void)state;
+    struct rig *r = open_rig();
+    struct engine_explain x;
+    (void)rig_apply(r, "web", "1", NULL);
+    uint64_t serial = rig_object(r, "web").serial;
+    (void)rig_apply(r, "web", "2", ON("none"));
+    assert_untouched(r, serial);
+    assert_int_equal(PREPARES(r), 0);
+    assert_string_equal(rig_view(r, "web").message,
+                        "waits for \"none\", which does not exist; revision \"1\" still runs");
+    assert_string_equal(rig_view(r, "web").waits_for, "\"none\", which does not exist");
+    assert_string_equal(rig_meta(r, "web", "running_revision"), "1");
+    assert_true(rig_event(r, "web", "waiting"));
+    assert_true(engine_explain(r->g, SLICE_LIT("web"), &x));
+    assert_non_null(strstr(x.why, "It waits for \"none\", which does not exist."));
+    assert_non_null(strstr(x.why, " Until then revision \"1\" still runs."));
+    assert_int_equal(x.n_depends, 1);
+    rig_pass(r, 3600 * S);
+    assert_untouched(r, serial);
+    rig_kill(r);
+    rig_open(r);
+    rig_pass(r, 60 * S);
+    assert_untouched(r, serial);
+    assert_state(r, "web", ACTUAL_PENDING);
+    assert_string_equal(rig_view(r, "web").message,
+                        "waits for \"none\", which does not exist; revision \"1\" still runs");
+    /* Then it goes on at once. */
+    (void)rig_apply(r, "none", "1", NULL);
+    assert_state(r, "web", ACTUAL_RUNNING);
+    assert_true(slice_eqs(rig_object(r, "web").revision, "2"));
+    assert_int_equal(PREPARES(r), 1);
+    assert_string_equal(rig_meta(r, "web", "running_revision"), "");
+    rig_done(r);
+}
+
+/* The lock file counts as well; to be stopped, or deleted, waits for no others. */
+static void depends_not_on(void **state)
+{
+    (void)state;
+    struct rig *r = open_rig();
+    (void)rig_apply(r, "web", "1", NULL);
+    uint64_t serial = rig_object(r, "web").serial;
+    rig_lock(r, "/run/lock/web", true);
+    (void)rig_apply(r, "web", "2", ON("db") "lock_file: /run/lock/web\n");
+    assert_string_equal(rig_view(r, "web").waits_for, "\"db\", which does not exist");
+    (void)rig_apply(r, "db", "1", NULL);
+    assert_string_equal(rig_view(r, "web").waits_for, "lock file \"/run/lock/web\" to go");
+    assert_int_equal(PREPARES(r), 1);
+    assert_untouched(r, serial);
+    rig_lock(r, "/run/lock/web", false);
+    rig_pass(r, 2 * S);
+    assert_state(r, "web", ACTUAL_RUNNING);
+    (void)rig_apply(r, "web", "3", ON("none"));
+    assert_true(slice_eqs(rig_object(r, "web").revision, "2"));
+    (void)rig_stop(r, "web", "3", ON("none"));
+    assert_state(r, "web", ACTUAL_STOPPED);
+    assert_true(slice_eqs(rig_object(r, "web").revision, "3"));
+    (void)rig_apply(r, "web", "4", ON("none"));
+    (void)rig_delete(r, "web", false);
+    assert_false(rig_has(r, "web"));
+    rig_done(r);
+}
+
+/* A runtime that turns an old object into the new one is not asked to, either. */
+static void depends_in_place(void **state)
+{
+    (void)state;
+    static struct rig r;
+    rig_init(&r);
+    ((struct driver_ops *)(uintptr_t)fake_driver(r.fake).ops)->in_place = true;
+    rig_open(&r);
+    (void)rig_apply(&r, "web", "1", NULL);
+    uint64_t serial = rig_object(&r, "web").serial, calls = rig_calls(&r).calls[0];
+    assert_int_equal(calls, 1);
+    (void)rig_apply(&r, "web", "2", ON("none"));
+    rig_pass(&r, 600 * S);
+    assert_untouched(&r, serial);
+    assert_int_equal(rig_calls(&r).calls[0], calls);
+    assert_string_equal(rig_meta(&r, "web", "running_revision"), "1");
+    (void)rig_apply(&r, "none", "1", NULL);
+    assert_true(rig_calls(&r).calls[0] > calls + 1); /* of both */
+    rig_done(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mistyped),   cmocka_unit_test(tried_again),
-        cmocka_unit_test(under_way),  cmocka_unit_test(vanished),
-        cmocka_unit_test(newer_wish), cmocka_unit_test(locked),
-        cmocka_unit_test(stopped),    cmocka_unit_test(killed),
-        cmocka_unit_test(not_probed), cmocka_unit_test(nothing_to_prepare),
-        cmocka_unit_test(bounded),
+        cmocka_unit_test(mistyped),       cmocka_unit_test(tried_again),
+        cmocka_unit_test(under_way),      cmocka_unit_test(vanished),
+        cmocka_unit_test(newer_wish),     cmocka_unit_test(locked),
+        cmocka_unit_test(stopped),        cmocka_unit_test(killed),
+        cmocka_unit_test(not_probed),     cmocka_unit_test(nothing_to_prepare),
+        cmocka_unit_test(bounded),        cmocka_unit_test(depends),
+        cmocka_unit_test(depends_not_on), cmocka_unit_test(depends_in_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -522,6 +522,45 @@ static void faults_have_places(void **state)
     HAS(o.err, "x.yaml:4");
 }
 
+#define ON(id, other) DOC(id) "depends_on: [{id: " other "}]\n"
+
+/* A circle among the documents is seen before the first of them is sent. */
+static void circles(void **state)
+{
+    (void)state;
+    struct outcome o;
+    char many[4096];
+    struct buf b = BUF_FIXED(many);
+    put_file("w.yaml", DOC("zz") "---\n" ON("aa", "zz") "---\n" ON("web", "db"));
+    put_file("x.yaml", ON("cache", "web") "---\n" ON("db", "cache") "---\n" ON("yy", "db"));
+    unlink(in_dir("seen"));
+    RUN(&o, "apply", "-f", in_dir("w.yaml"), "-f", in_dir("x.yaml"));
+    assert_int_equal(o.code, EXIT_USAGE);
+    assert_string_equal(o.out, "");
+    HAS(o.err, "x.yaml:1: workload \"cache\" would wait for itself: cache -> web -> db -> cache\n");
+    assert_int_equal(access(in_dir("seen"), F_OK), -1);
+    RUN(&o, "diff", "-f", in_dir("w.yaml"), "-f", in_dir("x.yaml"));
+    assert_int_equal(o.code, EXIT_USAGE);
+    HAS(o.err, "cache -> web -> db -> cache\n");
+    assert_int_equal(access(in_dir("seen"), F_OK), -1);
+    /* A long one is told in short; what only leads into it is no part of it. */
+    for (int i = 0; i < 12; i++)
+        buf_addf(&b, "%sid: w%02d\ncontainer: {image: x}\ndepends_on: [{id: w%02d}]\n",
+                 i > 0 ? "---\n" : "", i, i < 11 ? i + 1 : 2);
+    assert_int_equal(b.err, 0);
+    put_file("w.yaml", many);
+    RUN(&o, "apply", "-f", in_dir("w.yaml"));
+    assert_int_equal(o.code, EXIT_USAGE);
+    HAS(o.err, "workload \"w02\" would wait for itself: w02 -> w03 -> w04 -> w05 -> w06 -> w07 -> "
+               "w08 -> w09 -> (2 more) -> w02\n");
+    /* Two ways to one are none, nor is what stands in no file. */
+    put_file("w.yaml", DOC("db") "---\n" ON("cache", "db") "---\n" DOC(
+                           "web") "depends_on: [{id: db}, {id: cache}, {id: elsewhere}]\n");
+    RUN(&o, "apply", "-f", in_dir("w.yaml"));
+    assert_null(strstr(o.err, "itself"));
+    assert_int_equal(access(in_dir("seen"), F_OK), 0);
+}
+
 static void folders(void **state)
 {
     (void)state;
@@ -582,6 +621,12 @@ static void actions(void **state)
     RUN(&o, "restart", "--force", "web");
     seen_body(body, sizeof body);
     assert_string_equal(body, "{\"action\":\"restart\",\"force\":true}");
+    RUN(&o, "restart", "web", "db"); /* as if web were a container, and db a service of it */
+    assert_int_equal(o.code, EXIT_NO);
+    HAS(o.err, "gantry: \"web\" is a workload; one workload at a time: gantry restart web\n");
+    RUN(&o, "restart", "gone", "db");
+    assert_int_equal(o.code, EXIT_NO);
+    assert_null(strstr(o.err, "is a workload"));
     RUN(&o, "retry", "web", "gone");
     assert_int_equal(o.code, EXIT_NO);
     seen_body(body, sizeof body);
@@ -862,15 +907,15 @@ int main(void)
     unsetenv("GANTRY_TOKEN");
     setenv("XDG_CONFIG_HOME", "/nonexistent", 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tables),       cmocka_unit_test(descriptions),
-        cmocka_unit_test(usage),        cmocka_unit_test(top_is_sorted),
-        cmocka_unit_test(applying),     cmocka_unit_test(faults_have_places),
-        cmocka_unit_test(folders),      cmocka_unit_test(plans),
-        cmocka_unit_test(actions),      cmocka_unit_test(waiting),
-        cmocka_unit_test(logs),         cmocka_unit_test(events),
-        cmocka_unit_test(events_go_on), cmocka_unit_test(importing),
-        cmocka_unit_test(completions),  cmocka_unit_test(no_memory),
-        cmocka_unit_test(times),
+        cmocka_unit_test(tables),    cmocka_unit_test(descriptions),
+        cmocka_unit_test(usage),     cmocka_unit_test(top_is_sorted),
+        cmocka_unit_test(applying),  cmocka_unit_test(faults_have_places),
+        cmocka_unit_test(circles),   cmocka_unit_test(folders),
+        cmocka_unit_test(plans),     cmocka_unit_test(actions),
+        cmocka_unit_test(waiting),   cmocka_unit_test(logs),
+        cmocka_unit_test(events),    cmocka_unit_test(events_go_on),
+        cmocka_unit_test(importing), cmocka_unit_test(completions),
+        cmocka_unit_test(no_memory), cmocka_unit_test(times),
     };
     return cmocka_run_group_tests(tests, start_server, stop_server);
 }
