@@ -67,9 +67,10 @@ valgrind_() {
 }
 
 # What may run beside each other: the first lane's tests use what a machine has once (/run/service, users, the
-# demonstration's port), the second lane's engines of their own, the third lane's neither. They mostly wait.
+# demonstration's port), the next two lanes' engines of their own, the last lane's neither. They mostly wait.
 lane_one='test_profiles*.py test_conformance.py test_demo.py test_cli*.py test_docs.py'
-lane_two='test_workloads*.py test_persys.py test_docker_driver.py test_compose.py test_vm*.py test_volumes*.py test_scheduler.py'
+lane_two='test_workloads*.py test_persys.py test_docker_driver.py'
+lane_three='test_compose*.py test_vm*.py test_volumes*.py test_scheduler.py test_vault.py test_traces.py'
 
 # lane NAME BUILD NUMBER PYTEST-ARGUMENTS...: one pytest, its output and exit status in files.
 lane() {
@@ -92,7 +93,7 @@ files() {
 e2e() {
     say "end to end ($1)"
     ignored=
-    for pattern in $lane_one $lane_two; do ignored="$ignored --ignore-glob=tests/e2e/$pattern"; done
+    for pattern in $lane_one $lane_two $lane_three; do ignored="$ignored --ignore-glob=tests/e2e/$pattern"; done
     # The words are to be split: none of them has a blank.
     # shellcheck disable=SC2046
     lane "$1" "$2" 1 $(files "$lane_one") &
@@ -100,10 +101,13 @@ e2e() {
     # shellcheck disable=SC2046
     lane "$1" "$2" 2 $(files "$lane_two") &
     second=$!
+    # shellcheck disable=SC2046
+    lane "$1" "$2" 3 $(files "$lane_three") &
+    third=$!
     # shellcheck disable=SC2086
-    lane "$1" "$2" 3 $ignored tests/e2e
-    wait "$first" "$second"
-    for number in 1 2 3; do
+    lane "$1" "$2" 4 $ignored tests/e2e
+    wait "$first" "$second" "$third"
+    for number in 1 2 3 4; do
         out=$1-e2e-$number.tmp
         cat "$out"
         line=$(tail -n 2 "$out" | head -n 1)

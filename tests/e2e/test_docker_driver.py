@@ -536,7 +536,9 @@ def test_pulls_from_a_registry(engine, registry, clean):
         tag = d.send("ensure", id="pull", revision="1", doc=pull("slow/a"))
         assert "fault" not in d.wait(tag, "done")
         told = [p["text"] for p in d.of(tag, "progress")]
-        assert told[0] == f"pulling {registry}/slow/a:1" and told[1].startswith(told[0] + ": ") and told[1].endswith(" of 2 layers") and len(told) <= 5, told
+        # at most one a second: a machine that is slow elsewhere may see the last layers at once
+        assert told[0] == f"pulling {registry}/slow/a:1" and len(told) <= 5, told
+        assert all(t.startswith(told[0] + ": ") and t.endswith(" of 2 layers") for t in told[1:]), told
         assert d.ok("start", id="pull")["actual"] == "running"
         d.ok("remove", id="pull", timeout=2)
         d.ok("ensure", id="pull", revision="1", doc=pull("auth/a", "1", login("geheim")))
