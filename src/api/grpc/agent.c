@@ -247,7 +247,7 @@ struct list {
     struct scratch s;
     struct messages rows;
     size_t bytes;
-    bool metadata;
+    enum { LIST_WHOLE, LIST_NO_METADATA, LIST_NO_MESSAGES } how;
 };
 
 static int list_one(void *ctx, const struct engine_view *w)
@@ -256,29 +256,31 @@ static int list_one(void *ctx, const struct engine_view *w)
     if (!rpc_may_see(l->call, w->id))
         return 0;
     Persys__Agent__V1__WorkloadStatus *row =
-        agent_status(l->call->app, &l->s, w, false, l->metadata);
+        agent_status(l->call->app, &l->s, w, false, l->how == LIST_WHOLE);
     if (row == NULL || !messages_add(&l->rows, &l->s, row))
         return 1;
+    if (l->how == LIST_NO_MESSAGES)
+        row->message = plain("");
     l->bytes += protobuf_c_message_get_packed_size(&row->base) + 5;
-    return l->metadata && l->bytes > ANSWER_MAX;
+    return l->how != LIST_NO_MESSAGES && l->bytes > ANSWER_MAX;
 }
 
 static void list(struct rpc_call *c, const ProtobufCMessage *request)
 {
     const Persys__Agent__V1__ListWorkloadsRequest *r = (const void *)request;
     struct rpc_agent *app = c->app;
-    struct list l = {.call = c, .metadata = true};
+    struct list l = {.call = c};
     unsigned type = (unsigned)r->type;
     if (!has_engine(c))
         return;
     if (type < WORKLOAD_TYPES) /* of an unknown type there are none */
         (void)engine_each(app->engine, (enum workload_type)type, list_one, &l);
-    if (l.bytes > ANSWER_MAX) {
-        /* Clients refuse larger answers (1.5): all workloads without their metadata, rather than
-         * some of them. */
+    /* Clients refuse larger answers (1.5): all workloads without their metadata, and then without
+     * their messages, rather than some of them. */
+    while (l.bytes > ANSWER_MAX && l.how != LIST_NO_MESSAGES) {
         scratch_done(&l.s);
         mem_free(l.rows.item);
-        l = (struct list){.call = c};
+        l = (struct list){.call = c, .how = l.how + 1};
         (void)engine_each(app->engine, (enum workload_type)type, list_one, &l);
     }
     list_answer a = PERSYS__AGENT__V1__LIST_WORKLOADS_RESPONSE__INIT;
