@@ -42,8 +42,7 @@
     X(RUNTIME, 28, "runtime", 503, 14, true, "runtime failed")                                     \
     X(ENCODING, 29, "encoding", 400, 3, false, "not UTF-8")                                        \
     X(MISDIRECTED, 30, "misdirected", 421, 3, false, "not a host of this server")                  \
-    X(PRECONDITION, 31, "precondition", 412, 9, false,                                             \
-      "a condition of the request does not hold")                                                  \
+    X(PRECONDITION, 31, "precondition", 412, 9, false, "a condition of the request does not hold") \
     X(DRAINING, 32, "draining", 503, 14, true, "the node is being drained")
 
 /* ERR_* are negative, so a function can return one; 0 is success. */

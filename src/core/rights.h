@@ -6,9 +6,9 @@
  * everything else its own name, and of what has none (the API itself) the empty text. A verb allows
  * only itself; "*" allows all verbs.
  *
- * The kinds "token", "audit", "config" and "store" are guarded: the kind "*" stands for them only together
- * with the verb "*", so that "read * *" is not a way to the list of tokens. Named, they can be
- * given like every other kind.
+ * The kinds "token", "audit", "config" and "store" are guarded: the kind "*" stands for them only
+ * together with the verb "*", so that "read * *" is not a way to the list of tokens. Named, they
+ * can be given like every other kind.
  */
 #ifndef GANTRY_CORE_RIGHTS_H
 #define GANTRY_CORE_RIGHTS_H

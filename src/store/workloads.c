@@ -223,8 +223,11 @@ static void op_stats(void *self, struct store_stats *ret)
     uv_mutex_unlock(&w->lock);
 }
 
-static const struct workload_store_ops store_ops = {
-    .load = op_load, .commit = op_commit, .trusted = op_trusted, .stats = op_stats, .things = op_things};
+static const struct workload_store_ops store_ops = {.load = op_load,
+                                                    .commit = op_commit,
+                                                    .trusted = op_trusted,
+                                                    .stats = op_stats,
+                                                    .things = op_things};
 
 void workloads_store(struct workloads *w, struct workload_store *ret)
 {

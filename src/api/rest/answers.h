@@ -2,8 +2,8 @@
  * tags, path parameters, statuses and WebSockets. openapi.c makes the document from it; a row of
  * the route table that names something missing here does not pass the unit test of the document.
  *
- * To add a call: its row in routes.c; the schema of its answer, and its tag or path parameter if they
- * are new, in answers.c. Bodies of requests need nothing here: the row has their members.
+ * To add a call: its row in routes.c; the schema of its answer, and its tag or path parameter if
+ * they are new, in answers.c. Bodies of requests need nothing here: the row has their members.
  */
 #ifndef GANTRY_API_REST_ANSWERS_H
 #define GANTRY_API_REST_ANSWERS_H

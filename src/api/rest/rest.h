@@ -58,16 +58,16 @@ struct rest_options {
     const struct audit_source *audit_source; /* NULL: nothing can be read */
     uint64_t slow_ms;                        /* requests that take longer are logged; 0: none */
     const struct store_admin *store;         /* NULL: there is none; 503 */
-    const char *store_fault;        /* why there is none; "" or NULL: the store is in order */
-    const char *store_doubt;        /* what is wrong with one that is in use; "" or NULL: nothing */
+    const char *store_fault; /* why there is none; "" or NULL: the store is in order */
+    const char *store_doubt; /* what is wrong with one that is in use; "" or NULL: nothing */
     const struct volume_admin *volumes; /* NULL: there are none; 503 */
-    struct engine *engine;          /* NULL: no workloads; these calls get 503 */
-    struct event_hub *events;       /* NULL: none; 503 */
-    struct service_watch *services; /* NULL: nothing is known of services without asking */
-    struct service_order *order;    /* NULL: no service waits for workloads */
-    const struct tasks *tasks;      /* with an engine */
-    const struct sealer *sealer;    /* with an engine */
-    const char *const *secret_env;  /* patterns: variables that are secrets whoever sends them */
+    struct engine *engine;              /* NULL: no workloads; these calls get 503 */
+    struct event_hub *events;           /* NULL: none; 503 */
+    struct service_watch *services;     /* NULL: nothing is known of services without asking */
+    struct service_order *order;        /* NULL: no service waits for workloads */
+    const struct tasks *tasks;          /* with an engine */
+    const struct sealer *sealer;        /* with an engine */
+    const char *const *secret_env; /* patterns: variables that are secrets whoever sends them */
     size_t n_secret_env;
     /* Writes the program's own metrics behind those of the front end; NULL: there are none. */
     void (*more_metrics)(void *ctx, struct buf *out);

@@ -60,11 +60,12 @@ static const struct {
      WEB ",\"env\":{\"X\":\"a  b\",\"Y\":\"a  b\",\"Z\":\"a$\",\"Q\":\"$HOME\"}," END},
     {"docker run --name web -v /a:/b -v ./data:/data:ro -v .:/here:rw,cached -v $PWD/x:/x "
      "-v \"$(pwd)\":/p nginx",
-     WEB ",\"volumes\":[{\"host_path\":\"/a\",\"container_path\":\"/b\"},{\"host_path\":\"/srv/here/"
-         "data\",\"container_path\":\"/data\",\"read_only\":true},{\"host_path\":\"/srv/here\","
-         "\"container_path\":\"/here\"},{\"host_path\":\"/srv/here/x\",\"container_path\":\"/x\"},"
-         "{\"host_path\":\"/srv/here\",\"container_path\":\"/p\"}]," END
-         "\nW -v: option \"cached\" has no effect on Linux"},
+     WEB
+     ",\"volumes\":[{\"host_path\":\"/a\",\"container_path\":\"/b\"},{\"host_path\":\"/srv/here/"
+     "data\",\"container_path\":\"/data\",\"read_only\":true},{\"host_path\":\"/srv/here\","
+     "\"container_path\":\"/here\"},{\"host_path\":\"/srv/here/x\",\"container_path\":\"/x\"},"
+     "{\"host_path\":\"/srv/here\",\"container_path\":\"/p\"}]," END
+     "\nW -v: option \"cached\" has no effect on Linux"},
     {"docker run --name web --mount type=bind,source=/a,target=/b,readonly "
      "--mount '\"type=bind\",\"src=/c,d\",dst=/e,ro=false' nginx",
      WEB ",\"volumes\":[{\"host_path\":\"/a\",\"container_path\":\"/b\",\"read_only\":true},"
