@@ -1,6 +1,7 @@
 """The Docker workload driver alone on a real engine: compute-agent contract, 5.1 with its [R], through docker_drive."""
 import json
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -490,6 +491,9 @@ def test_engine_hangs():
                 pid = int(f.read())
             os.kill(pid, signal.SIGSTOP)
             try:
+                # its threads stop one after the other
+                wait_for("stopped", lambda: all(t.read_text().rsplit(")", 1)[1].split()[0] == "T"
+                                                for t in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")))
                 began = time.monotonic()
                 f = d.fails("inspect", id="kk")
                 assert f["code"] == "unreachable" and time.monotonic() - began < 6, f
