@@ -49,61 +49,6 @@ static int set_part(struct seed *s, enum seed_part p, struct slice text, struct 
     return 0;
 }
 
-/* --- Base64 (RFC 4648, 4), as some clients wrap user data --- */
-
-static int digit_of(char c)
-{
-    return c >= 'A' && c <= 'Z'   ? c - 'A'
-           : c >= 'a' && c <= 'z' ? c - 'a' + 26
-           : c >= '0' && c <= '9' ? c - '0' + 52
-           : c == '+'             ? 62
-           : c == '/'             ? 63
-                                  : -1;
-}
-
-/* The text of `in` with ends of lines left out; true if all of it is base64. out has room. */
-static bool decode(struct slice in, char *out, size_t *ret)
-{
-    uint32_t bits = 0;
-    size_t digits = 0, padding = 0, n = 0;
-    for (size_t i = 0; i < in.len; i++) {
-        char c = in.p[i];
-        int d = digit_of(c);
-        if (c == '\n' || c == '\r')
-            continue;
-        if (c == '=' && digits % 4 + padding >= 2 && padding < 2) {
-            padding++;
-            continue;
-        }
-        if (d < 0 || padding > 0)
-            return false;
-        bits = bits << 6 | (uint32_t)d;
-        digits++;
-        if (digits % 4 != 1)
-            out[n++] = (char)(bits >> (6 - 2 * ((digits - 1) % 4)) & 0xff);
-    }
-    *ret = n;
-    return digits % 4 != 1 && (digits + padding) % 4 == 0;
-}
-
-/* What it is base64 of, if that is a text that cloud-init knows by its first character. */
-static int set_user_data(struct seed *s, const char *text, struct err *e)
-{
-    struct slice in = slice_trim(slice_of(text));
-    size_t n = 0;
-    if (in.len == 0 || in.p[0] != 'I' || in.len > 2 * SEED_MAX) /* the six upper bits of '#' */
-        return set_part(s, SEED_USER_DATA, slice_of(text), e);
-    char *plain = mem_alloc(in.len);
-    if (plain == NULL)
-        return err_set(e, ERR_NO_MEMORY, "out of memory");
-    bool is = decode(in, plain, &n) && n > 0 && plain[0] == '#' && utf8_valid(plain, n) &&
-              memchr(plain, '\0', n) == NULL;
-    int r = set_part(s, SEED_USER_DATA, is ? (struct slice){plain, n} : slice_of(text), e);
-    mem_wipe(plain, in.len);
-    mem_free(plain);
-    return r;
-}
-
 /* --- All of it --- */
 
 static int set_meta_data(struct seed *s, struct slice id, const struct doc_vm *vm, struct err *e)
@@ -159,7 +104,7 @@ int seed_make(struct seed *ret, struct slice id, const struct doc_vm *vm, struct
     if (!blank(c->user_data))
         r = set_part(ret, SEED_USER_DATA, slice_of(c->user_data), e);
     else if (!blank(vm->cloud_init))
-        r = set_user_data(ret, vm->cloud_init, e);
+        r = set_part(ret, SEED_USER_DATA, slice_of(vm->cloud_init), e);
     else
         r = set_part(ret, SEED_USER_DATA, SLICE_LIT(NO_USER_DATA), e);
     if (r == 0 && !blank(c->vendor_data))

@@ -159,6 +159,39 @@ static void reads(void **state)
     workload_doc_done(&d);
 }
 
+static void takes_base64_off_user_data(void **state)
+{
+    static const struct {
+        const char *in, *out; /* NULL: as it is */
+    } rows[] = {
+        {"I2Nsb3VkLWNvbmZpZwo=", "#cloud-config\n"},
+        {"I2Nsb3Vk\r\nLWNvbmZpZwo=\n", "#cloud-config\n"},
+        {"IyEvYmluL3No", "#!/bin/sh"},
+        {"IyE=", "#!"},
+        {"Iw==", "#"},
+        {"Iw=", NULL},
+        {"Iw", NULL},
+        {"Iw===", NULL},
+        {"I", NULL},
+        {"I2Nsb3VkLW!vbmZpZwo=", NULL},
+        {"Q29udGVudDogYQ==", NULL}, /* "Content: a": plain text for cloud-init */
+        {"Include nothing", NULL},
+        {"#cloud-config\n", NULL}, /* what was decoded once stays */
+    };
+    struct workload_doc d;
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const char *want = rows[i].out != NULL ? rows[i].out : rows[i].in;
+        assert_int_equal(workload_doc_init(&d, &e), 0);
+        d.vm.cloud_init = mem_strdup(rows[i].in);
+        d.vm.cloud_init_config.user_data = mem_strdup(rows[i].in);
+        assert_int_equal(workload_doc_settle(&d, &e), 0);
+        assert_string_equal(d.vm.cloud_init, want);
+        assert_string_equal(d.vm.cloud_init_config.user_data, want);
+        workload_doc_done(&d);
+    }
+}
+
 /* "c2Vy...": "services: {a: }\n"; "IyEv...": "#!/bin/sh\n"; "aGVsbG8=": "hello". */
 static void decodes(void **state)
 {
@@ -643,6 +676,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads),
         cmocka_unit_test(decodes),
+        cmocka_unit_test(takes_base64_off_user_data),
         cmocka_unit_test(names_of_volumes),
         cmocka_unit_test(refuses),
         cmocka_unit_test(cloud_init_is_bounded),

@@ -83,32 +83,17 @@ static void parts(void **state BASE_UNUSED)
     seed_done(&s);
 }
 
-static void base64(void **state BASE_UNUSED)
+/* The document's reader has taken base64 off; doing it again could take off what belongs to it. */
+static void as_it_is(void **state BASE_UNUSED)
 {
-    static const struct {
-        const char *in, *out; /* NULL: as it is */
-    } rows[] = {
-        {"I2Nsb3VkLWNvbmZpZwo=", "#cloud-config\n"},
-        {"I2Nsb3Vk\r\nLWNvbmZpZwo=\n", "#cloud-config\n"},
-        {"IyEvYmluL3No", "#!/bin/sh"},
-        {"IyE=", "#!"},
-        {"Iw==", "#"},
-        {"Iw=", NULL},
-        {"Iw", NULL},
-        {"Iw===", NULL},
-        {"I", NULL},
-        {"I2Nsb3VkLW!vbmZpZwo=", NULL},
-        {"Q29udGVudDogYQ==", NULL}, /* "Content: a": plain text for cloud-init */
-        {"I/8=", NULL},             /* not UTF-8 */
-        {"IwA=", NULL},             /* a NUL */
-        {"Include nothing", NULL},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        vm.cloud_init = (char *)rows[i].in;
-        make();
-        part_is(SEED_USER_DATA, rows[i].out != NULL ? rows[i].out : rows[i].in);
-        seed_done(&s);
-    }
+    vm.cloud_init = "I2Nsb3VkLWNvbmZpZwo=";
+    make();
+    part_is(SEED_USER_DATA, vm.cloud_init);
+    seed_done(&s);
+    vm.cloud_init_config.user_data = "IyEvYmluL3No";
+    make();
+    part_is(SEED_USER_DATA, vm.cloud_init_config.user_data);
+    seed_done(&s);
 }
 
 static void checksum(void **state BASE_UNUSED)
@@ -303,7 +288,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(parts, setup, teardown),
-        cmocka_unit_test_setup_teardown(base64, setup, teardown),
+        cmocka_unit_test_setup_teardown(as_it_is, setup, teardown),
         cmocka_unit_test_setup_teardown(checksum, setup, teardown),
         cmocka_unit_test_setup_teardown(limits, setup, teardown),
         cmocka_unit_test_setup_teardown(image, setup, teardown),
