@@ -68,7 +68,9 @@ const char *waits_text(const struct item *w, char *out, size_t size)
 {
     const struct item *o;
     const char *type = workload_type_name((enum workload_type)w->now->type);
-    switch ((enum wait_kind)w->wait) {
+    /* What was given up is still looked at now and then; that it waits for somebody stays true. */
+    bool given_up = w->wait == WAIT_LOOK && w->tries.terminal;
+    switch (given_up ? WAIT_TERMINAL : (enum wait_kind)w->wait) {
     case WAIT_COMMIT:
         return "its newest change to be on the disk";
     case WAIT_NO_DRIVER:

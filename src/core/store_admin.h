@@ -38,7 +38,8 @@ struct store_admin_ops {
      * program starts next; the one before is kept under another name. Takes u. fn comes once, from
      * the loop. ERR_NO_MEMORY: fn does not come, u is gone. */
     int (*restore)(struct store_upload *u, store_restored_fn fn, void *ctx);
-    void (*drop)(struct store_upload *u); /* nothing is kept; may be called while adding */
+    /* Nothing is kept. While adding: fn of upload_add comes yet. */
+    void (*drop)(struct store_upload *u);
 };
 struct store_admin {
     const struct store_admin_ops *ops;

@@ -245,11 +245,11 @@ def test_idle_costs_nearly_nothing(st):
     """Between two seconds nothing happens: gantryd and the agent take next to no CPU time."""
     known(st, "robot/worker", "up")
 
-    def ticks(pid):
-        fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
-        return int(fields[11]) + int(fields[12])
+    def cpu_ns(pid):
+        return sum(int(open(f"/proc/{pid}/task/{t}/schedstat").read().split()[0]) for t in os.listdir(f"/proc/{pid}/task"))
     time.sleep(1)
-    before = ticks(st.gantryd.pid), ticks(st.agent.pid)
+    before = cpu_ns(st.gantryd.pid), cpu_ns(st.agent.pid)
     time.sleep(8)
-    after = ticks(st.gantryd.pid), ticks(st.agent.pid)
-    assert after[0] - before[0] <= 1 and after[1] - before[1] <= 1, (before, after)
+    used = [(n - o) / 8e9 for o, n in zip(before, (cpu_ns(st.gantryd.pid), cpu_ns(st.agent.pid)))]
+    # The budget of an idle machine is a thousandth; tests share theirs with other tests, and sanitizers cost several times as much.
+    assert max(used) <= (0.02 if harness.SANITIZED else 0.004), used

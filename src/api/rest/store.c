@@ -77,7 +77,8 @@ void rest_store_backup(struct api_call *c)
 
 /* --- POST /v1/store/restore --- */
 
-/* Lives until its call is over and nothing of it is being written. */
+/* Lives until its call is over and nothing of it is being written. Once the call is over only our
+ * own memory is touched: the process may be ending, and the store's owner gone. */
 struct upload {
     struct api_call *c; /* NULL: answered, or the client left */
     const struct store_admin *a;
@@ -89,17 +90,17 @@ struct upload {
 
 static void upload_free(struct upload *p)
 {
-    if (p->u != NULL)
-        p->a->ops->drop(p->u);
     buf_done(&p->held);
     buf_done(&p->writing);
     mem_free(p);
 }
 
-/* The call is over. */
+/* The call is over. The store hears so now, also in the middle of a write. */
 static void upload_leave(struct upload *p)
 {
     p->c = NULL;
+    if (p->u != NULL)
+        p->a->ops->drop(STEAL(p->u));
     if (!p->busy)
         upload_free(p);
 }
@@ -245,7 +246,7 @@ void rest_store_restore(struct api_call *c)
         return;
     }
     if (api_call_hold(c, on_gone, p, &p->c) != 0)
-        upload_free(p);
+        upload_leave(p);
     else
         api_call_body(p->c, &taker, p);
 }

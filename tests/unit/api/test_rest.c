@@ -7,8 +7,10 @@
 #include "net/client.h"
 #include "net/server.h"
 
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define STEPS_MAX 20000
@@ -240,6 +242,40 @@ static const struct runtime_ops rt_ops = {.name = "fake",
 
 static const struct audit_source audit_source;
 
+/* A store that writes only when the test says so. */
+static struct {
+    void (*added)(void *ctx, const struct err *e);
+    void *ctx;
+    int drops;
+} upload;
+
+static int up_begin(void *self, struct store_upload **ret, struct err *e)
+{
+    (void)self;
+    (void)e;
+    *ret = (struct store_upload *)&upload;
+    return 0;
+}
+
+static int up_add(struct store_upload *u, struct slice piece,
+                  void (*fn)(void *ctx, const struct err *e), void *ctx)
+{
+    (void)u;
+    (void)piece;
+    upload.added = fn;
+    upload.ctx = ctx;
+    return 0;
+}
+
+static void up_drop(struct store_upload *u)
+{
+    (void)u;
+    upload.drops++;
+}
+static const struct store_admin_ops store_ops = {
+    .upload = up_begin, .upload_add = up_add, .drop = up_drop};
+static struct store_admin *store_admin;
+
 /* --- the rig --- */
 
 static const struct protocol *const protocols[] = {&protocol_http1, NULL};
@@ -277,6 +313,9 @@ static int setup(void **state)
     assert_int_equal(agent_set_add(rig.agents, &ao, &e), 0);
     assert_int_equal(log_hub_new(&rig.hub, rig.loop, &e), 0);
     rig.runtime = (struct runtime){&rt_ops, NULL};
+    store_admin = mem_zalloc(sizeof(*store_admin));
+    assert_non_null(store_admin);
+    store_admin->ops = &store_ops;
     struct rest_options ro = {.loop = rig.loop,
                               .agents = rig.agents,
                               .hub = rig.hub,
@@ -284,7 +323,8 @@ static int setup(void **state)
                               .cors = &cors,
                               .hosts = hosts,
                               .n_hosts = 2,
-                              .audit_source = &audit_source};
+                              .audit_source = &audit_source,
+                              .store = store_admin};
     assert_int_equal(rest_new(&rig.rest, &ro, &e), 0);
     lo = (struct listener_options){
         .host = "127.0.0.1", .protocols = protocols, .handler = rest_handle, .ctx = rig.rest};
@@ -323,6 +363,7 @@ static int teardown(void **state)
     rest_free(rig.rest, set_flag, &gone);
     step_until(&gone);
     log_hub_free(rig.hub);
+    mem_free(STEAL(store_admin));
     (void)loop_run(rig.loop);
     loop_free(rig.loop);
     return 0;
@@ -935,6 +976,34 @@ static void observe_no_memory(void **state)
     }
 }
 
+/* A client leaves while a piece of its file is being written; the program ends, and the store's
+ * owner with it, before that write does. */
+static void upload_outlives_the_store(void **state)
+{
+    (void)state;
+    static const char begin[] = "POST /v1/store/restore HTTP/1.1\r\nhost: localhost\r\n"
+                                "content-length: 5000\r\n\r\nSQLite format 3";
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+    struct err e = {0};
+    memset(&upload, 0, sizeof(upload));
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    assert_int_equal(write(fd, begin, sizeof(begin) - 1), (ssize_t)sizeof(begin) - 1);
+    for (int i = 0; upload.added == NULL && i < STEPS_MAX; i++)
+        (void)loop_run_once(rig.loop, true);
+    assert_non_null(upload.added);
+    close(fd);
+    for (int i = 0; upload.drops == 0 && i < 5000; i++) {
+        (void)loop_run_once(rig.loop, false);
+        usleep(200);
+    }
+    assert_int_equal(upload.drops, 1); /* told at once */
+    mem_free(STEAL(store_admin));
+    upload.added(upload.ctx, &e);
+    assert_int_equal(upload.drops, 1);
+}
+
 int main(void)
 {
     json_in_init();
@@ -950,6 +1019,7 @@ int main(void)
                                        TEST(traces),
                                        TEST(observe_no_memory),
                                        TEST(host_names),
+                                       TEST(upload_outlives_the_store),
                                        TEST(openapi),
                                        TEST(no_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
