@@ -4,7 +4,7 @@
  * compose_words.c   texts and small files         compose_state.c  containers as a project
  * compose_disk.c   folders                       compose_tool.c   the tool as a process
  * compose_look.c   looking at projects           compose_list.c   inspect, list, parts
- * compose_act.c    ensure, start, stop, remove
+ * compose_act.h    ensure, start, stop, remove
  * compose_sweep.c  without the tool              compose_plan.c   what an apply would change
  * compose_logs.c   logs of several containers    compose_live.c   programs in services, usage
  */
@@ -159,7 +159,7 @@ int compose_stop(void *self, const struct driver_order *o, driver_done_fn fn, vo
 int compose_remove(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx);
 void compose_cancel(void *self, struct slice id);
 
-/* compose_act.c: an argument vector for the tool. */
+/* compose_run.c: an argument vector for the tool. */
 struct compose_argv {
     const char *at[COMPOSE_TOOL_ARGS];
     size_t n;
