@@ -18,12 +18,16 @@ import tempfile
 import time
 
 FOLDERS = {"lib": "/var/lib/libvirt", "run": "/run/libvirt", "cache": "/var/cache/libvirt", "etc": "/etc/libvirt", "log": "/var/log/libvirt"}
+# What cannot be written to is no KVM, to libvirt; what can be is one, until an emulator tries it.
+NO_KVM = "touch {0}/no-kvm && mount --bind {0}/no-kvm /dev/kvm && mount -o remount,bind,ro /dev/kvm"
+BAD_KVM = "mount --bind /dev/null /dev/kvm"
 
 
 def sector(text, listens=False):
-    """512 bytes that a PC boots: they print the text on the first serial port, and then halt, or send back in upper
-    case what they hear there."""
-    code = bytearray(b"\xfa\x31\xc0\x8e\xd8\xbe\0\0")  # cli; xor ax,ax; mov ds,ax; mov si,text
+    """512 bytes that a PC boots: they print the text on the first serial port, and again twice a second (what nobody reads
+    there is lost); or once, and then send back in upper case what they hear there."""
+    code = bytearray(b"\xfa\x31\xc0\x8e\xd8\xbe\0\0")  # cli; xor ax,ax; mov ds,ax; begin: mov si,text
+    begin = len(code) - 3
 
     def send():
         code.extend(b"\x88\xc4\xba\xfd\x03")  # mov ah,al; mov dx,0x3fd
@@ -45,9 +49,10 @@ def sector(text, listens=False):
         code += b"\xba\xf8\x03\xec"  # mov dx,0x3f8; in al,dx
         code += b"\x3c\x61\x72\x06\x3c\x7a\x77\x02\x24\xdf"  # cmp al,'a'; jb; cmp al,'z'; ja; and al,0xdf
         send()
+        jump(again)
     else:
-        code += b"\xf4"  # hlt
-    jump(again)
+        code += b"\xb9\x09\x00\xfb\xf4\xe2\xfc\xfa"  # mov cx,9; sti; hlt (until the BIOS's tick); loop; cli
+        jump(begin)
     struct.pack_into("<H", code, 6, 0x7C00 + len(code))
     code += text.encode() + b"\0"
     assert len(code) <= 510
@@ -55,8 +60,10 @@ def sector(text, listens=False):
 
 
 class Libvirtd:
-    def __init__(self, root=None):
+    def __init__(self, root=None, kvm=True, net=False):
+        """kvm False: its emulators find none; net: it has a network of its own, so its bridges and leases are nobody else's."""
         self.own_root = root is None
+        self.kvm, self.net = kvm, net
         # Short: the paths of sockets below it must fit into 107 bytes.
         self.root = pathlib.Path(root or tempfile.mkdtemp(prefix="lvt-", dir="/tmp"))
         self.images = self.root / "images"
@@ -81,9 +88,13 @@ class Libvirtd:
     def launch(self):
         """Starts it and waits until it answers; domains of an earlier launch are there again, and running ones go on."""
         mounts = "".join(f"mount --bind {self.root}/{name} {path} && " for name, path in FOLDERS.items())
+        if not self.kvm and os.path.exists("/dev/kvm"):
+            mounts += NO_KVM.format(self.root) + " && "
+        if self.net:
+            mounts += "ip link set lo up && "
         script = mounts + f"exec libvirtd -f {self.root}/libvirtd.conf -p {self.root}/run/libvirtd.pid"
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(["unshare", "-m", "--propagation", "private", "sh", "-c", script], stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen(["unshare", "-mn" if self.net else "-m", "--propagation", "private", "sh", "-c", script], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, start_new_session=True)
         end = time.monotonic() + 40
         while time.monotonic() < end and self.process.poll() is None:
@@ -93,6 +104,10 @@ class Libvirtd:
         tail = self.log.read_text(errors="replace")[-2000:]
         self.halt()
         raise RuntimeError("libvirtd does not come up:\n" + tail)
+
+    def lose_kvm(self):
+        """From now on its emulators find none, which libvirtd, having looked already, does not know."""
+        subprocess.run(["nsenter", "-t", str(self.process.pid), "-m", "sh", "-c", BAD_KVM], check=True)
 
     def virsh(self, *args, check=True, timeout=60):
         """Its standard output; None if it failed and need not succeed."""

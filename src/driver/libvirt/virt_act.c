@@ -78,7 +78,8 @@ static void act_ask(struct virt_act *a, enum virt_order order, virt_result_fn fn
                                .order = order,
                                .revision = a->o.revision,
                                .print = a->o.print,
-                               .node_id = a->o.node_id};
+                               .node_id = a->o.node_id,
+                               .for_good = a->o.for_good};
     struct virt_job *job;
     a->asking = true;
     if (virt_ask_send(a->v, &q, fn, a, &job) == 0)

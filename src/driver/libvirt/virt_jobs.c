@@ -13,6 +13,7 @@ struct ask {
     void *ctx;
     struct virt_result result; /* answer; `seen` holds a reference */
     struct buf files, xml;
+    bool for_good; /* of undefine */
     char id[WORKLOAD_ID_MAX + 1], revision[WORKLOAD_REVISION_MAX + 1], print[128], node_id[256];
 };
 
@@ -197,11 +198,11 @@ static void destroy_run(struct virt_job *j, struct virt_thread *t)
 static void undefine_run(struct virt_job *j, struct virt_thread *t)
 {
     /* Some drivers do not know all of them, for want of what they are about. */
-    static const unsigned flags[] = {
-        VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |
-            VIR_DOMAIN_UNDEFINE_NVRAM | VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA,
-        VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA};
     struct ask *a = CONTAINER_OF(j, struct ask, job);
+    const unsigned always =
+        VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA;
+    const unsigned nvram = a->for_good ? VIR_DOMAIN_UNDEFINE_NVRAM : VIR_DOMAIN_UNDEFINE_KEEP_NVRAM;
+    const unsigned flags[] = {always | nvram | VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA, always};
     virDomainPtr d = ours(a, t);
     int code = ERR_INVALID;
     if (d == NULL) {
@@ -315,6 +316,7 @@ int virt_ask_send(struct virt *v, const struct virt_ask *q, virt_result_fn fn, v
         mem_free(a);
         return ERR_NO_MEMORY;
     }
+    a->for_good = q->for_good;
     a->job.run = runs[q->order];
     /* What libvirtd does by itself is quick; an emulator may take its time to come or go. */
     if (q->order != VIRT_START && q->order != VIRT_DESTROY)

@@ -71,6 +71,18 @@ static void add_meta(struct virt_object *x, const char *key, const char *value)
     x->meta[x->o.n_meta++] = (struct driver_meta){key, value};
 }
 
+/* Why a machine is emulated, which is slow; NULL: it is not. */
+static const char *why_emulated(const struct virt *v, const struct virt_facts *f)
+{
+    if (strcmp(f->type, "qemu") != 0)
+        return NULL;
+    if (v->o.accelerator == VIRT_QEMU)
+        return "the configuration says so";
+    if (v->kvm_refused)
+        return "KVM was tried and does not work here";
+    return v->kvm ? "KVM could not be had when it was defined" : "libvirt offers no KVM here";
+}
+
 static void add_kept(struct virt_object *x, const struct virt_kept *k)
 {
     x->o.address = k->primary != NULL ? k->primary : "";
@@ -116,6 +128,7 @@ void virt_object_fill(struct virt_object *x, struct virt *v, const struct virt_s
     add_meta(x, "vm.domain_reason", virt_reason_word(s->state, s->reason));
     add_meta(x, "vm.domain_reason_code", x->reason);
     add_meta(x, "vm.accelerator", f->type);
+    add_meta(x, "vm.accelerator_reason", why_emulated(v, f));
     if (f->macs[0] != '\0')
         add_meta(x, "vm.mac_addresses", f->macs);
     if (f->seed[0] != '\0')

@@ -239,6 +239,7 @@ typedef void (*virt_result_fn)(void *ctx, const struct fault *f, const struct vi
 struct virt_ask {
     struct slice id, revision, print, node_id; /* all but id: of adopt */
     enum virt_order order;
+    bool for_good; /* undefine: what UEFI has written down (its boot entries) goes, too */
 };
 int virt_ask_send(struct virt *v, const struct virt_ask *a, virt_result_fn fn, void *ctx,
                   struct virt_job **ret);
