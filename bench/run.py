@@ -2,7 +2,7 @@
 """Measures Gantry against references in the same run and prints one table of ratios.
 
 usage: bench/run.py [--save] [PART...]    parts: static proxy secure status docker viewers idle start profiles store grpc engine
-                                               events workloads vms
+                                               events workloads compose vms
 
 Every comparison alternates A B A B ..., so that a machine whose speed drifts does not decide it. Shown: the median of the
 ratios, their lowest and highest, and the medians of both sides. --save keeps the table in docs/benchmarks.md.
@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 import types
+import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
@@ -636,6 +637,17 @@ def part_workloads(_, root):
         shutil.rmtree(place, ignore_errors=True)
 
 
+def at_rest(k, what, seconds=60):
+    """What gantryd costs while nobody asks it anything."""
+    pid = k.gantryd.pid
+    cpu = cpu_seconds(pid)
+    time.sleep(seconds)
+    cpu = (cpu_seconds(pid) - cpu) / seconds
+    pss, every = pss_kb(pid), k.workloads["interval"]
+    row(f"{what}: CPU of gantryd at rest, a look at all each {every}", f"{cpu:.3%}", "", f"{cpu * 1000:.1f} ms/s", "", "", None)
+    row(f"{what}: PSS of gantryd", f"{pss / 1024:.1f} MiB", "", f"{pss} kB", "", "<= 8 MB", pss <= 8 * 1024)
+
+
 def defined_and_started(k, h):
     """Ours: PUT, until GET says that it runs. By hand: what virsh does with the same description, until it says so."""
     g, n = http.client.HTTPConnection("127.0.0.1", k.port, timeout=60), [0]
@@ -694,12 +706,7 @@ def hundred_machines(k, h):
         assert h.virsh("domstats", "--state").count("state.state") == 100
         return (time.perf_counter() - began) * 1000
     compare("status of 100 virtual machines / virsh domstats --state", ours, by_hand, "ms", False, 1.0)
-    pid = k.gantryd.pid
-    cpu = cpu_seconds(pid)
-    time.sleep(30)
-    cpu = (cpu_seconds(pid) - cpu) / 30
-    row("100 virtual machines, looked at each second: CPU of gantryd", f"{cpu:.3%}", "", f"{cpu * 1000:.1f} ms/s", "", "", None)
-    row("100 virtual machines: PSS of gantryd, with libvirt's library", f"{pss_kb(pid) / 1024:.1f} MiB", "", f"{pss_kb(pid)} kB", "", "", None)
+    at_rest(k, "100 virtual machines, with libvirt's library")
     k.remove(*ids)
     g.close()
 
@@ -716,11 +723,113 @@ def part_vms(_, root):
         finally:
             k.stop()
 
+def compose_file(name):
+    return f"version: '3'\nservices:\n  {name}:\n    image: busybox:local\n    command: [sleep, '86400']\n    network_mode: none\n    stop_grace_period: 1s\n"
+
+
+def project_boxes(e, name):
+    """The engine's own list of a project's containers."""
+    query = urllib.parse.quote(json.dumps({"label": [f"com.docker.compose.project={name}"]}))
+    return engine_call(e, "GET", f"/containers/json?all=1&filters={query}")
+
+
+def brought_up(k, d):
+    """Ours: PUT, until GET says that it runs. By hand: the bare tool on the same file, until the engine says that its containers run.
+    Who asks all the time takes part of the machine from the tool; so 10 ms between two questions."""
+    g, e, n = http.client.HTTPConnection("127.0.0.1", k.port, timeout=60), UnixHTTPConnection(d.socket), [0]
+    text, place = compose_file("web") + compose_file("db").split("services:\n")[1], k.root / "hand"
+    place.mkdir()
+    env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "DOCKER_HOST": f"unix://{d.socket}"}
+
+    def ours():
+        n[0] += 1
+        id = f"g{n[0]}"
+        began = time.perf_counter()
+        engine_call(g, "PUT", f"/v1/workloads/{id}", {"id": id, "type": "compose", "compose": {"compose_yaml": text, "stop_timeout_s": 1}})
+        while engine_call(g, "GET", f"/v1/workloads/{id}")["actual_state"] != "running":
+            time.sleep(0.01)
+        took = time.perf_counter() - began
+        engine_call(g, "DELETE", f"/v1/workloads/{id}?force=true")
+        wait_for(f"{id} gone", lambda: all(w["id"] != id for w in engine_call(g, "GET", "/v1/workloads")["workloads"]), 60)
+        return took * 1000
+
+    def by_hand():
+        n[0] += 1
+        name = f"h{n[0]}"
+        began = time.perf_counter()
+        (place / "docker-compose.yml").write_text(text)
+        subprocess.run(["docker-compose", "-p", name, "up", "-d"], cwd=place, env=env, check=True, capture_output=True, timeout=60)
+        while [b["State"] for b in project_boxes(e, name)] != ["running"] * 2:
+            time.sleep(0.002)
+        took = time.perf_counter() - began
+        for b in project_boxes(e, name):
+            engine_call(e, "DELETE", f"/containers/{b['Id']}?force=true")
+        return took * 1000
+    compare("a Compose project of two services, PUT until it runs / docker-compose up -d", ours, by_hand, "ms", False, 1.1, max(2 * ROUNDS, 10))
+    g.close(), e.close()
+
+
+def hundred_apps(k, d):
+    """100 projects as the bare tool leaves them, a folder and a container each, taken over without calling it a hundred times; one look at
+    all of them beside the engine's list of what carries Compose's label: the cheapest way to ask for all of them by hand."""
+    ids = [f"app{i}" for i in range(100)]
+
+    def make(some):
+        e = UnixHTTPConnection(d.socket)
+        for id in some:
+            folder = k.root / "compose" / id
+            folder.mkdir(parents=True)
+            (folder / "docker-compose.yml").write_text(compose_file("web"))
+            labels = {"project": id, "service": "web", "container-number": "1", "oneoff": "False", "version": "1.29.2",
+                      "project.working_dir": str(folder), "project.config_files": "docker-compose.yml", "config-hash": "0" * 64}
+            engine_call(e, "POST", f"/containers/create?name={id}_web_1", {
+                "Image": "busybox:local", "Cmd": ["sleep", "86400"], "HostConfig": {"NetworkMode": "none"},
+                "Labels": {f"com.docker.compose.{name}": value for name, value in labels.items()}})
+            engine_call(e, "POST", f"/containers/{id}_web_1/start")
+        e.close()
+    makers = [threading.Thread(target=make, args=(ids[i::4],)) for i in range(4)]
+    for t in makers:
+        t.start()
+    for t in makers:
+        t.join()
+    g, e = http.client.HTTPConnection("127.0.0.1", k.port, timeout=60), UnixHTTPConnection(d.socket)
+    for id in ids:
+        engine_call(g, "PUT", f"/v1/workloads/{id}", {"id": id, "type": "compose", "compose": {"compose_yaml": compose_file("web")}})
+    wait_for("100 projects", lambda: sum(w["actual_state"] == "running" for w in engine_call(g, "GET", "/v1/workloads")["workloads"]) == 100, 60)
+
+    def ours():
+        began = time.perf_counter()
+        assert len(engine_call(g, "GET", "/v1/workloads")["workloads"]) == 100
+        return (time.perf_counter() - began) * 1e6
+
+    def by_hand():
+        query = urllib.parse.quote(json.dumps({"label": ["com.docker.compose.project"]}))
+        began = time.perf_counter()
+        assert len(engine_call(e, "GET", f"/containers/json?all=1&filters={query}")) == 100
+        return (time.perf_counter() - began) * 1e6
+    compare("status of 100 Compose projects / the engine's raw list by label", ours, by_hand, "us", False, 1.0, max(2 * ROUNDS, 10))
+    at_rest(k, "100 Compose projects")
+    g.close(), e.close()
+
+
+def part_compose(_, root):
+    import dockerd
+    from test_compose import Composer
+    with dockerd.Dockerd() as d:
+        k = Composer(root, d)
+        k.workloads["interval"] = "30s"
+        k.begin()
+        try:
+            brought_up(k, d)
+            hundred_apps(k, d)
+        finally:
+            k.stop()  # what runs is ended with its engine
+
 
 PARTS = {"static": part_static, "proxy": part_proxy, "secure": part_secure, "status": part_status, "docker": part_docker, "viewers": part_viewers,
          "idle": part_idle, "start": part_start, "profiles": part_profiles, "store": part_store, "grpc": part_grpc,
          "engine": part_engine, "events": part_events, "workloads": part_workloads,
-         "vms": part_vms}
+         "compose": part_compose, "vms": part_vms}
 
 
 def save():
