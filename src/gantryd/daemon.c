@@ -300,6 +300,7 @@ static void free_parts(struct daemon *d)
     docker_free(d->docker);
     notify_free(d->notify);
     d->notify = NULL;
+    lean_free(STEAL(d->lean));
     guard_free(d->guard);
     loop_hold_signals();
     for (size_t i = 0; i < d->n_signals; i++)
@@ -481,6 +482,8 @@ int daemon_new(struct daemon **ret, struct settings *s, const struct settings_so
         rc = make_signals(d, e);
     if (rc == 0)
         rc = notify_new(&d->notify, d->loop, e);
+    if (rc == 0)
+        rc = lean_new(&d->lean, d->loop, &(struct lean_options){0}, e);
     if (rc == 0)
         rc = make_listeners(d, e);
     if (rc == 0)

@@ -9,6 +9,7 @@
 #include "gantryd/daemon.h"
 #include "gantryd/grpc_front.h"
 #include "gantryd/keeper.h"
+#include "gantryd/lean.h"
 #include "gantryd/listeners.h"
 #include "gantryd/metrics.h"
 #include "gantryd/notify.h"
@@ -49,6 +50,7 @@ struct daemon {
     struct rest_config config_calls;
     struct guard *guard;
     struct notify *notify;
+    struct lean *lean;
     struct rest *rest;
     char docs_root[PATH_MAX];
     struct server *server;
