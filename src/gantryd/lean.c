@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 enum { EVERY_DEFAULT_MS = 30000, BUSY_SHARE = 50, ENTRIES = 512 };
-#define FILES_DEFAULT (UINT64_C(6) << 20)
+#define FILES_DEFAULT (UINT64_C(7) << 20)
 
 /* /proc/PID/pagemap, an entry a page (proc(5)): whether it is there, and whether it is a file's. */
 #define PAGE_PRESENT (UINT64_C(1) << 63)

@@ -20,7 +20,7 @@ struct lean;
 /* Every 0 takes the default. */
 struct lean_options {
     uint64_t every_ms;   /* between two looks. 30,000 */
-    uint64_t files_most; /* bytes of files' pages that are well. 6 MiB */
+    uint64_t files_most; /* bytes of files' pages that are well. 7 MiB */
 };
 
 /* ERR_NO_MEMORY. */
