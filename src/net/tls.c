@@ -454,6 +454,13 @@ int tls_context_new(struct tls_context **ret, struct loop *l, const struct tls_o
     return 0;
 }
 
+bool tls_context_stale(const struct tls_context *c)
+{
+    struct file_stamp now[TLS_WATCHED];
+    take_stamps(c, now);
+    return !stamps_equal(now, c->stamps);
+}
+
 static void watch_tick(void *arg)
 {
     struct tls_context *c = arg;

@@ -32,6 +32,9 @@ int tls_context_new(struct tls_context **ret, struct loop *l, const struct tls_o
                     struct err *e);
 /* Reads the files again; on failure the old pair stays in use. New connections use the new one. */
 int tls_context_reload(struct tls_context *c, struct err *e);
+/* The files are others than those that were read last (time, size and inode). Looks at them, and
+ * reads nothing. */
+bool tls_context_stale(const struct tls_context *c);
 /* Watches the files (time, size and inode, every `interval_ms`) and reloads on change. Certificate
  * and key may be replaced one after the other: until they match, the old pair stays and it tries
  * again. `report` (may be NULL) hears of each attempt after a change, and of repeated ones whose

@@ -321,6 +321,24 @@ def test_certificates(make, pki, what):
     n.state("registered", 60)
 
 
+def test_certificates_that_are_replaced(make, pki):
+    """The next call comes with the new one, over a connection of its own; halves of a pair are no reason to lose the old one."""
+    s, n = make(tls=pki, start=False)
+    shown = []
+    s.on_register = s.on_heartbeat = lambda request, context: shown.append(context.auth_context()["x509_common_name"][0].decode())
+    s.start()
+    n.begin()
+    n.state("registered")
+    for name in ("node2", "node"):
+        before = len(shown)
+        (n.certs / "live.pem").write_bytes((pki / f"{name}.pem").read_bytes())  # and its key a little later
+        wait_for("two heartbeats", lambda: len(shown) >= before + 2)
+        assert shown[-1] != name
+        n.install(name, "ca")
+        wait_for(f"{name} is seen", lambda: shown[-1] == name, 10)
+    assert len(s.named("register")) == 1 and not n.control().get("failures") and not n.control().get("error"), n.control()
+
+
 def test_drain(make, pb):  # noqa: F811
     s, n = make()
     n.state("registered")

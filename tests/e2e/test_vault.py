@@ -10,7 +10,10 @@ import time
 import pytest
 
 import harness
+import scheduler as standin
 from harness import program, wait_for
+from test_persys import pb  # noqa: F401 (a fixture)
+from test_scheduler import cpb  # noqa: F401 (a fixture)
 from vault_stub import Vault
 
 
@@ -25,7 +28,7 @@ class Node:
         self.keys.update(vault_keys)
         (root / "secret-id").write_text("  the-secret \n")
         self.env = dict(os.environ, NO_COLOR="1")
-        self.process = None
+        self.process, self.more = None, ""
 
     def start(self, wait=True):
         config = self.root / "c.yml"
@@ -39,6 +42,7 @@ secrets: {{key_file: "{self.root}/k/secret.key"}}
 audit: {{file: "{self.root}/audit.log"}}
 docker: {{socket: "{self.root}/none.sock"}}
 node: {{id: node-7}}
+{self.more}
 vault:
 {vault}""")
         self.process = harness.Process("gantryd", [program("gantryd"), "--config", str(config)], self.root / "log", env=self.env)
@@ -202,14 +206,31 @@ def test_a_certificate_for_others_is_replaced(node, vault):
     node.serial()
 
 
-def test_it_is_replaced_at_four_fifths_while_serving(node, vault):
-    node.lay(36)  # begun 1 s ago: due at once, but never sooner than 30 s
-    node.start()
-    first, began = node.serial(), time.monotonic()
-    vault.fault = None
-    wait_for("another certificate", lambda: node.serial() != first, 40)
-    assert 25 < time.monotonic() - began < 36 and len(vault.issued) == 1
-    assert node.certificate()["state"] == "good"
+def test_it_is_replaced_at_four_fifths_while_serving(node, vault, pb, cpb):  # noqa: F811
+    """And while a scheduler is told of this node: its next heartbeat comes with the new one, and nothing else happens."""
+    vault.leaf("scheduler", ["127.0.0.1"], 3600)
+    files = tuple((vault.root / f).read_bytes() for f in ("ca.pem", "scheduler.pem", "scheduler.key"))
+    s = standin.Scheduler(cpb, pb, harness.free_port(), factor=60, tls=files)
+    shown = []
+    s.on_register = s.on_heartbeat = lambda request, context: shown.append(context.auth_context()["x509_pem_cert"][0].decode().strip())
+    s.start()
+    node.more = f'control: {{address: "127.0.0.1:{s.port}"}}'
+    try:
+        node.lay(36)  # begun 1 s ago: due at once, but never sooner than 30 s
+        old = node.cert.read_text().strip()
+        node.start()
+        first, began = node.serial(), time.monotonic()
+        vault.fault = None
+        wait_for("another certificate", lambda: node.serial() != first, 40)
+        assert 25 < time.monotonic() - began < 36 and len(vault.issued) == 1
+        assert node.certificate()["state"] == "good"
+        new = node.cert.read_text().strip()
+        wait_for("the scheduler sees it", lambda: shown[-1] == new, 10)
+        assert set(shown) == {old, new} and len(s.named("register")) == 1 and len(s.named("heartbeat")) > 20
+        assert json.loads(node.get("/v1/node"))["control"]["state"] == "registered"
+        assert shown == [old] * shown.count(old) + [new] * shown.count(new)
+    finally:
+        s.end()
 
 
 def test_what_vault_needs_is_asked_for_by_name(tmp_path):

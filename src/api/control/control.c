@@ -33,6 +33,7 @@ struct control {
     struct control_plan plan;
     struct control_report *report;
     struct grpc_client *client; /* NULL: there is none */
+    struct tls_context *tls;    /* of the client; NULL: it is plain */
     struct grpc_client_call *call;
     struct lookup *lookup;
     uint64_t began_ms; /* the call that is under way */
@@ -76,6 +77,7 @@ static void hang_up(struct control *c)
         grpc_client_drop(STEAL(c->call));
     if (c->client != NULL)
         grpc_client_free(STEAL(c->client));
+    tls_context_unref(STEAL(c->tls));
     if (c->lookup != NULL) {
         c->lookup->c = NULL;
         (void)uv_cancel((uv_req_t *)&STEAL(c->lookup)->uv); /* it may have begun */
@@ -274,9 +276,29 @@ static int make_client(struct control *c)
     }
     if (rc == 0)
         rc = grpc_client_new(&c->client, c->o.loop, &o, &c->error);
-    if (tls != NULL)
+    if (rc == 0)
+        c->tls = tls;
+    else
         tls_context_unref(tls);
     return rc;
+}
+
+/* The connection lasts for days, and a certificate need not: a call that follows a change of the
+ * files is made over a new one, and what the scheduler knows of this node stays. Files that are not
+ * good (yet) change nothing. */
+static void use_new_files(struct control *c)
+{
+    struct grpc_client *client = c->client;
+    struct tls_context *tls = c->tls;
+    if (tls == NULL || c->call != NULL || !tls_context_stale(tls))
+        return;
+    if (make_client(c) != 0) {
+        c->error = (struct err){0};
+        return;
+    }
+    c->stats.dials++;
+    grpc_client_free(client);
+    tls_context_unref(tls);
 }
 
 /* `to` NULL: where the scheduler is, is not known. */
@@ -399,10 +421,12 @@ static void on_timer(void *ctx)
         dial(c);
         break;
     case CONTROL_REGISTER:
+        use_new_files(c);
         send_register(c);
         break;
     case CONTROL_BEAT:
         histogram_add(&c->stats.late, (now - c->due_ms) * NS_PER_MS);
+        use_new_files(c);
         send_heartbeat(c);
         break;
     case CONTROL_NOTHING:

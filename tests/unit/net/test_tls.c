@@ -471,16 +471,21 @@ static void test_reload(void **state)
     pair_open(&running, server, client);
     pair_pump(&running, 1000);
     assert_int_equal(served(server), 1);
+    assert_false(tls_context_stale(server));
 
     assert_true(tls_file_copy("ext", "live.pem"));
+    assert_true(tls_context_stale(server));
     assert_int_equal(tls_context_reload(server, &e), ERR_TLS);
+    assert_false(tls_context_stale(server)); /* they are bad, but they were read */
     assert_int_equal(served(server), 1);
     assert_true(tls_file_copy("server2.pem", "live.pem"));
     assert_int_equal(tls_context_reload(server, &e), ERR_TLS); /* the key is still the old one */
     assert_int_equal(served(server), 1);
     assert_true(tls_file_copy("server2.key", "live.key"));
+    assert_true(tls_context_stale(server));
     assert_int_equal(tls_context_reload(server, &e), 0);
     assert_int_equal(served(server), 2);
+    assert_false(tls_context_stale(server));
 
     assert_int_equal(running.ops->write(running.server, "still here", 10, NULL), 0);
     pair_pump(&running, 1000);
