@@ -187,6 +187,7 @@ static int on_row(void *ctx, const struct stored_workload *row)
     w->fresh = true;
     w->first_look = true;
     w->unsure = true;
+    w->strays = (uint8_t)(intent_were(n) & ~(1u << n->type));
     w->ordered = (n->flags & (STORED_FORCED | STORED_RESTART)) != 0;
     w->restart = (n->flags & STORED_RESTART) != 0;
     w->actual = ACTUAL_UNKNOWN;

@@ -116,12 +116,13 @@ struct engine_apply {
 };
 /* ACCEPTED comes after the commit. The error codes: ERR_INVALID, ERR_LIMIT, ERR_UNSUPPORTED
  * ("runtime not available: ..."), ERR_CONFLICT (a cycle of dependencies; the revision has another
- * document), ERR_PRECONDITION, ERR_STATE (is being deleted, and of another type: apply it again
- * when it has gone; no key for a secret), ERR_DRAINING, ERR_BUSY, ERR_NO_SPACE, ERR_IO,
+ * document), ERR_PRECONDITION, ERR_STATE (is being deleted, and was of a type that this machine has
+ * no runtime for any more; no key for a secret), ERR_DRAINING, ERR_BUSY, ERR_NO_SPACE, ERR_IO,
  * ERR_NO_MEMORY.
  *
- * One that is being deleted is accepted as a new one: what is there goes first, for good, and it is
- * made anew then, also with the revision that is there (contract 3.8).
+ * One that is being deleted is accepted as a new one, also of another type: what is there goes
+ * first, for good and by its own driver, and it is made anew then, also with the revision that is
+ * there (contract 3.8).
  *
  * Of one id one commit is under way at a time; changes that come meanwhile make one more, and each
  * is answered by the commit that holds it. When a commit fails, so does what was built on it. */

@@ -71,13 +71,21 @@ static int desired_of(const struct workload_doc *d)
     return d->desired_state == DESIRED_NONE ? DESIRED_RUNNING : d->desired_state;
 }
 
-/* Whether what is there has to go before what comes, and how. */
-static unsigned first_goes(const struct intent *n)
+/* What a rule of ours deletes keeps its data, also when somebody else asks for something of it. */
+static unsigned stays_kept(const struct intent *n)
 {
+    return (n->flags & STORED_DELETING) != 0 && intent_keeps(n) ? STORED_KEEPS : 0u;
+}
+
+/* Whether what is there has to go before what comes, which is of that type, and how. */
+static unsigned first_goes(const struct intent *n, unsigned type)
+{
+    unsigned were = n->flags & STORED_WERE;
     if ((n->flags & STORED_DELETING) == 0)
-        return n->flags & (STORED_REBORN | STORED_KEEPS);
-    return STORED_REBORN | (n->flags & STORED_FORCED) |
-           (slice_starts(intent_who(n), POLICY_WHO) ? STORED_KEEPS : 0u);
+        return were | (n->flags & (STORED_REBORN | STORED_KEEPS));
+    if (n->type != type)
+        were |= 1u << (n->type + STORED_WERE_SHIFT);
+    return STORED_REBORN | (n->flags & STORED_FORCED) | stays_kept(n) | were;
 }
 
 /* The intent as it would be written; n NULL: there is none yet. doc NULL: that of n stays. */
@@ -111,7 +119,7 @@ static int make_intent(struct engine *g, const struct engine_apply *a, const str
         row.who = who_of(a->who);
         row.generation += v->new_intent ? 1 : 0;
         row.flags = (rules != NULL ? STORED_RULES : 0) | (a->force ? STORED_FORCED : 0) |
-                    (n != NULL ? first_goes(n) : 0);
+                    (n != NULL ? first_goes(n, row.type) : 0);
         row.created_ns = n != NULL && (n->flags & STORED_DELETING) == 0 ? n->created_ns : now;
         row.updated_ns = now;
         /* A restart that was asked for is made moot by another document or state only. */
@@ -174,10 +182,12 @@ static int judge(struct engine *g, const struct engine_apply *a, struct verdict 
         return e->code;
     if (check_conditions(a, n, e) != 0)
         return e->code;
-    /* What goes is removed by the driver of what comes. */
-    if (n != NULL && intent_goes(n) && n->type != d->type)
-        return err_set(e, ERR_STATE, "\"%s\" is being deleted, and was a %s", d->id,
-                       workload_type_name((enum workload_type)n->type));
+    /* What goes is removed by its own driver before the one of what comes has its turn. */
+    if (goes && n->type != d->type && g->drivers[n->type].ops == NULL)
+        return err_set(e, ERR_STATE,
+                       "\"%s\" is being deleted, and was a %s, which this machine has no runtime "
+                       "for any more",
+                       d->id, workload_type_name((enum workload_type)n->type));
     if (whole && workload_doc_print(d, &g->sealer, print, e) != 0)
         return e->code;
     if (known && whole && !slice_eqs(intent_print(n), print))
@@ -405,9 +415,9 @@ static int delete_it(struct engine *g, const struct engine_delete *d, engine_ans
     bool forced = d->force || (deleting && (n->flags & STORED_FORCED) != 0);
     if (!deleting && !d->force && !d->keep_going && refuse_dependents(w, e) != 0)
         return e->code;
-    unsigned flags =
-        ((unsigned)n->flags & STORED_RULES) | STORED_DELETING | (forced ? STORED_FORCED : 0u);
-    bool same = deleting && forced == ((n->flags & STORED_FORCED) != 0);
+    unsigned flags = ((unsigned)n->flags & (STORED_RULES | STORED_WERE)) | STORED_DELETING |
+                     (forced ? STORED_FORCED : 0u);
+    bool same = deleting && forced == ((n->flags & STORED_FORCED) != 0) && !intent_keeps(n);
     if (same && (w->changes != NULL || w->tries.count == 0))
         return join(w, fn, ctx, e);
     return submit(w, d->who, flags, !deleting, TASK_DELETE, CHANGE_FRESH, fn, ctx, e);
@@ -465,7 +475,7 @@ void engine_retry_now(struct engine *g, struct slice id, const char *who, engine
     struct err e = {0};
     struct item *w = ask(g, id, true, &e);
     if (w != NULL) {
-        unsigned flags = item_newest(w)->flags;
+        unsigned flags = item_newest(w)->flags | stays_kept(item_newest(w));
         enum task_kind kind = (flags & STORED_DELETING) != 0 ? TASK_DELETE : TASK_APPLY;
         (void)submit(w, who, flags, false, kind, CHANGE_FRESH, fn, ctx, &e);
     }
@@ -479,7 +489,8 @@ void engine_force(struct engine *g, struct slice id, const char *who, engine_ans
     struct err e = {0};
     struct item *w = ask(g, id, true, &e);
     if (w != NULL) {
-        unsigned flags = (unsigned)item_newest(w)->flags | STORED_FORCED;
+        unsigned flags =
+            (unsigned)item_newest(w)->flags | STORED_FORCED | stays_kept(item_newest(w));
         enum task_kind kind = (flags & STORED_DELETING) != 0 ? TASK_DELETE : TASK_APPLY;
         (void)submit(w, who, flags, false, kind, 0, fn, ctx, &e);
     }

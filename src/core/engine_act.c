@@ -66,6 +66,14 @@ static int64_t stop_timeout(const struct act *a)
     }
 }
 
+/* What it removes does not come back: not only to make room. */
+static bool goes_for_good(const struct act *a)
+{
+    const struct intent *n = a->intent;
+    return a->kind == ACT_REMOVE && intent_goes(n) &&
+           (a->type == (enum workload_type)n->type || (intent_were(n) >> a->type & 1u) != 0);
+}
+
 static int call(struct act *a, const struct driver *d, struct fault *f)
 {
     struct engine *g = a->g;
@@ -87,12 +95,8 @@ static int call(struct act *a, const struct driver *d, struct fault *f)
     }
     o.start_follows = a->kind == ACT_MAKE && a->intent->desired == DESIRED_RUNNING &&
                       depends_unmet(a->w, 0) == NULL;
-    bool last = a->kind == ACT_REMOVE && intent_goes(a->intent) &&
-                a->type == (enum workload_type)a->intent->type;
-    bool by_rule =
-        slice_starts(intent_who(a->intent), POLICY_WHO) || (a->intent->flags & STORED_KEEPS) != 0;
-    o.for_good = last && !by_rule;
-    o.forgotten = last && by_rule;
+    o.for_good = goes_for_good(a) && !intent_keeps(a->intent);
+    o.forgotten = goes_for_good(a) && intent_keeps(a->intent);
     f->reason = FAULT_RUNTIME_ERROR;
     switch (a->kind) {
     case ACT_PREPARE:
@@ -293,6 +297,21 @@ static void stopped(struct item *w, const struct act *a)
     w->pending_ns = 0;
 }
 
+/* It is removed; and if that was less than what is asked for now, it is removed once more. */
+static void removed(struct item *w, const struct act *a)
+{
+    bool enough = goes_for_good(a) && (!intent_keeps(a->intent) || intent_keeps(w->now));
+    if (enough || (intent_were(w->now) >> a->type & 1u) == 0)
+        w->strays &= (uint8_t) ~(1u << a->type);
+    if (a->type == (enum workload_type)w->now->type) {
+        w->released = enough;
+        object_gone(&w->object);
+        w->assumed = false;
+        w->remake = false;
+    }
+    w->cause = (uint8_t)a->cause;
+}
+
 static void succeeded(struct item *w, const struct act *a, const struct driver_object *o)
 {
     struct engine *g = w->g;
@@ -314,14 +333,7 @@ static void succeeded(struct item *w, const struct act *a, const struct driver_o
         stopped(w, a);
         break;
     default:
-        w->strays &= (uint8_t) ~(1u << a->type);
-        if (a->type == (enum workload_type)w->now->type) {
-            w->released = intent_goes(a->intent);
-            object_gone(&w->object);
-            w->assumed = false;
-            w->remake = false;
-        }
-        w->cause = (uint8_t)a->cause;
+        removed(w, a);
         break;
     }
 }

@@ -220,6 +220,7 @@ static void take_over(struct item *w, struct change *c)
         w->epoch = g->runtimes[w->now->type].epoch;
         w->assumed = w->epoch != 0;
     }
+    w->strays |= (uint8_t)(intent_were(w->now) & ~(1u << w->now->type));
     if (old == NULL || !same_document(w->now, old))
         w->prepared_ms = 0;
     rules_in_force(w, old);
@@ -445,7 +446,7 @@ static void row_begin(struct item *w)
         return;
     }
     intent_row(w->now, &row);
-    row.flags &= ~(unsigned)(STORED_REBORN | STORED_KEEPS);
+    row.flags &= ~(unsigned)(STORED_REBORN | STORED_KEEPS | STORED_WERE);
     if (intent_new(&n, &row, NULL) != 0) {
         erase_later(w);
         return;

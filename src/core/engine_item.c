@@ -29,7 +29,7 @@ int intent_new(struct intent **ret, const struct stored_workload *row, struct ru
                          .type = (uint8_t)row->type,
                          .desired = (uint8_t)row->desired,
                          .cause = (uint8_t)row->cause,
-                         .flags = (uint8_t)(row->flags & ~(unsigned)STORED_TERMINAL),
+                         .flags = (uint16_t)(row->flags & ~(unsigned)STORED_TERMINAL),
                          .generation = row->generation,
                          .created_ns = row->created_ns,
                          .updated_ns = row->updated_ns,

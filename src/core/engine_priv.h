@@ -54,7 +54,7 @@ struct rules { /* shared by the intents of one document */
 struct intent {
     uint32_t refs;
     uint8_t type, desired, cause;
-    uint8_t flags; /* enum stored_flags but for STORED_TERMINAL, which is the item's */
+    uint16_t flags; /* enum stored_flags but for STORED_TERMINAL, which is the item's */
     uint64_t generation;
     int64_t created_ns, updated_ns;
     uint64_t print_hash; /* of `print`; 0: there is none */
@@ -372,6 +372,18 @@ static inline bool item_known(const struct item *w)
 static inline bool intent_goes(const struct intent *n)
 {
     return (n->flags & (STORED_DELETING | STORED_REBORN)) != 0;
+}
+
+/* Types of its past, as bits (1 << type): their objects go for good as well. */
+static inline unsigned intent_were(const struct intent *n)
+{
+    return ((unsigned)n->flags & STORED_WERE) >> STORED_WERE_SHIFT;
+}
+
+/* A rule of ours deletes it: its data stays. */
+static inline bool intent_keeps(const struct intent *n)
+{
+    return (n->flags & STORED_KEEPS) != 0 || slice_starts(intent_who(n), POLICY_WHO);
 }
 
 static inline bool item_reborn(const struct item *w)

@@ -95,6 +95,8 @@ static struct next next_stray(struct item *w, enum stop_cause cause)
     unsigned t = WORKLOAD_CONTAINER;
     while ((w->strays >> t & 1u) == 0)
         t++;
+    if (w->g->runtimes[t].driver == NULL)
+        return waits(WAIT_NO_DRIVER);
     if (locked(w, true))
         return waits(WAIT_LOCK);
     return (struct next){.act = ACT_REMOVE, .type = (enum workload_type)t, .cause = cause};
@@ -445,7 +447,7 @@ static void settle(struct item *w)
         tries_clear(w);
     if ((w->now->flags & (STORED_FORCED | STORED_RESTART)) != 0) {
         /* The word of the operator was for this change, not for all to come. */
-        w->now->flags &= (uint8_t) ~(STORED_FORCED | STORED_RESTART);
+        w->now->flags &= (uint16_t) ~(STORED_FORCED | STORED_RESTART);
         tries_write(w);
     }
 }

@@ -64,6 +64,16 @@ bool engine_meets(struct engine *g, const char *id, enum doc_condition c, char *
     return false;
 }
 
+/* The type whose runtime it waits for: its own, or one of its past. */
+static const char *type_missing(const struct item *w)
+{
+    const struct engine *g = w->g;
+    for (unsigned t = WORKLOAD_CONTAINER; t < WORKLOAD_TYPES; t++)
+        if ((w->strays >> t & 1u) != 0 && g->runtimes[t].driver == NULL)
+            return workload_type_name((enum workload_type)t);
+    return workload_type_name((enum workload_type)w->now->type);
+}
+
 const char *waits_text(const struct item *w, char *out, size_t size)
 {
     const struct item *o;
@@ -74,7 +84,8 @@ const char *waits_text(const struct item *w, char *out, size_t size)
     case WAIT_COMMIT:
         return "its newest change to be on the disk";
     case WAIT_NO_DRIVER:
-        (void)snprintf(out, size, "a runtime for type %s, which this machine does not have", type);
+        (void)snprintf(out, size, "a runtime for type %s, which this machine does not have",
+                       type_missing(w));
         return out;
     case WAIT_RUNTIME:
         (void)snprintf(out, size, "the runtime for type %s to answer", type);
@@ -155,8 +166,8 @@ static const char *message_of(struct item *w)
     if (!item_known(w))
         return w->look_fails > 0 ? "status check failed" : "not looked at yet";
     if (!o->exists)
-        return (w->now->flags & STORED_DELETING) != 0 ? "being deleted"
-               : w->actual == ACTUAL_PENDING          ? "creating workload"
+        return intent_goes(w->now)           ? "being deleted"
+               : w->actual == ACTUAL_PENDING ? "creating workload"
                                              : missing_text((enum workload_type)w->now->type);
     if (w->wait == WAIT_DEPENDS && w->actual == ACTUAL_PENDING) {
         char waits[320];

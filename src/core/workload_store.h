@@ -18,8 +18,14 @@ enum stored_flags {
     STORED_RESTART = 16, /* to be stopped and started once more, as was asked at updated_ns */
     /* It was applied while it was being deleted: what is there of it goes first, for good. */
     STORED_REBORN = 32,
-    STORED_KEEPS = 64, /* with that: a rule of ours deleted it, so its data stays */
+    STORED_KEEPS = 64, /* a rule of ours deleted it, so its data stays, whoever asked since */
+    /* Types that it had while it was being deleted, each a bit (1 << type) in the second byte: what
+     * is there of these goes for good before anything else. */
+    STORED_WERE = 0x0e00,
 };
+#define STORED_WERE_SHIFT 8
+_Static_assert(STORED_WERE == ((1 << WORKLOAD_TYPES) - 2) << STORED_WERE_SHIFT,
+               "a type is missing");
 
 /* Everything borrowed. Times are wall time, nanoseconds. */
 struct stored_workload {

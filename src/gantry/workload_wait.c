@@ -113,10 +113,22 @@ static bool reached(enum workload_goal goal, const json_t *v, char seen[40], uin
     return so && lasts(v, seen, first_ms);
 }
 
+/* Somebody has applied it since its deletion was accepted: it comes back, or is back already. */
+static bool applied_again(const struct workload_wait *w, enum workload_goal goal, const json_t *v)
+{
+    bool deleting = false;
+    if (!w->deleted || goal != GOAL_DELETED || v == NULL)
+        return false;
+    (void)json_get_bool(v, "deleting", &deleting);
+    return !deleting;
+}
+
 /* What no waiting will change. */
-static const char *hopeless(enum workload_goal goal, const json_t *v)
+static const char *hopeless(const struct workload_wait *w, enum workload_goal goal, const json_t *v)
 {
     bool given_up = false;
+    if (applied_again(w, goal, v))
+        return "it was applied again meanwhile, and is to stay";
     if (v == NULL)
         return goal == GOAL_DELETED ? NULL : "there is none";
     (void)json_get_bool(v, "given_up", &given_up);
@@ -171,7 +183,7 @@ int workload_wait(struct workload_wait *w, const char *id, enum workload_goal go
         c->holding = false;
         if (rc == EXIT_DONE && reached(goal, v, seen, &first_ms))
             return EXIT_DONE;
-        const char *why = rc == EXIT_DONE ? hopeless(goal, v) : NULL;
+        const char *why = rc == EXIT_DONE ? hopeless(w, goal, v) : NULL;
         if (rc == EXIT_DONE && (why != NULL || left == 0))
             return give_up(w, id, goal, v, why);
         if (left == 0 || rc == EXIT_NOT_ALLOWED || rc == EXIT_USAGE)

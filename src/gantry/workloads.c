@@ -368,6 +368,7 @@ static int delete_all(struct cli *c, const char *const *ids, size_t n)
     if (d.states == NULL)
         return cli_fail(c, EXIT_NO, NULL, "out of memory");
     workload_wait_begin(&w, c);
+    w.deleted = true;
     size_t before = n + 1;
     bool there = true;
     while (there && d.left > 0) {

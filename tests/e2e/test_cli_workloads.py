@@ -129,6 +129,28 @@ def test_waiting_says_why_not(run, tmp_path):
     run("wait", "w-bad", "--for", "deleted")
 
 
+def test_applied_again_while_it_is_deleted(run, tmp_path, keeper):
+    lock = keeper.root / "busy-again"
+    f = tmp_path / "w.yaml"
+    f.write_text(doc("g-one", f"lock_file: {lock}\n"))
+    run("apply", "-f", str(f), "--wait")
+    first = keeper.inspect("g-one")["Id"]
+    lock.write_text("")
+    p = subprocess.Popen([program("gantry"), "delete", "g-one", "--wait", "--timeout", "50s"], text=True,
+                         env=dict(keeper.env, GANTRY_HOST=f"unix:{keeper.unix}"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for("it is being deleted", lambda: keeper.get("g-one").get("deleting"))
+    run("apply", "-f", str(f))
+    out, err = p.communicate(timeout=20)
+    assert p.returncode == 1, (out, err)
+    assert re.match(r"gantry: g-one is not deleted: it was applied again meanwhile, and is to stay; it is ", err), err
+    assert err.endswith("(see: gantry explain g-one)\n")
+    assert keeper.inspect("g-one")["Id"] == first
+    lock.unlink()
+    run("wait", "g-one", "--timeout", "40s")
+    assert keeper.inspect("g-one")["Id"] != first
+    run("delete", "g-one", "--wait", "--timeout", "40s")
+
+
 def test_restart_and_lock_file(run, tmp_path, keeper):
     lock = keeper.root / "busy"
     f = tmp_path / "w.yaml"

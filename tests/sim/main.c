@@ -106,7 +106,7 @@ static uint64_t world(uint64_t seed, const struct options *o)
             "seed %llu: %llu h in %llu ms, %llu asked, %llu accepted, %llu refused, %llu skipped, "
             "%llu lost, %llu kills, %llu stops, %llu rules, %llu by rule, %llu given up at the "
             "end, acts %llu %llu %llu %llu, %llu prepared, %llu updates, %llu restarts, %llu "
-            "reborn\n",
+            "reborn, %llu forgotten, %llu of them with help\n",
             (unsigned long long)seed, (unsigned long long)simulated / 3600000,
             (unsigned long long)(now_ms(CLOCK_MONOTONIC) - begun), (unsigned long long)c->asked,
             (unsigned long long)c->accepted, (unsigned long long)c->refused,
@@ -117,7 +117,8 @@ static uint64_t world(uint64_t seed, const struct options *o)
             (unsigned long long)f.calls[1], (unsigned long long)f.calls[2],
             (unsigned long long)f.calls[3], (unsigned long long)f.calls[6],
             (unsigned long long)c->updates, (unsigned long long)c->restarts,
-            (unsigned long long)c->reborn);
+            (unsigned long long)c->reborn, (unsigned long long)c->forgotten,
+            (unsigned long long)c->helped);
     sim_close(&s);
     if (in_use() > bytes + 262144)
         sim_fail(&s, "%zu bytes were left behind", in_use() - bytes);

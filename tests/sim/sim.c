@@ -158,6 +158,7 @@ static void settle(struct sim *s)
         uint64_t first = sim_below(s, 4);
         for (unsigned i = 0; i < 4; i++)
             did = run_one(s, (unsigned)(first + i) % 4) || did;
+        sim_help_rules(s);
         if (!did)
             break;
         if (n > 20000)
@@ -391,8 +392,8 @@ static void limits(struct sim *s, struct engine_limits *l)
     l->max_looks = (unsigned)(1 + sim_below(s, 40));
     l->retry.jitter_percent = (unsigned)sim_below(s, 30);
     l->max_workloads = s->n_ids - sim_below(s, s->n_ids / 8 + 1);
-    if (sim_chance(s, 20))
-        l->failed_ttl_ms = 3600000;
+    if (sim_chance(s, 40))
+        l->failed_ttl_ms = sim_chance(s, 50) ? 3600000 : 300000;
 }
 
 void sim_open(struct sim *s, uint64_t seed, unsigned n_ids)

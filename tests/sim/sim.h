@@ -54,6 +54,8 @@ struct sim_id {
     bool cut;          /* what an engine that has died asked for happens within seconds */
     unsigned prepared; /* this revision was fetched; 0: none was */
     uint64_t doomed;   /* the object that was there when it was deleted last; 0: none */
+    bool ruled;        /* it goes by a rule, and that has just been refused */
+    bool told;         /* a client had it deleted: its data goes, not by a rule only */
 };
 
 struct sim_doc {
@@ -109,6 +111,7 @@ struct sim {
         uint64_t store_faults, steps, acts, lost_requests, policies, given_up;
         uint64_t updates, restarts; /* of what ran */
         uint64_t reborn;            /* applied while it was being deleted */
+        uint64_t forgotten, helped; /* deleted by a rule; which somebody had tried at once */
     } counts;
 };
 
@@ -133,7 +136,8 @@ void sim_doc_text(const struct sim *s, unsigned id, unsigned revision, enum work
                   bool other, struct buf *to);
 
 /* ---- sim_ask.c */
-void sim_ask(struct sim *s); /* somebody asks for something */
+void sim_ask(struct sim *s);        /* somebody asks for something */
+void sim_help_rules(struct sim *s); /* somebody has what a rule deletes tried at once */
 void sim_retry_all(struct sim *s);
 void sim_wish(struct sim *s, unsigned id);      /* a restart was accepted */
 bool sim_restarted(struct sim *s, unsigned id); /* it has happened */

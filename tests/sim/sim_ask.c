@@ -55,6 +55,7 @@ static void accepted(struct sim *s, struct sim_id *x, struct sim_request *q,
         sim_fail(s, "%s: generation %llu after %llu", x->id, (unsigned long long)generation,
                  (unsigned long long)x->want.generation);
     struct fake_object o;
+    x->told = x->told || q->kind == SIM_DELETE;
     if (q->kind == SIM_DELETE)
         x->doomed = fake_get(s->r.fake, slice_of(x->id), &o) && !o.foreign ? o.serial : 0;
     s->counts.reborn += q->kind == SIM_APPLY && x->want.deleting ? 1 : 0;
@@ -189,6 +190,24 @@ void sim_ask(struct sim *s)
             ask_other(s, id, SIM_FORCE);
         if (sim_chance(s, 30))
             id = (unsigned)sim_below(s, s->n_ids);
+    }
+}
+
+void sim_help_rules(struct sim *s)
+{
+    for (unsigned i = 0; i < s->n_ids && s->alive; i++) {
+        if (!s->ids[i].ruled)
+            continue;
+        s->ids[i].ruled = false;
+        const struct stored_workload *row = mem_store_get(&s->r.store, s->ids[i].id);
+        if (s->stopping || sim_chance(s, 30) || row == NULL ||
+            (row->flags & STORED_DELETING) == 0 || !slice_eqs(row->who, "policy:failed-ttl"))
+            continue;
+        s->counts.helped++;
+        s->ids[i].want.deleting = true; /* as the rule has it, whoever helps */
+        s->ids[i].want.generation = row->generation;
+        s->ids[i].wished = false;
+        ask_other(s, i, sim_chance(s, 50) ? SIM_RETRY : SIM_FORCE);
     }
 }
 

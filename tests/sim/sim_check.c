@@ -75,6 +75,8 @@ static void check_id(struct sim *s, unsigned i)
                      desired_name(x->want.desired), x->want.deleting ? " deleting" : "");
         }
     }
+    if (row == NULL || (row->flags & (STORED_DELETING | STORED_REBORN)) == 0)
+        x->told = false;
     if (there && row == NULL && v.deleting)
         return; /* it was applied when its row was going: that comes back, or it is forgotten */
     if (there != (row != NULL))
@@ -133,6 +135,8 @@ void sim_check_opened(struct sim *s)
         const struct stored_workload *row = mem_store_get(&s->r.store, x->id);
         struct sim_want is = want_of(row);
         bool ok = same(&is, &x->want) || by_rule(s, i, row) || (row == NULL && x->want.deleting);
+        LIST_FOR (n, &x->requests)
+            x->told = x->told || CONTAINER_OF(n, struct sim_request, link)->kind == SIM_DELETE;
         LIST_FOR (n, &x->requests)
             ok = ok || same(&is, &CONTAINER_OF(n, struct sim_request, link)->want);
         if (!ok)

@@ -230,6 +230,31 @@ static int on_stop(void *self, const struct driver_order *o, driver_done_fn fn, 
     return s->fake.ops->stop(s->fake.self, o, fn, ctx);
 }
 
+/* What a rule forgot keeps its data until a client has it deleted. */
+static void check_data(struct sim *s, const struct driver_order *o)
+{
+    unsigned n;
+    if (!o->for_good || sim_id_of(s, o->id, &n) == NULL || s->ids[n].told)
+        return;
+    LIST_FOR (q, &s->ids[n].requests)
+        if (CONTAINER_OF(q, struct sim_request, link)->kind == SIM_DELETE)
+            return; /* it is on the disk, and is answered soon */
+    sim_fail(s, "remove of %s for good, and nobody had it deleted", s->ids[n].id);
+}
+
+/* Now and then it is not done at once, so that somebody can have it tried again. */
+static void refuse_forgotten(struct sim *s, struct slice id)
+{
+    unsigned n;
+    struct fake_rule no = {.ops = FAKE_REMOVE, .times = 1};
+    s->counts.forgotten++;
+    if (sim_id_of(s, id, &n) == NULL || sim_chance(s, 50))
+        return;
+    (void)fault_set(&no.fault, FAULT_RUNTIME_ERROR, ERR_RUNTIME, "device is busy");
+    if (fake_rule(s->r.fake, &no) == 0)
+        s->ids[n].ruled = true;
+}
+
 static int on_remove(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx)
 {
     struct sim *s = self;
@@ -241,6 +266,9 @@ static int on_remove(void *self, const struct driver_order *o, driver_done_fn fn
         sim_fail(s, "remove of %.*s, which is not of this node", (int)o->id.len, o->id.p);
     check_lock(s, "remove", o->id);
     check_prepared(s, o->id);
+    check_data(s, o);
+    if (o->forgotten && !s->quiet)
+        refuse_forgotten(s, o->id);
     if (sim_id_of(s, o->id, &n) != NULL)
         check_dependents(s, n);
     return s->fake.ops->remove(s->fake.self, o, fn, ctx);

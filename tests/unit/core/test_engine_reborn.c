@@ -42,8 +42,25 @@ static int on_remove(void *self, const struct driver_order *o, driver_done_fn fn
 static void watch_removals(struct rig *r)
 {
     struct driver_ops *ops = (struct driver_ops *)(uintptr_t)fake_driver(r->fake).ops;
+    struct driver_ops *vm = (struct driver_ops *)(uintptr_t)fake_driver(r->fake_vm).ops;
+    assert_ptr_equal(vm->remove, ops->remove);
     removals = (struct removals){.real = ops->remove};
-    ops->remove = on_remove;
+    ops->remove = vm->remove = on_remove;
+}
+
+static void open_without_vm(struct rig *r)
+{
+    rig_kill(r);
+    r->with_vm = false;
+    r->options.drivers[WORKLOAD_VM] = (struct driver){0};
+    rig_open(r);
+}
+
+static void open_anew_with_vm(struct rig *r)
+{
+    rig_kill(r);
+    r->with_vm = true;
+    rig_open(r);
 }
 
 static unsigned flags(struct rig *r, const char *id)
@@ -441,10 +458,80 @@ static void keeps(void **state)
     rig_done(&r);
 }
 
-/* Another type is refused until it has gone. */
-static void other_type(void **state)
+/* Who only helps a rule's deletion on does not ask for its data to go. */
+static void keeps_when_helped(void **state)
 {
     (void)state;
+    for (int how = 0; how < 5; how++) {
+        static struct rig r;
+        struct answer a = {0};
+        rig_init(&r);
+        r.options.limits.failed_ttl_ms = 600 * S;
+        rig_open(&r);
+        watch_removals(&r);
+        struct fake_rule no = {.ops = FAKE_START, .times = 1};
+        (void)fault_set(&no.fault, FAULT_INVALID_CONFIGURATION, ERR_INVALID, "no");
+        assert_int_equal(fake_rule(r.fake, &no), 0);
+        (void)rig_apply(&r, "web", "1", NULL);
+        hold_removals(&r, 4);
+        rig_pass(&r, 602 * S);
+        assert_int_equal(flags(&r, "web"), STORED_DELETING);
+        if (how == 1)
+            engine_force(r.g, SLICE_LIT("web"), "client", on_answer, &a);
+        else
+            engine_retry_now(r.g, SLICE_LIT("web"), "client", on_answer, &a);
+        rig_settle(&r);
+        assert_int_equal(a.verdict, ENGINE_ACCEPTED);
+        assert_int_equal(flags(&r, "web"), STORED_DELETING | STORED_KEEPS);
+        if (how == 2) {
+            (void)rig_apply(&r, "web", "2", NULL);
+            assert_int_equal(flags(&r, "web"), STORED_REBORN | STORED_KEEPS);
+        } else if (how == 3) {
+            rig_kill(&r);
+            rig_open(&r);
+        } else if (how == 4) { /* who asks for it to be deleted, does */
+            assert_int_equal(removals.for_good, 0);
+            (void)rig_delete(&r, "web", false);
+            assert_int_equal(flags(&r, "web"), STORED_DELETING);
+        }
+        rig_pass(&r, 600 * S);
+        assert_int_equal(rig_has(&r, "web"), how == 2);
+        assert_int_equal(removals.for_good == 0, how != 4);
+        assert_true(removals.forgotten >= 2);
+        rig_done(&r);
+    }
+}
+
+/* Deleted by somebody while the rule's removal is under way: that of the rule does not do. */
+static void deleted_meanwhile(void **state)
+{
+    (void)state;
+    static struct rig r;
+    rig_init(&r);
+    r.options.limits.failed_ttl_ms = 600 * S;
+    rig_open(&r);
+    watch_removals(&r);
+    struct driver_ops *ops = (struct driver_ops *)(uintptr_t)fake_driver(r.fake).ops;
+    bool releases = ops->releases;
+    ops->releases = true;
+    struct fake_rule no = {.ops = FAKE_START, .times = 1};
+    (void)fault_set(&no.fault, FAULT_INVALID_CONFIGURATION, ERR_INVALID, "no");
+    assert_int_equal(fake_rule(r.fake, &no), 0);
+    (void)rig_apply(&r, "web", "1", NULL);
+    struct fake_rule slow = {.ops = FAKE_REMOVE, .least_ms = 20 * S};
+    assert_int_equal(fake_rule(r.fake, &slow), 0);
+    rig_pass(&r, 602 * S);
+    assert_int_equal(removals.forgotten, 1);
+    assert_int_equal(rig_delete(&r, "web", false).verdict, ENGINE_ACCEPTED);
+    rig_pass(&r, 60 * S);
+    assert_false(rig_has(&r, "web"));
+    assert_int_equal(removals.for_good, 1);
+    ops->releases = releases;
+    rig_done(&r);
+}
+
+static struct rig *open_with_vm(void)
+{
     static struct rig r;
     struct stored_workload row = {.id = SLICE_LIT("web"),
                                   .type = WORKLOAD_VM,
@@ -457,32 +544,217 @@ static void other_type(void **state)
     r.with_vm = true;
     mem_store_put(&r.store, &row);
     rig_open(&r);
+    watch_removals(&r); /* both fakes share their calls */
     assert_state(&r, "web", ACTUAL_RUNNING);
-    rig_lock(&r, "/run/lock/web", true);
-    (void)rig_delete(&r, "web", false);
-    struct answer a = rig_apply(&r, "web", "2", NULL);
+    assert_int_equal(fake_count(r.fake_vm), 1);
+    return &r;
+}
+
+static void apply_vm(struct rig *r, const char *id, const char *revision)
+{
+    char text[200];
+    struct workload_doc d;
+    struct schema_report report = {0};
+    struct err e = {0};
+    struct answer a = {0};
+    struct engine_apply apply = {.doc = &d, .who = "client"};
+    struct buf b = BUF_FIXED(text);
+    assert_int_equal(buf_addf(&b,
+                              "id: %s\ntype: vm\nrevision_id: \"%s\"\n"
+                              "vm: {vcpus: 1, memory_mb: 16}\n",
+                              id, revision),
+                     0);
+    assert_int_equal(workload_doc_read(&d, (struct slice){text, b.len}, &report, &e), 0);
+    engine_apply(r->g, &apply, on_answer, &a);
+    workload_doc_done(&d);
+    schema_report_done(&report);
+    rig_settle(r);
+    assert_int_equal(a.verdict, ENGINE_ACCEPTED);
+}
+
+static void hold_vm_removals(struct rig *r, uint64_t times)
+{
+    struct fake_rule no = {.ops = FAKE_REMOVE, .times = times};
+    (void)fault_set(&no.fault, FAULT_RUNTIME_ERROR, ERR_RUNTIME, "device is busy");
+    assert_int_equal(fake_rule(r->fake_vm, &no), 0);
+}
+
+/* Another type: the driver of what was there removes it for good, then that of what comes. */
+static void other_type(void **state)
+{
+    (void)state;
+    struct rig *r = open_with_vm();
+    rig_lock(r, "/run/lock/web", true);
+    struct answer d = rig_delete(r, "web", false);
+    struct answer a = rig_apply(r, "web", "2", LOCKED);
+    assert_int_equal(a.verdict, ENGINE_ACCEPTED);
+    assert_int_equal(flags(r, "web"), STORED_REBORN);
+    struct engine_view v = rig_view(r, "web");
+    assert_int_equal(v.type, WORKLOAD_CONTAINER);
+    assert_false(v.deleting);
+    assert_string_equal(v.waits_for, "lock file \"/run/lock/web\" to go");
+    assert_int_equal(fake_count(r->fake), 0);
+    assert_int_equal(removals.for_good, 0);
+    hold_vm_removals(r, 2);
+    rig_lock(r, "/run/lock/web", false);
+    rig_pass(r, 2 * S);
+    assert_int_equal(removals.for_good, 1);
+    assert_string_equal(rig_meta(r, "web", "last_delete_error"), "delete failed: device is busy");
+    rig_kill(r); /* nor is it forgotten that it was a VM */
+    rig_open(r);
+    rig_pass(r, 60 * S);
+    assert_state(r, "web", ACTUAL_RUNNING);
+    assert_int_equal(fake_count(r->fake_vm), 0);
+    assert_int_equal(fake_count(r->fake), 1);
+    assert_true(removals.for_good >= 3);
+    assert_int_equal(removals.others + removals.forgotten, 0);
+    assert_int_equal(flags(r, "web"), 0);
+    assert_int_equal(mem_store_get(&r->store, "web")->flags & STORED_WERE, 0);
+    assert_int_equal(rig_apply(r, "web", "2", LOCKED).verdict, ENGINE_SKIPPED);
+    (void)d;
+    rig_done(r);
+}
+
+/* And back to the first type, or deleted after all: what was there goes for good in any case. */
+static void other_type_again(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 3; how++) {
+        struct rig *r = open_with_vm();
+        hold_vm_removals(r, 6);
+        (void)rig_delete(r, "web", false);
+        assert_int_equal(rig_apply(r, "web", "2", NULL).verdict, ENGINE_ACCEPTED);
+        if (how > 0)
+            assert_int_equal(rig_delete(r, "web", false).verdict, ENGINE_ACCEPTED);
+        if (how == 2) {
+            rig_kill(r);
+            rig_open(r);
+            assert_int_equal(rig_apply(r, "web", "3", NULL).verdict, ENGINE_ACCEPTED);
+        }
+        assert_int_equal(fake_count(r->fake_vm), 1);
+        unsigned before = removals.for_good;
+        rig_pass(r, 20 * 60 * S);
+        assert_int_equal(fake_count(r->fake_vm), 0);
+        assert_int_equal(rig_has(r, "web"), how != 1);
+        assert_int_equal(fake_count(r->fake), how == 1 ? 0 : 1);
+        assert_true(removals.for_good > before);
+        assert_int_equal(removals.others + removals.forgotten, 0);
+        rig_done(r);
+    }
+}
+
+/* Under way is a removal that makes room only: that does not do for one that is for good. */
+static void other_type_meanwhile(void **state)
+{
+    (void)state;
+    struct rig *r = open_with_vm();
+    struct fake_rule slow = {.ops = FAKE_REMOVE, .least_ms = 20 * S, .times = 1};
+    assert_int_equal(fake_rule(r->fake_vm, &slow), 0);
+    apply_vm(r, "web", "1");
+    rig_pass(r, S);
+    assert_int_equal(removals.others, 1); /* it makes room */
+    (void)rig_delete(r, "web", false);
+    (void)rig_apply(r, "web", "3", NULL);
+    rig_pass(r, 60 * S);
+    assert_state(r, "web", ACTUAL_RUNNING);
+    assert_int_equal(fake_count(r->fake_vm), 0);
+    assert_int_equal(removals.for_good, 1);
+    rig_done(r);
+}
+
+/* Without the driver of what was there nobody could remove it. */
+static void other_type_without_driver(void **state)
+{
+    (void)state;
+    struct rig *r = open_with_vm();
+    hold_vm_removals(r, 1);
+    (void)rig_delete(r, "web", false);
+    open_without_vm(r);
+    struct answer a = rig_apply(r, "web", "2", NULL);
     assert_int_equal(a.verdict, ENGINE_REFUSED);
     assert_int_equal(a.e.code, ERR_STATE);
-    assert_string_equal(a.e.msg, "\"web\" is being deleted, and was a vm");
-    assert_int_equal(flags(&r, "web"), STORED_DELETING);
-    rig_lock(&r, "/run/lock/web", false);
-    rig_pass(&r, 60 * S);
-    assert_false(rig_has(&r, "web"));
-    (void)rig_apply(&r, "web", "2", NULL);
-    assert_state(&r, "web", ACTUAL_RUNNING);
-    assert_int_equal(fake_count(r.fake_vm), 0);
-    rig_done(&r);
+    assert_string_equal(a.e.msg,
+                        "\"web\" is being deleted, and was a vm, which this machine has no "
+                        "runtime for any more");
+    assert_int_equal(flags(r, "web"), STORED_DELETING);
+    open_anew_with_vm(r);
+    hold_vm_removals(r, 1);
+    a = rig_apply(r, "web", "2", NULL);
+    assert_int_equal(a.verdict, ENGINE_ACCEPTED);
+    open_without_vm(r);
+    rig_pass(r, 60 * S);
+    assert_string_equal(rig_view(r, "web").waits_for,
+                        "a runtime for type vm, which this machine does not have");
+    assert_int_equal(fake_count(r->fake), 0);
+    open_anew_with_vm(r);
+    rig_pass(r, 60 * S);
+    assert_state(r, "web", ACTUAL_RUNNING);
+    assert_int_equal(fake_count(r->fake_vm), 0);
+    rig_done(r);
+}
+
+/* Killed before each commit, each one failing, each allocation failing. */
+static void other_type_trouble(void **state)
+{
+    (void)state;
+    unsigned all = 0;
+    for (uint64_t n = 1; n < 150; n++) {
+        struct rig *r = open_with_vm();
+        struct answer a = {0};
+        hold_vm_removals(r, 2);
+        (void)rig_delete(r, "web", false);
+        if (n < 8)
+            r->store.die_at = n;
+        else if (n < 16)
+            r->store.fail_at = n - 7;
+        else
+            mem_fail_at(n - 15, false);
+        r->store.fail_code = ERR_IO;
+        rig_submit(r, "web", "1", NULL, NULL, &a);
+        rig_settle(r);
+        bool accepted = a.n == 1 && a.verdict == ENGINE_ACCEPTED;
+        rig_pass(r, 60 * S);
+        mem_fail_at(0, false);
+        if (n < 8) {
+            rig_kill(r);
+            rig_open(r);
+        }
+        rig_pass(r, 600 * S);
+        assert_int_equal(rig_has(r, "web"), accepted);
+        assert_int_equal(fake_count(r->fake_vm), 0);
+        assert_int_equal(fake_count(r->fake), accepted ? 1 : 0);
+        assert_int_equal(flags(r, "web"), 0);
+        assert_true(removals.for_good >= 1);
+        assert_int_equal(removals.others + removals.forgotten, 0);
+        if (accepted)
+            assert_state(r, "web", ACTUAL_RUNNING);
+        all += accepted ? 1 : 0;
+        rig_done(r);
+    }
+    assert_true(all > 20 && all < 140);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_revision), cmocka_unit_test(at_once),
-        cmocka_unit_test(changed_again), cmocka_unit_test(conditions),
-        cmocka_unit_test(waits),         cmocka_unit_test(dependents_come_again),
-        cmocka_unit_test(killed),        cmocka_unit_test(out_of_memory),
-        cmocka_unit_test(row_is_going),  cmocka_unit_test(row_is_going_again),
-        cmocka_unit_test(keeps),         cmocka_unit_test(other_type),
+        cmocka_unit_test(same_revision),
+        cmocka_unit_test(at_once),
+        cmocka_unit_test(changed_again),
+        cmocka_unit_test(conditions),
+        cmocka_unit_test(waits),
+        cmocka_unit_test(dependents_come_again),
+        cmocka_unit_test(killed),
+        cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(row_is_going),
+        cmocka_unit_test(row_is_going_again),
+        cmocka_unit_test(keeps),
+        cmocka_unit_test(keeps_when_helped),
+        cmocka_unit_test(deleted_meanwhile),
+        cmocka_unit_test(other_type),
+        cmocka_unit_test(other_type_again),
+        cmocka_unit_test(other_type_meanwhile),
+        cmocka_unit_test(other_type_without_driver),
+        cmocka_unit_test(other_type_trouble),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
