@@ -129,7 +129,8 @@ static const struct schema_field workloads_fields[] = {
                  "all"),
     FIELD("privileged", SCHEMA_BOOL, config_workloads, privileged, .def = "false",
           .doc = "Take documents with container.privileged, which gives a container all rights of "
-                 "the machine's root; what was taken before stays"),
+                 "the machine's root, and Compose files that ask for any of them; what was taken "
+                 "before stays"),
     /* Not /tmp: under systemd gantryd has one of its own, and would see none of the files there. */
     FIELD("lock_roots", SCHEMA_STR_LIST, config_workloads, lock_roots, .check = check_roots,
           .def = "[/run, /var/lock]", .max = 100, .doc = "Folders in which lock files may be"),

@@ -237,9 +237,13 @@ static int make_virt(struct keeper *k, struct driver *out, struct err *e)
 static int make_compose(struct keeper *k, struct driver *out, struct err *e)
 {
     const struct config_compose *c = &k->c->compose;
+    const struct config_workloads *w = &k->c->workloads;
     const struct compose_options o = {
         .root = c->root,
         .binary = c->binary,
+        .bind_roots = w->bind_roots.count > 0 ? w->bind_roots.items : NULL,
+        .n_bind_roots = w->bind_roots.count,
+        .privileged = w->privileged,
         .up_ms = (uint64_t)c->timeout,
         .stop_ms = (uint64_t)c->stop_timeout,
     };

@@ -302,6 +302,8 @@ REFUSED = [
     (dict(id="bad-1", type=2, spec=dict(compose=dict(compose_yaml="services: {}"))), "services: there is none"),
     (dict(id="bad-1", type=2, spec=dict(compose=dict(compose_yaml="aGVsbG8="))), 'a mapping with the key "services" is wanted'),
     (dict(id="bad-1", type=2, spec=dict(compose=dict(compose_yaml=" "))), "compose_yaml is empty"),
+    (dict(id="bad-1", type=2, spec=dict(compose=dict(compose_yaml="services: {a: {image: x, privileged: true}}"))),
+     'services.a.privileged "true" is not allowed here'),
     (dict(id="bad-1", type=3, spec=dict(vm=dict(vcpus=1))), "runtime not available"),
     (dict(id="bad-1", type=4, spec=sleeper()), "runtime not available"),
     (dict(id="bad-1", type=2, spec=sleeper()), 'the type is "compose", but the spec is of a container'),

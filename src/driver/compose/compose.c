@@ -27,6 +27,7 @@ void compose_unref(struct compose *c)
     INVARIANT(c->refs > 0);
     if (--c->refs > 0)
         return;
+    compose_limit_drop(c);
     mem_free(c->root);
     mem_free(c->real_root);
     mem_free(c->docker_host);
@@ -102,6 +103,8 @@ static int check(void *self, const struct workload_doc *doc, struct err *e)
     struct compose *c = compose_of(self);
     const char *holder = compose_name_holder(c, slice_of(doc->id));
     int rc = compose_check(&doc->compose, e);
+    if (rc == 0)
+        rc = compose_limit_check(c, doc, e);
     if (rc != 0 || holder[0] == '\0')
         return rc;
     char name[COMPOSE_NAME_SIZE];
@@ -273,6 +276,8 @@ static int take_options(struct compose *c, const struct compose_options *o, stru
         rc = take_words(c, o->binary != NULL ? o->binary : "", e);
     if (rc == 0)
         rc = take_host(c);
+    if (rc == 0)
+        rc = compose_limit_take(c, o);
     c->up_ms = o->up_ms != 0 ? o->up_ms : UP_MS;
     c->stop_ms = o->stop_ms != 0 ? o->stop_ms : STOP_MS;
     c->look_ms = o->look_ms != 0 ? o->look_ms : LOOK_MS;

@@ -19,9 +19,14 @@ struct compose_options {
     const char *root;   /* "/var/lib/persys/compose"; absolute */
     const char *binary; /* words with blanks between; NULL or "": "docker compose", else
                            "docker-compose", whichever answers */
-    uint64_t up_ms;     /* one `up`, with all that it fetches. 600,000 */
-    uint64_t stop_ms;   /* one `stop` or `down`, besides the services' own time. 300,000 */
-    uint64_t look_ms;   /* a question to the engine. 10,000 */
+    /* Folders of the machine that services may mount, for a file that asks for others is refused;
+     * NULL: any. */
+    const char *const *bind_roots;
+    size_t n_bind_roots;
+    bool privileged;  /* services may have rights of the machine's root */
+    uint64_t up_ms;   /* one `up`, with all that it fetches. 600,000 */
+    uint64_t stop_ms; /* one `stop` or `down`, besides the services' own time. 300,000 */
+    uint64_t look_ms; /* a question to the engine. 10,000 */
 };
 
 /* Makes the driver and fills *out. `d` must have its driver (docker_driver), is borrowed, and is

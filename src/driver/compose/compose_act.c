@@ -25,6 +25,9 @@ static void act_free(struct compose_act *a)
     compose_disk_abandon(STEAL(a->disk));
     compose_tool_abandon(STEAL(a->tool));
     compose_sweep_cancel(STEAL(a->sweep));
+    docker_paths_cancel(STEAL(a->paths));
+    compose_gate_done(&a->gate);
+    buf_done(&a->yml);
     compose_record_done(&a->record);
     if (a->env.data != NULL)
         mem_wipe(a->env.data, a->env.cap);
@@ -101,7 +104,7 @@ static void decide(struct compose_act *a, const struct compose_look *l)
         if (a->was_running && a->has_record)
             compose_act_end(a, NULL, &l->object);
         else
-            compose_act_lock(a, compose_act_up);
+            compose_act_start(a);
         break;
     case COMPOSE_STOP:
         if (!a->exists)
@@ -145,6 +148,10 @@ static void first_looked(void *ctx, const struct fault *f, struct compose_look *
     a->was_running = l->sum.actual == ACTUAL_RUNNING && l->record.n_parts > 0;
     if (a->kind == COMPOSE_ENSURE)
         compose_act_compare(a, l);
+    if (a->kind == COMPOSE_START) {
+        a->yml = l->yml;
+        l->yml = (struct buf){0};
+    }
     a->has_record = l->has_record;
     if (l->foreign && (a->kind == COMPOSE_ENSURE || a->kind == COMPOSE_START)) {
         (void)compose_foreign(l, &bad);

@@ -3,6 +3,7 @@
  *
  * compose_act.c   the beginning, the first and the last look, the end
  * compose_run.c   the tool under the project's lock
+ * compose_limit.c what a file may ask for
  * compose_save.c  what is written: the files and the record
  * compose_up.c    ensure and start                compose_down.c   stop and remove
  *
@@ -38,7 +39,12 @@ struct compose_act {
     size_t n_boxes;
     struct compose_record record; /* as it is to be written */
     bool has_record;
-    struct buf env;     /* .env as it is to be */
+    struct buf env; /* .env as it is to be */
+    struct buf yml; /* start: the Compose file that is there */
+    struct compose_gate gate;
+    bool root_too, gate_told;   /* of the gate: it looks for rights of root; the tool was asked */
+    struct docker_paths *paths; /* being looked at */
+    void (*limited)(struct compose_act *a);
     struct fault swept; /* why the tool failed, when the rest is done without it */
 };
 
@@ -65,12 +71,26 @@ int compose_act_copy(struct buf *to, const struct buf *from);
 /* compose_run.c */
 /* What the tool's end means; false: it was well. */
 bool compose_act_fault(const struct compose_tool_end *end, struct fault *ret);
+/* The same of `config`, which does nothing but read the file: whatever it says, the file is wrong.
+ */
+bool compose_act_config_fault(const struct compose_tool_end *end, struct fault *ret);
 /* Runs the tool; without it, or when the act is cancelled, ends the act. */
 void compose_act_run(struct compose_act *a, struct compose_argv *argv, const char *cwd,
                      uint64_t limit_ms, compose_tool_fn then);
 /* Waits for the project's lock. The tool that `then` runs inherits it. */
 void compose_act_lock(struct compose_act *a, void (*then)(struct compose_act *a));
 void compose_act_lock_again(void *ctx); /* the timer's */
+
+/* compose_limit.c */
+/* What the text itself tells; false: it asks for too much, and the act has ended. Then a->gate says
+ * whether the tool has to be asked (`config`). root_too: for rights of root, too. */
+bool compose_act_limit(struct compose_act *a, struct slice text, bool root_too);
+/* The same of the tool's answer; f->e.code 0: it may be. */
+void compose_act_limit_told(struct compose_act *a, struct slice text, struct fault *f);
+/* `then` if the folders are really where they may be; else the act ends. */
+void compose_act_limit_paths(struct compose_act *a, void (*then)(struct compose_act *a));
+/* All of that of the file that is there, and then `up`. */
+void compose_act_start(struct compose_act *a);
 
 /* compose_up.c */
 /* The files say what the document says, in our words or in those of the original agent. */

@@ -6,6 +6,7 @@
  * compose_look.c   looking at projects           compose_list.c   inspect, list, parts
  * compose_act.h    ensure, start, stop, remove
  * compose_sweep.c  without the tool              compose_plan.c   what an apply would change
+ * compose_gate.h   what a file asks for          compose_limit.c  whether it may, in an act
  * compose_logs.c   logs of several containers    compose_live.c   programs in services, usage
  */
 #ifndef GANTRY_DRIVER_COMPOSE_PRIV_H
@@ -15,11 +16,13 @@
 #include "base/map.h"
 #include "driver/compose/compose.h"
 #include "driver/compose/compose_disk.h"
+#include "driver/compose/compose_gate.h"
 #include "driver/compose/compose_state.h"
 #include "driver/compose/compose_tool.h"
 #include "driver/compose/compose_words.h"
 #include "driver/docker/docker_engine.h"
 #include "driver/docker/docker_events.h"
+#include "driver/docker/docker_paths.h"
 
 enum { COMPOSE_MAGIC = 0x434f4d50, COMPOSE_WORDS_MAX = 8, COMPOSE_FILL_PARALLEL = 8 };
 
@@ -40,6 +43,8 @@ struct compose {
     char *root, *real_root; /* real_root: without links; NULL: as root */
     char *docker_host;
     uint64_t up_ms, stop_ms, look_ms;
+    bool no_root;              /* workloads.privileged is false */
+    struct docker_roots roots; /* owned; paths NULL: any folder may be mounted */
     bool closed;
     struct err over; /* ERR_CANCELLED: how what is under way ends when the driver goes */
 
@@ -158,6 +163,13 @@ int compose_start(void *self, const struct driver_order *o, driver_done_fn fn, v
 int compose_stop(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx);
 int compose_remove(void *self, const struct driver_order *o, driver_done_fn fn, void *ctx);
 void compose_cancel(void *self, struct slice id);
+
+/* compose_limit.c */
+/* ERR_NO_MEMORY: compose_limit_drop is due all the same. */
+int compose_limit_take(struct compose *c, const struct compose_options *o);
+void compose_limit_drop(struct compose *c);
+/* What a document's own words tell. ERR_INVALID, ERR_LIMIT, ERR_NO_MEMORY. */
+int compose_limit_check(const struct compose *c, const struct workload_doc *doc, struct err *e);
 
 /* compose_run.c: an argument vector for the tool. */
 struct compose_argv {

@@ -68,6 +68,17 @@ bool compose_act_fault(const struct compose_tool_end *end, struct fault *ret)
     return true;
 }
 
+bool compose_act_config_fault(const struct compose_tool_end *end, struct fault *ret)
+{
+    if (!compose_act_fault(end, ret))
+        return false;
+    if (ret->e.code == ERR_TOOL) {
+        ret->e.code = ERR_INVALID;
+        ret->reason = FAULT_INVALID_SPECIFICATION;
+    }
+    return true;
+}
+
 void compose_act_run(struct compose_act *a, struct compose_argv *argv, const char *cwd,
                      uint64_t limit_ms, compose_tool_fn then)
 {

@@ -54,6 +54,11 @@ static void handle_closed(struct compose_tool *t)
     };
     if (t->done != NULL)
         t->done(t->ctx, &end);
+    /* `config` tells the values of variables. */
+    if (t->out.data != NULL)
+        mem_wipe(t->out.data, t->out.cap);
+    if (t->tail.data != NULL)
+        mem_wipe(t->tail.data, t->tail.cap);
     buf_done(&t->out);
     buf_done(&t->tail);
     mem_free(t);

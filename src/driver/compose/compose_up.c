@@ -100,7 +100,7 @@ static void unstaged(void *ctx, const struct err *e BASE_UNUSED, struct compose_
     if (a->swept.e.code != 0)
         compose_act_end(a, &a->swept, NULL);
     else if (!compose_act_ended(a))
-        ensure_save(a);
+        compose_act_limit_paths(a, ensure_save);
 }
 
 static void unstage(struct compose_act *a)
@@ -120,10 +120,9 @@ static void validated(void *ctx, const struct compose_tool_end *end)
 {
     struct compose_act *a = ctx;
     a->tool = NULL;
-    if (compose_act_fault(end, &a->swept) && a->swept.e.code == ERR_TOOL) {
-        /* Whatever it says: `config` does nothing but read the file. */
-        a->swept.e.code = ERR_INVALID;
-        a->swept.reason = FAULT_INVALID_SPECIFICATION;
+    if (!compose_act_config_fault(end, &a->swept) && a->gate.unsure) {
+        a->gate_told = true;
+        compose_act_limit_told(a, end->out, &a->swept);
     }
     unstage(a);
 }
@@ -139,7 +138,8 @@ static void staged(void *ctx, const struct err *e, struct compose_disk *d BASE_U
     }
     compose_argv_begin(&argv, a->op.c, a->order.id, true, a->env.len > 0);
     compose_argv_add(&argv, "config");
-    compose_argv_add(&argv, "-q");
+    if (!a->gate.unsure)
+        compose_argv_add(&argv, "-q");
     compose_act_run(a, &argv, NULL, a->op.c->stop_ms, validated);
 }
 
@@ -207,8 +207,11 @@ void compose_act_ensure(struct compose_act *a)
         compose_act_fail(a, &e);
         return;
     }
-    /* A file that is wrong must not take the place of one that `down` will need. */
-    if (o->start_follows && !a->has_yml && !a->alive)
+    if (!compose_act_limit(a, slice_of(o->doc->compose.compose_yaml), true))
+        return;
+    /* A file that is wrong must not take the place of one that `down` will need; and what has
+     * containers is taken for allowed by `start`. */
+    if (o->start_follows && !a->has_yml && a->n_boxes == 0)
         ensure_save(a);
     else
         stage(a);
