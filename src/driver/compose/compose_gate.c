@@ -141,15 +141,11 @@ static void top_member(struct gate *g, struct slice key, const yaml_node_t *v, v
             gate_each_member(g, v, fn, kind);
         else if (!gate_is_null(v))
             gate_refuse(g, key, NULL, "a mapping is wanted", g->l->roots != NULL);
-    } else if (slice_eqs(key, "include") && g->l->roots == NULL) {
-        g->ret->unsure = true;
     } else if (slice_eqs(key, "version") || slice_eqs(key, "name")) {
         if (!gate_is_text(v)) /* of the oldest form, where each member is a service */
             gate_refuse(g, key, NULL, "a text is wanted", g->l->roots != NULL);
     } else if (!slice_eqs(key, "networks") && !slice_starts(key, "x-")) {
-        gate_refuse(g, key, NULL,
-                    slice_eqs(key, "include") ? "other files are not read" : GATE_UNKNOWN,
-                    g->l->roots != NULL);
+        gate_unknown(g, key);
     }
 }
 

@@ -31,6 +31,9 @@ bool gate_replaced(const struct gate *g, struct slice s);
 /* KEY "VALUE" is not allowed here: WHY, and the limit. v NULL: without a value. */
 void gate_refuse(struct gate *g, struct slice key, const yaml_node_t *v, const char *why,
                  bool folders);
+/* A key that no rule names. The tool may know better that it is none, or what it comes to; but not
+ * where it could read files and not tell. */
+void gate_unknown(struct gate *g, struct slice key);
 /* If workloads.privileged is false. */
 void gate_refuse_root(struct gate *g, struct slice key, const yaml_node_t *v);
 void gate_refuse_path(struct gate *g, struct slice key, struct slice path, const char *why);

@@ -455,7 +455,7 @@ static void service_member(struct gate *g, struct slice key, const yaml_node_t *
             return;
         }
     if (!slice_starts(key, "x-"))
-        gate_refuse(g, key, NULL, GATE_UNKNOWN, g->l->roots != NULL);
+        gate_unknown(g, key);
 }
 
 void gate_service(struct gate *g, struct slice key, const yaml_node_t *v, void *ctx)

@@ -89,6 +89,14 @@ void gate_refuse_root(struct gate *g, struct slice key, const yaml_node_t *v)
         gate_refuse(g, key, v, "it gives rights of the machine's root", false);
 }
 
+void gate_unknown(struct gate *g, struct slice key)
+{
+    if (g->l->roots == NULL && !g->l->told_by_tool)
+        g->ret->unsure = true;
+    else
+        gate_refuse(g, key, NULL, GATE_UNKNOWN, g->l->roots != NULL);
+}
+
 void gate_no_memory(struct gate *g)
 {
     if (g->rc == 0)

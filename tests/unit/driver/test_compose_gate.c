@@ -117,8 +117,6 @@ static void rights_of_root(void **state)
         "build: {context: ., privileged: true}",
         "build: {context: ., entitlements: [security.insecure]}",
         "build: {context: ., ssh: [default]}",
-        "frobnicate: true",
-        "Privileged : true",
         "<<: {privileged: true}",
         "<<: [{tty: true}, {cap_add: [ALL]}]",
         "<<: [{tty: true}, x]",
@@ -250,6 +248,11 @@ static void the_tool_is_asked(void **state)
     taken("volumes: ['${V}']", FOLDERS, 1);
     taken("volumes: [{type: '${T}', source: x, target: /x}]", FOLDERS, 1);
     taken("volumes: [{type: bind, source: '${X}', target: /x}]", FOLDERS, 1);
+    taken("comand: x", ROOT, 1); /* in its own words */
+    taken("Privileged : true", ROOT, 1);
+    refused("comand: x", ROOT | TOLD);
+    refused("comand: x", FOLDERS);
+    refused("provider2: {type: x}", BOTH);
     taken("volumes: ['${DIR}/x:/x']", ROOT, 0);
     taken("pid: ${P}", FOLDERS, 0);
     /* Its answer has nothing left to ask. */
@@ -308,7 +311,9 @@ static void files(void **state)
         {"networks: {a: {external: true}, b: {driver: macvlan}}", BOTH, 0},
         {"include: [other.yml]", FOLDERS, ERR_INVALID},
         {"include: [other.yml]", ROOT, 1},
-        {"models: {a: b}", ROOT, ERR_INVALID},
+        {"models: {a: b}", ROOT, 1},
+        {"models: {a: b}", ROOT | TOLD, ERR_INVALID},
+        {"models: {a: b}", BOTH, ERR_INVALID},
         {"version: {image: x, privileged: true}", ROOT, ERR_INVALID},
         {"name: shop", BOTH, 0},
         {"x-a: {privileged: true}", BOTH, 0},
