@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 
+#include <pthread.h>
 #include <string.h>
 
 /* Keys come from clients, so the hash is keyed: nobody outside can aim at one bucket. */
@@ -23,7 +24,7 @@ struct map_entry {
 };
 
 static uint64_t hash_key[2];
-static bool hash_key_set;
+static pthread_once_t hash_key_once = PTHREAD_ONCE_INIT; /* threads have maps of their own */
 
 static uint64_t rotl(uint64_t v, int n)
 {
@@ -44,14 +45,16 @@ static void sip_round(uint64_t v[4])
     v[2] = rotl(v[2], 32);
 }
 
+/* Without randomness the map still works; the order of buckets shows nowhere. */
+static void set_hash_key(void)
+{
+    (void)clock_system.random(clock_system.ctx, hash_key, sizeof(hash_key));
+}
+
 /* SipHash-1-3 (Aumasson and Bernstein), folded to 32 bits. */
 static uint32_t keyed_hash(const void *p, size_t n)
 {
-    if (!hash_key_set) {
-        /* Without randomness the map still works; the order of buckets shows nowhere. */
-        (void)clock_system.random(clock_system.ctx, hash_key, sizeof(hash_key));
-        hash_key_set = true;
-    }
+    (void)pthread_once(&hash_key_once, set_hash_key);
     uint64_t v[4] = {hash_key[0] ^ 0x736F6D6570736575u, hash_key[1] ^ 0x646F72616E646F6Du,
                      hash_key[0] ^ 0x6C7967656E657261u, hash_key[1] ^ 0x7465646279746573u};
     const char *at = p;

@@ -334,6 +334,7 @@ int domain_plan_make(struct domain_plan *ret, const struct domain_order *o,
                      const struct domain_host *h, struct err *e)
 {
     memset(ret, 0, sizeof(*ret));
+    ret->id = o->id;
     if (o->vm->vcpus < 1 || o->vm->memory_mb < 1)
         return err_set(e, ERR_INVALID, "vcpus %lld, memory_mb %lld: both must be at least 1",
                        (long long)o->vm->vcpus, (long long)o->vm->memory_mb);

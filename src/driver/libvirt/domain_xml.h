@@ -56,6 +56,7 @@ struct domain_nic {
 };
 /* Borrows from what it was made of. */
 struct domain_plan {
+    struct slice id; /* of the workload */
     struct domain_disk disks[DOMAIN_DISKS_MAX];
     size_t n_disks;
     struct domain_nic nics[DOMAIN_NICS_MAX];

@@ -349,7 +349,7 @@ static void remove_files(struct virt_act *a)
         if (virt_is_seed(slice_of(path), slice_of(a->id)) && virt_disk_allowed(&roots, path))
             rc = seed_image_remove(path, e);
         else
-            rc = virt_disk_remove(&roots, path, e);
+            rc = virt_disk_remove(&roots, path, slice_of(a->id), e);
     }
     virt_seed_path(a->v, slice_of(a->id), seed, sizeof(seed));
     if (rc == 0)
@@ -392,7 +392,8 @@ static void look_for_marks(struct virt_act *a)
 {
     const char *at = a->facts->files;
     for (; *at != '\0' && !a->marked; at += strlen(at) + 1)
-        a->marked = virt_is_seed(slice_of(at), slice_of(a->id)) || virt_disk_marked(at);
+        a->marked =
+            virt_is_seed(slice_of(at), slice_of(a->id)) || virt_disk_marked(at, slice_of(a->id));
 }
 
 static void adopted(void *ctx, const struct fault *f, const struct virt_result *r)

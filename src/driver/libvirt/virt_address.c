@@ -4,7 +4,10 @@
 #include "driver/libvirt/virt_priv.h"
 #include "driver/libvirt/virt_text.h"
 
-enum { AGENT_S = 1, TEXT_MAX = 4096 };
+#include <arpa/inet.h>
+
+/* A guest's agent may tell as much as it likes, and what it likes. */
+enum { AGENT_S = 1, TEXT_MAX = 4096, NAME_SHOWN = 64, ENTRY_MAX = 2 * NAME_SHOWN };
 
 struct address_job {
     struct virt_job job;
@@ -35,24 +38,47 @@ static void offer_primary(struct address_job *j, const char *a, bool v4)
     (void)snprintf(j->primary, sizeof(j->primary), "%s", a);
 }
 
+static bool is_address(const char *a)
+{
+    unsigned char out[16];
+    return inet_pton(AF_INET, a, out) == 1 || inet_pton(AF_INET6, a, out) == 1;
+}
+
+static bool has_room(const struct buf *b)
+{
+    return b->len + ENTRY_MAX <= b->max;
+}
+
+static void add_name(struct buf *b, const char *name)
+{
+    char text[NAME_SHOWN * 4];
+    struct buf shown = BUF_FIXED(text);
+    struct slice s = slice_of(name != NULL ? name : "?");
+    (void)str_add_printable(&shown, s);
+    (void)buf_add_words(b, text, NAME_SHOWN);
+}
+
+/* What is beyond the room is left out, whole addresses of it. */
 static void take_interface(struct address_job *j, const virDomainInterface *i)
 {
     bool first = true;
     for (unsigned n = 0; n < i->naddrs; n++) {
         const char *a = i->addrs[n].addr;
-        if (a == NULL || is_local(a))
+        if (a == NULL || !is_address(a) || is_local(a))
             continue;
+        if (!has_room(&j->addresses) || !has_room(&j->interfaces))
+            return;
         if (j->addresses.len > 0)
             (void)buf_addc(&j->addresses, ',');
-        (void)str_add_printable(&j->addresses, slice_of(a));
+        (void)buf_adds(&j->addresses, a);
         if (first && j->interfaces.len > 0)
             (void)buf_addc(&j->interfaces, ',');
         if (first)
-            (void)str_add_printable(&j->interfaces, slice_of(i->name != NULL ? i->name : "?"));
+            add_name(&j->interfaces, i->name);
         (void)buf_addc(&j->interfaces, first ? ':' : '|');
-        (void)str_add_printable(&j->interfaces, slice_of(a));
+        (void)buf_adds(&j->interfaces, a);
         first = false;
-        offer_primary(j, a, i->addrs[n].type == VIR_IP_ADDR_TYPE_IPV4);
+        offer_primary(j, a, strchr(a, ':') == NULL);
     }
 }
 
@@ -72,7 +98,8 @@ static void ask_source(struct address_job *j, struct virt_thread *t, virDomainPt
     int n = t->lib->DomainInterfaceAddresses(d, &list, source, 0);
     if (n < 0 && !is_absence(t) && j->error[0] == '\0') {
         struct buf b = BUF_FIXED(j->error);
-        (void)str_add_printable(&b, slice_of(t->lib->GetLastError()->message));
+        const char *said = t->lib->GetLastError()->message;
+        (void)str_add_printable(&b, slice_of(said != NULL ? said : "no reason given"));
     }
     t->lib->ResetLastError();
     for (int i = 0; i < n; i++) {
@@ -100,6 +127,8 @@ static void address_job_run(struct virt_job *job, struct virt_thread *t)
         (void)t->lib->DomainAgentSetResponseTimeout(d, AGENT_S, 0);
     for (size_t i = 0; j->running && i < ARRAY_LEN(sources) && j->addresses.len == 0; i++)
         ask_source(j, t, d, sources[i]);
+    if (t->lib->ConnectIsAlive(t->conn) == 0 && job->f.e.code == 0) /* nothing was learnt */
+        (void)virt_failed(t, &job->f, "the addresses of domain \"%s\"", j->id);
     t->lib->ResetLastError();
     (void)t->lib->DomainFree(d);
 }

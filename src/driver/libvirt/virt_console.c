@@ -6,13 +6,24 @@
 
 enum { OUT_HIGH = 128 << 10, IN_MAX = 64 << 10, PIECE = 16 << 10 };
 
+struct stream;
+struct console_job {
+    struct virt_job job;
+    struct stream *s;
+    bool force;
+    char id[WORKLOAD_ID_MAX + 1];
+};
+
 /* Shared by both. */
 struct stream {
     unsigned refs; /* atomic: the call, the thread, each job */
+    /* The loop's: the job that looks at all this is part of it, as leaving must need no memory. */
+    struct console_job kick;
+    bool kick_out, kick_again; /* it is on its way; and has to go once more */
     uv_mutex_t lock;
     struct buf in, out;
     bool paused;  /* the caller takes no more */
-    bool kicked;  /* a job that looks at all this is on its way */
+    bool kicked;  /* the job that looks at all this has yet to begin */
     bool drained; /* `in` was full, and is no more */
     bool full;
     bool end; /* the caller has gone */
@@ -34,13 +45,6 @@ struct driver_call {
     void *ctx;
     struct stream *s;
     bool opened;
-};
-
-struct console_job {
-    struct virt_job job;
-    struct stream *s;
-    bool force;
-    char id[WORKLOAD_ID_MAX + 1];
 };
 
 static struct stream *stream_ref(struct stream *s)
@@ -111,28 +115,50 @@ static void stream_arm(struct stream *s)
     s->events = events;
 }
 
+/* Why a stream could not be read or written: the connection has gone, or the stream has, as it does
+ * when the machine is switched off. */
+static void stream_broken(struct stream *s, struct fault *f)
+{
+    (void)virt_failed(&s->v->thread, f, "the console");
+}
+
 /* False: it has ended. */
-static bool stream_read(struct stream *s)
+static bool stream_read(struct stream *s, struct fault *f)
 {
     char piece[PIECE];
     int n = s->lib->StreamRecv(s->st, piece, sizeof(piece));
     if (n == -2)
         return true; /* nothing there */
+    if (n < 0)
+        stream_broken(s, f);
     if (n <= 0)
         return false;
     uv_mutex_lock(&s->lock);
-    (void)buf_add(&s->out, piece, (size_t)n);
+    int rc = buf_add(&s->out, piece, (size_t)n);
     uv_mutex_unlock(&s->lock);
+    if (rc != 0) /* better an end than output with a gap */
+        (void)fault_set(f, FAULT_RUNTIME_ERROR, rc, "no memory for what the console says");
     virt_wake_loop(s->v);
-    return true;
+    return rc == 0;
 }
 
-static bool stream_write(struct stream *s)
+/* What is sent is taken out first: libvirt may wait for its socket, and the loop must not wait for
+ * the lock. Only the thread takes something out, so it is still there afterwards. */
+static bool stream_write(struct stream *s, struct fault *f)
 {
+    char piece[PIECE];
     int n = 0;
     uv_mutex_lock(&s->lock);
-    if (s->in.len > 0)
-        n = s->lib->StreamSend(s->st, s->in.data, s->in.len);
+    size_t len = s->in.len < PIECE ? s->in.len : PIECE;
+    if (len > 0)
+        memcpy(piece, s->in.data, len);
+    uv_mutex_unlock(&s->lock);
+    if (len > 0)
+        n = s->lib->StreamSend(s->st, piece, len);
+    mem_wipe(piece, len);
+    if (n < 0 && n != -2)
+        stream_broken(s, f);
+    uv_mutex_lock(&s->lock);
     if (n > 0)
         buf_drop(&s->in, (size_t)n);
     s->drained = s->drained || (s->full && s->in.len < IN_MAX / 2);
@@ -146,16 +172,22 @@ static bool stream_write(struct stream *s)
 static void on_stream(virStreamPtr st, int events, void *opaque)
 {
     struct stream *s = opaque;
+    struct fault f = {0};
     bool ok = true;
     (void)st;
     if ((events & VIR_STREAM_EVENT_READABLE) != 0)
-        ok = stream_read(s);
+        ok = stream_read(s, &f);
     if (ok && (events & VIR_STREAM_EVENT_WRITABLE) != 0)
-        ok = stream_write(s);
-    if (!ok || (events & (VIR_STREAM_EVENT_HANGUP | VIR_STREAM_EVENT_ERROR)) != 0)
-        stream_close(s, NULL);
-    else
+        ok = stream_write(s, &f);
+    if (ok && (events & (VIR_STREAM_EVENT_HANGUP | VIR_STREAM_EVENT_ERROR)) == 0) {
         stream_arm(s);
+        return;
+    }
+    /* That the connection has ended is worth telling; that the machine was switched off is not. */
+    if (ok && s->lib->ConnectIsAlive(s->v->thread.conn) == 0)
+        stream_broken(s, &f);
+    bool tell = f.e.code == ERR_UNREACHABLE || f.e.code == ERR_NO_MEMORY;
+    stream_close(s, tell ? &f : NULL);
 }
 
 static bool is_taken(const struct virt_thread *t)
@@ -220,6 +252,7 @@ static void open_run(struct virt_job *j, struct virt_thread *t)
 static void kick_run(struct virt_job *j, struct virt_thread *t)
 {
     struct stream *s = CONTAINER_OF(j, struct console_job, job)->s;
+    struct fault f = {0};
     (void)t;
     uv_mutex_lock(&s->lock);
     bool end = s->end;
@@ -227,8 +260,8 @@ static void kick_run(struct virt_job *j, struct virt_thread *t)
     uv_mutex_unlock(&s->lock);
     if (s->st == NULL)
         return;
-    if (end || !stream_write(s))
-        stream_close(s, NULL);
+    if (end || !stream_write(s, &f))
+        stream_close(s, f.e.code == ERR_UNREACHABLE ? &f : NULL);
     else
         stream_arm(s);
 }
@@ -285,6 +318,31 @@ static struct console_job *console_job_new(struct virt *v, struct stream *s)
     return j;
 }
 
+static void kick_release(struct virt_job *j);
+
+static void kick_send(struct virt *v, struct stream *s)
+{
+    s->kick_out = true;
+    s->kick_again = false;
+    s->kick = (struct console_job){.job = {.run = kick_run,
+                                           .end = kick_end,
+                                           .release = kick_release,
+                                           .limit_ms = v->o.look_ms,
+                                           .unlinked = true},
+                                   .s = stream_ref(s)};
+    virt_job_send(v, &s->kick.job);
+}
+
+static void kick_release(struct virt_job *j)
+{
+    struct virt *v = j->v;
+    struct stream *s = CONTAINER_OF(j, struct console_job, job)->s;
+    s->kick_out = false;
+    if (s->kick_again && !v->closing)
+        kick_send(v, s);
+    stream_unref(s);
+}
+
 /* One at a time: it sees all that was done before it is run. */
 static void kick(struct virt *v, struct stream *s)
 {
@@ -292,19 +350,10 @@ static void kick(struct virt *v, struct stream *s)
     bool kicked = s->kicked;
     s->kicked = true;
     uv_mutex_unlock(&s->lock);
-    if (kicked)
-        return;
-    struct console_job *j = console_job_new(v, s);
-    if (j == NULL) { /* the next event of the stream sees it as well */
-        uv_mutex_lock(&s->lock);
-        s->kicked = false;
-        uv_mutex_unlock(&s->lock);
-        return;
-    }
-    j->job.run = kick_run;
-    j->job.end = kick_end;
-    j->job.unlinked = true;
-    virt_job_send(v, &j->job);
+    if (!s->kick_out)
+        kick_send(v, s);
+    else if (!kicked)
+        s->kick_again = true; /* that one has begun, and may have passed by what is new */
 }
 
 static void open_end(struct virt_job *j, const struct fault *f)
@@ -431,6 +480,7 @@ int virt_console_write(struct driver_call *c, struct slice bytes, bool end)
         rc = ERR_LIMIT;
     else
         rc = buf_add(&s->in, bytes.p, bytes.len);
+    s->in.err = 0; /* what did not fit now may fit later */
     s->full = s->full || rc == ERR_LIMIT;
     uv_mutex_unlock(&s->lock);
     if (rc == 0 && bytes.len > 0)

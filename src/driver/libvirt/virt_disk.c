@@ -16,8 +16,15 @@
 
 #define KEY "vm.image_roots"
 #define UNFINISHED ".gantry-new"
+#define MARKER_OWNER "\nworkload " /* its second line */
 
-enum { TOOL_MS = 120000, FOLDER_MODE = 0755, DISK_MODE = 0600, MARKER_MODE = 0644 };
+enum {
+    TOOL_MS = 120000,
+    FOLDER_MODE = 0755,
+    DISK_MODE = 0600,
+    MARKER_MODE = 0644,
+    MARKER_MAX = 512
+};
 
 /* ---- where */
 
@@ -98,7 +105,7 @@ static int check_folder(const struct virt_roots *r, const char *path, struct err
     return check_real(r, folder[0] != '\0' ? folder : "/", e);
 }
 
-/* The folders above it, each if it is not there. Only below a root that is there. */
+/* The folders above it, each if it is not there. */
 static int make_folders(const char *path, struct err *e)
 {
     char folder[PATH_MAX];
@@ -110,6 +117,33 @@ static int make_folders(const char *path, struct err *e)
         *at = '/';
     }
     return 0;
+}
+
+static int make_root(const struct virt_roots *r, const char *path, struct err *e)
+{
+    char inside[PATH_MAX];
+    for (size_t i = 0; i < r->n; i++)
+        if (below(path, r->paths[i])) {
+            (void)snprintf(inside, sizeof(inside), "%s/x", r->paths[i]);
+            return make_folders(inside, e);
+        }
+    return 0;
+}
+
+/* The folders of a disk: nothing is made where a link leads out of the roots. So the deepest one
+ * that is there has to be inside already, and what is made below it is new. */
+static int make_folders_inside(const struct virt_roots *r, const char *path, struct err *e)
+{
+    char folder[PATH_MAX];
+    struct stat st;
+    int rc = make_root(r, path, e);
+    (void)snprintf(folder, sizeof(folder), "%s", path);
+    do
+        *strrchr(folder, '/') = '\0';
+    while (strchr(folder, '/') != NULL && lstat(folder, &st) != 0 && errno == ENOENT);
+    if (rc == 0)
+        rc = check_real(r, folder[0] != '\0' ? folder : "/", e);
+    return rc == 0 ? make_folders(path, e) : rc;
 }
 
 /* ---- making */
@@ -160,20 +194,47 @@ static int run_create(const struct domain_disk *d, const char *to, const int *ca
     return rc == 0 ? 0 : err_wrap(e, "disk \"%.200s\" cannot be made", d->path);
 }
 
-static int write_marker(const char *path, struct err *e)
+static int write_marker(const char *path, struct slice id, struct err *e)
 {
-    char marker[PATH_MAX], now[TIME_TEXT_SIZE];
+    char marker[PATH_MAX], now[TIME_TEXT_SIZE], text[MARKER_MAX];
+    struct buf b = BUF_FIXED(text);
     named(marker, path, VIRT_MARKER);
     time_format_rfc3339(now, clock_real_ns(&clock_system));
-    return file_replace(AT_FDCWD, marker, slice_of(now), MARKER_MODE, (uid_t)-1, (gid_t)-1, e);
+    (void)buf_adds(&b, now);
+    if (id.len > 0)
+        (void)buf_addf(&b, MARKER_OWNER "%.*s\n", (int)id.len, id.p);
+    return file_replace(AT_FDCWD, marker, (struct slice){b.data, b.len}, MARKER_MODE, (uid_t)-1,
+                        (gid_t)-1, e);
+}
+
+/* 1: we may remove it for this workload; 0: there is no marker, or it is another's; else an error:
+ * then nobody knows. */
+static int read_marker(const char *path, struct slice id, struct err *e)
+{
+    char marker[PATH_MAX], text[MARKER_MAX];
+    struct buf b = BUF_FIXED(text);
+    struct stat st;
+    if (strlen(path) >= PATH_MAX - sizeof(VIRT_MARKER))
+        return 0;
+    named(marker, path, VIRT_MARKER);
+    if (lstat(marker, &st) != 0)
+        return errno == ENOENT || errno == ENOTDIR ? 0 : err_sys(e, errno, "\"%.300s\"", marker);
+    if (!S_ISREG(st.st_mode))
+        return 0;
+    int rc = file_read(AT_FDCWD, marker, O_NOFOLLOW, &b, e);
+    if (rc != 0)
+        return rc == ERR_LIMIT ? 0 : rc;
+    const char *owner = strstr(text, MARKER_OWNER);
+    return owner == NULL ||
+           slice_eq(slice_trim(slice_of(owner + sizeof(MARKER_OWNER) - 1)), slice_trim(id));
 }
 
 /* Marker first: a disk of ours never is without one, whenever the machine stops. */
-static int take_name(const char *from, const char *path, struct err *e)
+static int take_name(const char *from, const char *path, struct slice id, struct err *e)
 {
     char marker[PATH_MAX];
     named(marker, path, VIRT_MARKER);
-    int rc = write_marker(path, e);
+    int rc = write_marker(path, id, e);
     if (rc != 0)
         return rc;
     if (link(from, path) == 0) {
@@ -185,11 +246,11 @@ static int take_name(const char *from, const char *path, struct err *e)
     return rc;
 }
 
-static int make_one(const struct virt_roots *r, const struct domain_disk *d, const int *cancel,
-                    struct err *e)
+static int make_one(const struct virt_roots *r, const struct domain_disk *d, struct slice id,
+                    const int *cancel, struct err *e)
 {
     char unfinished[PATH_MAX];
-    int rc = make_folders(d->path, e);
+    int rc = make_folders_inside(r, d->path, e);
     if (rc == 0)
         rc = check_folder(r, d->path, e);
     if (rc == 0 && d->backing != NULL)
@@ -202,7 +263,7 @@ static int make_one(const struct virt_roots *r, const struct domain_disk *d, con
     if (rc == 0 && chmod(unfinished, DISK_MODE) != 0)
         rc = err_sys(e, errno, "disk \"%.300s\"", d->path);
     if (rc == 0)
-        rc = take_name(unfinished, d->path, e);
+        rc = take_name(unfinished, d->path, id, e);
     if (rc != 0)
         (void)unlink(unfinished);
     return rc;
@@ -214,8 +275,8 @@ static bool is_for_us(const struct domain_disk *d)
     return d->source == DOMAIN_FILE && !d->seed && !d->volume;
 }
 
-static int find_or_make(const struct virt_roots *r, const struct domain_disk *d, const int *cancel,
-                        bool *made, struct err *e)
+static int find_or_make(const struct virt_roots *r, const struct domain_disk *d, struct slice id,
+                        const int *cancel, bool *made, struct err *e)
 {
     struct stat st;
     if (!virt_disk_allowed(r, d->path))
@@ -231,7 +292,7 @@ static int find_or_make(const struct virt_roots *r, const struct domain_disk *d,
         return err_set(e, ERR_NOT_FOUND, "disk \"%.300s\" is not there%s", d->path,
                        d->cdrom ? ""
                                 : ", and neither size_gb nor backing_file says how to make it");
-    int rc = make_one(r, d, cancel, e);
+    int rc = make_one(r, d, id, cancel, e);
     *made = rc == 0;
     return rc;
 }
@@ -241,8 +302,8 @@ int virt_disks_make(const struct virt_roots *r, const struct domain_plan *p, con
 {
     *made = (struct virt_made){.plan = p};
     for (size_t i = 0; i < p->n_disks; i++) {
-        int rc =
-            is_for_us(&p->disks[i]) ? find_or_make(r, &p->disks[i], cancel, &made->disk[i], e) : 0;
+        const struct domain_disk *d = &p->disks[i];
+        int rc = is_for_us(d) ? find_or_make(r, d, p->id, cancel, &made->disk[i], e) : 0;
         if (rc != 0)
             return rc;
     }
@@ -267,23 +328,20 @@ void virt_disks_undo(const struct virt_made *made)
             drop(made->plan->disks[i].path);
 }
 
-bool virt_disk_marked(const char *path)
+bool virt_disk_marked(const char *path, struct slice id)
 {
-    char marker[PATH_MAX];
-    struct stat st;
-    if (strlen(path) >= PATH_MAX - sizeof(VIRT_MARKER))
-        return false;
-    named(marker, path, VIRT_MARKER);
-    return lstat(marker, &st) == 0 && S_ISREG(st.st_mode);
+    struct err ignored = {0};
+    return read_marker(path, id, &ignored) == 1;
 }
 
-int virt_disk_remove(const struct virt_roots *r, const char *path, struct err *e)
+int virt_disk_remove(const struct virt_roots *r, const char *path, struct slice id, struct err *e)
 {
     struct stat st;
-    if (!virt_disk_allowed(r, path) || !virt_disk_marked(path))
-        return 0;
+    int rc = virt_disk_allowed(r, path) ? read_marker(path, id, e) : 0;
+    if (rc != 1)
+        return rc;
     if (lstat(path, &st) == 0) {
-        int rc = check_folder(r, path, e);
+        rc = check_folder(r, path, e);
         if (rc != 0)
             return rc;
     }

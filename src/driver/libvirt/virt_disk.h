@@ -1,8 +1,10 @@
 /* virt_disk.h: files of disks. All of it blocks: for threads.
  *
- * A disk that we make has a marker next to it, PATH.persys-managed, with the time in it; only what
- * has one is ever removed (compute-agent contract, 5.3). A file that is there is never written to:
- * a new one is made under another name and then takes its own only if nothing has it.
+ * A disk that we make has a marker next to it, PATH.persys-managed, with the time in it and the
+ * workload that it was made for; only what has one, and no other workload's, is ever removed
+ * (compute-agent contract, 5.3; those of the original agent name no workload). A file that is there
+ * is never written to: a new one is made under another name and then takes its own only if nothing
+ * has it.
  */
 #ifndef GANTRY_DRIVER_LIBVIRT_VIRT_DISK_H
 #define GANTRY_DRIVER_LIBVIRT_VIRT_DISK_H
@@ -34,9 +36,10 @@ struct virt_made {
 int virt_disks_make(const struct virt_roots *r, const struct domain_plan *p, const int *cancel,
                     struct virt_made *made, struct err *e);
 void virt_disks_undo(const struct virt_made *made);
-/* Removes one with a marker below the roots, and its marker; leaves others. ERR_IO, ERR_DENIED. */
-int virt_disk_remove(const struct virt_roots *r, const char *path, struct err *e);
-/* True if we, or the original compute agent, made it. */
-bool virt_disk_marked(const char *path);
+/* Removes one with a marker below the roots, and its marker; leaves others, and those of other
+ * workloads. ERR_IO, ERR_DENIED. */
+int virt_disk_remove(const struct virt_roots *r, const char *path, struct slice id, struct err *e);
+/* True if we, or the original compute agent, made it, and for no other workload. */
+bool virt_disk_marked(const char *path, struct slice id);
 
 #endif

@@ -66,6 +66,15 @@ static bool look(struct ask *a, struct virt_thread *t, virDomainPtr d)
     return false;
 }
 
+/* How it is after what was asked for is done: that this cannot be told does not undo it. */
+static void look_after(struct ask *a, struct virt_thread *t, virDomainPtr d)
+{
+    if (look(a, t, d))
+        return;
+    a->job.f = (struct fault){0};
+    virt_facts_unref(STEAL(a->result.seen.facts));
+}
+
 /* The domain, ours. NULL: there is none of ours (result.none), or j->f says more. */
 static virDomainPtr ours(struct ask *a, struct virt_thread *t)
 {
@@ -103,7 +112,7 @@ static void start_run(struct virt_job *j, struct virt_thread *t)
         a->result.kvm_refused = strcmp(a->result.seen.facts->type, "kvm") == 0 &&
                                 j->f.e.code != ERR_UNREACHABLE && virt_is_kvm_trouble(j->f.e.msg);
     } else {
-        (void)look(a, t, d);
+        look_after(a, t, d);
     }
     (void)t->lib->DomainFree(d);
 }
@@ -130,7 +139,7 @@ static void destroy(struct ask *a, struct virt_thread *t, virDomainPtr d)
         a->job.f = (struct fault){0}; /* it has ended by itself */
     if (a->job.f.e.code != 0)
         return;
-    (void)look(a, t, d);
+    look_after(a, t, d);
     a->result.off = true;
 }
 
@@ -255,7 +264,7 @@ static void adopt_run(struct virt_job *j, struct virt_thread *t)
         virt_forget(t, a->id);
     }
     if (j->f.e.code == 0)
-        (void)look(a, t, d);
+        look_after(a, t, d);
     buf_done(&xml);
     (void)t->lib->DomainFree(d);
 }
@@ -269,7 +278,7 @@ static void define_run(struct virt_job *j, struct virt_thread *t)
         return;
     }
     virt_forget(t, a->id);
-    (void)look(a, t, d);
+    look_after(a, t, d);
     (void)t->lib->DomainFree(d);
 }
 

@@ -198,6 +198,7 @@ static void opened(struct virt_job *j, const struct fault *f)
         return;
     }
     v->kvm = CONTAINER_OF(j, struct virt_open, job)->kvm;
+    v->serial = CONTAINER_OF(j, struct virt_open, job)->serial;
     v->why[0] = '\0';
     v->delay_ms = v->o.retry_first_ms;
     sm_move(&v->link, VIRT_LINK_READY, v->o.uri);
@@ -259,54 +260,72 @@ static void on_event(struct virt *v, const struct virt_note *n)
     virt_tell_changed(v, id);
 }
 
-static void take_notes(struct virt *v)
+/* What has come from the thread, taken at one moment. */
+struct news {
+    struct list_node done, notes;
+    bool missed;
+    uint64_t lost;
+};
+
+static void list_move(struct list_node *to, struct list_node *from)
 {
-    struct virt_shared *s = &v->shared;
-    struct list_node now;
-    list_init(&now);
-    uv_mutex_lock(&s->lock);
-    LIST_FOR_SAFE (n, &s->notes) {
+    list_init(to);
+    LIST_FOR_SAFE (n, from) {
         list_remove(n);
-        list_push_back(&now, n);
+        list_push_back(to, n);
     }
-    s->n_notes = 0;
-    bool missed = s->missed;
-    s->missed = false;
-    uv_mutex_unlock(&s->lock);
-    LIST_FOR_SAFE (n, &now) {
-        struct virt_note *x = CONTAINER_OF(n, struct virt_note, link);
-        if (x->kind == VIRT_NOTE_EVENT && !v->closing) {
-            on_event(v, x);
-        } else if (x->kind == VIRT_NOTE_LOST && v->link.state == VIRT_LINK_READY) {
-            (void)snprintf(v->why, sizeof(v->why),
-                           "libvirt at \"%.150s\" has closed the connection", v->o.uri);
-            link_away(v);
-        }
-        mem_free(x);
-    }
-    if (missed)
-        look_soon(v);
 }
 
-static void take_done(struct virt *v)
+static void take(struct virt *v, struct news *n)
 {
     struct virt_shared *s = &v->shared;
-    struct list_node now;
-    list_init(&now);
     uv_mutex_lock(&s->lock);
-    LIST_FOR_SAFE (n, &s->done) {
-        list_remove(n);
-        list_push_back(&now, n);
-    }
+    list_move(&n->done, &s->done);
+    list_move(&n->notes, &s->notes);
+    s->n_notes = 0;
+    n->missed = s->missed;
+    n->lost = s->lost;
+    s->missed = false;
     if (s->running == NULL)
         v->stuck = false;
     uv_mutex_unlock(&s->lock);
-    LIST_FOR_SAFE (n, &now) {
-        struct virt_job *j = CONTAINER_OF(n, struct virt_job, link);
-        list_remove(n);
+}
+
+static void hear_done(struct news *n)
+{
+    LIST_FOR_SAFE (i, &n->done) {
+        struct virt_job *j = CONTAINER_OF(i, struct virt_job, link);
+        list_remove(i);
         job_end(j, j->f.e.code != 0 ? &j->f : NULL);
         job_release(j);
     }
+}
+
+static void hear_notes(struct virt *v, struct news *n)
+{
+    LIST_FOR_SAFE (i, &n->notes) {
+        struct virt_note *x = CONTAINER_OF(i, struct virt_note, link);
+        list_remove(i);
+        if (!v->closing)
+            on_event(v, x);
+        mem_free(x);
+    }
+    if (v->link.state == VIRT_LINK_READY && n->lost == v->serial) {
+        (void)snprintf(v->why, sizeof(v->why), "libvirt at \"%.150s\" has closed the connection",
+                       v->o.uri);
+        link_away(v);
+    }
+    if (n->missed && !v->closing) {
+        virt_act_linked(v); /* one of them may be what it waits for */
+        look_soon(v);
+    }
+}
+
+/* The driver closes: all that anybody waits for ends. */
+static void give_up(struct virt *v)
+{
+    virt_acts_close(v);
+    end_all(v);
 }
 
 static void thread_over(struct virt *v)
@@ -338,8 +357,12 @@ static void close_handles(struct virt *v)
 static void on_async(uv_async_t *h)
 {
     struct virt *v = virt_ref(h->data);
-    take_notes(v);
-    take_done(v);
+    struct news n;
+    take(v, &n);
+    /* In this order: what happens after an answer is told after it. A guest that switches off as
+     * soon as it is asked to is waited for by then, and a connection is ready before it is lost. */
+    hear_done(&n);
+    hear_notes(v, &n);
     refused_end(v);
     virt_consoles_news(v);
     uv_mutex_lock(&v->shared.lock);
@@ -347,6 +370,8 @@ static void on_async(uv_async_t *h)
     uv_mutex_unlock(&v->shared.lock);
     if (ended && v->has_thread) {
         thread_over(v);
+        give_up(v); /* nothing comes of it any more; the timer may not have been there yet */
+        refused_end(v);
         close_handles(v);
     }
     virt_unref(v);
@@ -409,8 +434,7 @@ static void on_tell(void *ctx)
     struct virt *v = virt_ref(ctx);
     bool up = virt_link_ready(v), look = v->look_due;
     if (v->closing) {
-        virt_acts_close(v);
-        end_all(v);
+        give_up(v);
         virt_unref(v);
         return;
     }

@@ -4,31 +4,6 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-struct virt_making *virt_making_new(struct virt *v, const struct driver_order *o)
-{
-    struct virt_making *m = mem_zalloc(sizeof(*m)); /* large */
-    if (m == NULL)
-        return NULL;
-    m->v = v;
-    m->o = o;
-    buf_init(&m->xml, DOMAIN_XML_MAX);
-    return m;
-}
-
-void virt_making_free(struct virt_making *m)
-{
-    if (m == NULL)
-        return;
-    seed_done(&m->seed);
-    buf_done(&m->xml);
-    mem_free(m);
-}
-
-void virt_seed_path(const struct virt *v, struct slice id, char *out, size_t size)
-{
-    (void)snprintf(out, size, "%s/%.*s-cloud-init.iso", v->roots[0], (int)id.len, id.p);
-}
-
 static bool is_bridge(void *ctx, const char *name)
 {
     char path[256];
@@ -50,6 +25,32 @@ static struct domain_host host_of(const struct virt *v)
                                 .ovmf_code = v->ovmf_code,
                                 .ovmf_vars = v->ovmf_vars,
                                 .is_bridge = is_bridge};
+}
+
+struct virt_making *virt_making_new(struct virt *v, const struct driver_order *o)
+{
+    struct virt_making *m = mem_zalloc(sizeof(*m)); /* large */
+    if (m == NULL)
+        return NULL;
+    m->v = v;
+    m->o = o;
+    m->host = host_of(v); /* here, on the loop: its facts change on the loop */
+    buf_init(&m->xml, DOMAIN_XML_MAX);
+    return m;
+}
+
+void virt_making_free(struct virt_making *m)
+{
+    if (m == NULL)
+        return;
+    seed_done(&m->seed);
+    buf_done(&m->xml);
+    mem_free(m);
+}
+
+void virt_seed_path(const struct virt *v, struct slice id, char *out, size_t size)
+{
+    (void)snprintf(out, size, "%s/%.*s-cloud-init.iso", v->roots[0], (int)id.len, id.p);
 }
 
 static struct virt_roots roots_of(const struct virt *v)
@@ -95,6 +96,21 @@ static enum fault_reason reason_of(const struct err *e)
     }
 }
 
+/* What has the name of the workload's seed is written anew, and goes with the workload. */
+static int check_names(const struct virt_making *m, struct err *e)
+{
+    for (size_t i = 0; i < m->plan.n_disks; i++) {
+        const struct domain_disk *d = &m->plan.disks[i];
+        if (d->source == DOMAIN_FILE && !d->seed && !d->volume &&
+            virt_is_seed(slice_of(d->path), m->o->id))
+            return err_set(e, ERR_INVALID,
+                           "disk \"%.200s\": that name is kept for the cloud-init image that is "
+                           "made for the workload",
+                           d->path);
+    }
+    return 0;
+}
+
 /* What the document says, without the machine. */
 static int plan(struct virt_making *m, struct err *e)
 {
@@ -102,12 +118,12 @@ static int plan(struct virt_making *m, struct err *e)
     virt_seed_path(m->v, id, m->seed_path, sizeof(m->seed_path));
     (void)snprintf(m->image_disk, sizeof(m->image_disk), "%s/%.*s-vda.qcow2", m->v->roots[0],
                    (int)id.len, id.p);
-    m->host = host_of(m->v);
     int rc = seed_make(&m->seed, id, &m->o->doc->vm, e);
     if (rc != 0)
         return rc;
     const struct domain_order order = order_of(m);
-    return domain_plan_make(&m->plan, &order, &m->host, e);
+    rc = domain_plan_make(&m->plan, &order, &m->host, e);
+    return rc == 0 ? check_names(m, e) : rc;
 }
 
 static int write_seed(struct virt_making *m, struct err *e)

@@ -80,10 +80,8 @@ struct virt_job {
 void virt_job_send(struct virt *v, struct virt_job *j);
 
 /* What the thread tells without being asked. */
-enum virt_note_kind { VIRT_NOTE_EVENT, VIRT_NOTE_LOST, VIRT_NOTE_MISSED };
 struct virt_note {
     struct list_node link;
-    enum virt_note_kind kind;
     int event, detail; /* virDomainEventType and its detail */
     char name[VIRT_NAME_SIZE];
 };
@@ -93,6 +91,7 @@ struct virt_shared {
     struct list_node waiting, done, notes;
     size_t n_notes;
     bool missed;              /* a note could not be kept */
+    uint64_t lost;            /* number of the connection that ended last; 0: none has */
     struct virt_job *running; /* NULL: none */
     uint64_t since_ns;        /* uv_hrtime when it began */
     bool quit, ended;
@@ -103,6 +102,7 @@ struct virt_thread {
     struct virt *v; /* for its shared part and its options */
     const struct virt_lib *lib;
     virConnectPtr conn; /* NULL: none */
+    uint64_t serial;    /* its number, from 1 */
     bool lost;          /* it has ended; to be closed */
     int event_id, wake_id;
     struct map known;         /* name -> struct virt_facts */
@@ -119,11 +119,13 @@ virDomainPtr virt_find(struct virt_thread *t, const char *name, struct fault *f)
 /* What is known of a domain, asked for if need be. A reference; NULL: *f is set. */
 struct virt_facts *virt_know(struct virt_thread *t, virDomainPtr d, struct fault *f);
 void virt_forget(struct virt_thread *t, const char *name);
+void virt_forget_all(struct virt_thread *t);
 
 /* The job that connects. */
 struct virt_open {
     struct virt_job job;
-    bool kvm; /* answer */
+    bool kvm;        /* answer */
+    uint64_t serial; /* answer: the connection's number */
 };
 void virt_open_run(struct virt_job *j, struct virt_thread *t);
 
@@ -166,6 +168,7 @@ struct virt {
     bool closing;
 
     struct sm link;
+    uint64_t serial; /* of the connection while it is ready */
     struct loop_timer tick, retry, tell, slow;
     unsigned n_timers;     /* made, in this order */
     struct list_node jobs; /* all of them */

@@ -46,7 +46,10 @@ static void take_text(struct row *r, const struct xml_in *x)
     char text[TEXT_BYTES];
     struct buf b = BUF_FIXED(text);
     int64_t seconds;
-    (void)buf_add(&b, x->text.p, x->text.len < TEXT_BYTES - 1 ? x->text.len : TEXT_BYTES - 1);
+    size_t len = x->text.len < TEXT_BYTES - 1 ? x->text.len : TEXT_BYTES - 1;
+    while (len < x->text.len && len > 0 && ((unsigned char)x->text.p[len] & 0xc0) == 0x80)
+        len--; /* not in the middle of a character */
+    (void)buf_add(&b, x->text.p, len);
     if (xml_in_at(x, "domainsnapshot/description"))
         (void)snprintf(r->description, sizeof(r->description), "%s", text);
     else if (xml_in_at(x, "domainsnapshot/creationTime") &&
@@ -101,7 +104,8 @@ static void list_run(struct virt_job *j, struct virt_thread *t)
     int n = t->lib->DomainListAllSnapshots(d, &list, VIR_DOMAIN_SNAPSHOT_LIST_TOPOLOGICAL);
     if (n < 0)
         (void)virt_failed(t, &j->f, "the snapshots of \"%s\"", s->id);
-    s->rows = n >= 0 ? mem_calloc((size_t)n + 1, sizeof(*s->rows)) : NULL;
+    size_t rows = n < MAX_LISTED ? (size_t)(n > 0 ? n : 0) + 1 : MAX_LISTED;
+    s->rows = n >= 0 ? mem_calloc(rows, sizeof(*s->rows)) : NULL;
     if (n >= 0 && s->rows == NULL)
         (void)fault_set(&j->f, FAULT_RUNTIME_ERROR, ERR_NO_MEMORY, "out of memory");
     for (int i = 0; i < n; i++) {

@@ -33,25 +33,34 @@ void virt_wake_loop(struct virt *v)
     uv_mutex_unlock(&v->shared.lock);
 }
 
-static void note(struct virt *v, enum virt_note_kind kind, const char *name, int event, int detail)
+static void note(struct virt *v, const char *name, int event, int detail)
 {
     struct virt_shared *s = &v->shared;
-    struct virt_note *n = s->n_notes < VIRT_NOTES_MAX ? mem_zalloc(sizeof(*n)) : NULL;
+    struct virt_note *n = mem_zalloc(sizeof(*n));
     if (n != NULL) {
-        n->kind = kind;
         n->event = event;
         n->detail = detail;
         (void)snprintf(n->name, sizeof(n->name), "%s", name);
     }
     uv_mutex_lock(&s->lock);
-    if (n != NULL) {
-        list_push_back(&s->notes, &n->link);
+    if (n != NULL && s->n_notes < VIRT_NOTES_MAX) {
+        list_push_back(&s->notes, &STEAL(n)->link);
         s->n_notes++;
     } else {
         s->missed = true;
     }
     wake_loop(v);
     uv_mutex_unlock(&s->lock);
+    mem_free(n);
+}
+
+/* Needs no memory: without it the loop would wait for a connection that is no more. */
+static void note_lost(struct virt_thread *t)
+{
+    uv_mutex_lock(&t->v->shared.lock);
+    t->v->shared.lost = t->serial;
+    wake_loop(t->v);
+    uv_mutex_unlock(&t->v->shared.lock);
 }
 
 /* ---- errors */
@@ -94,6 +103,12 @@ virDomainPtr virt_find(struct virt_thread *t, const char *name, struct fault *f)
 void virt_forget(struct virt_thread *t, const char *name)
 {
     virt_facts_unref(map_take(&t->known, slice_of(name)));
+}
+
+void virt_forget_all(struct virt_thread *t)
+{
+    map_done(&t->known, virt_facts_unref);
+    map_init(&t->known);
 }
 
 static struct virt_facts *ask_facts(struct virt_thread *t, virDomainPtr d, const char *name,
@@ -140,7 +155,7 @@ static int on_lifecycle(virConnectPtr conn, virDomainPtr d, int event, int detai
         return 0;
     if (event == VIR_DOMAIN_EVENT_DEFINED || event == VIR_DOMAIN_EVENT_UNDEFINED)
         virt_forget(t, name);
-    note(t->v, VIRT_NOTE_EVENT, name, event, detail);
+    note(t->v, name, event, detail);
     return 0;
 }
 
@@ -158,8 +173,7 @@ static void drop(struct virt_thread *t)
 {
     virConnectPtr conn = STEAL(t->conn);
     t->lost = false;
-    map_done(&t->known, virt_facts_unref);
-    map_init(&t->known);
+    virt_forget_all(t);
     if (conn == NULL)
         return;
     virt_streams_drop(t);
@@ -199,6 +213,7 @@ void virt_open_run(struct virt_job *j, struct virt_thread *t)
         return;
     }
     t->conn = conn;
+    open->serial = ++t->serial;
     (void)t->lib->ConnectSetKeepAlive(conn, (int)t->v->o.keepalive_s, KEEPALIVE_COUNT);
     (void)t->lib->ConnectRegisterCloseCallback(conn, on_close, t, NULL);
     t->event_id =
@@ -219,7 +234,7 @@ static void check_lost(struct virt_thread *t)
     if (!t->lost)
         return;
     drop(t);
-    note(t->v, VIRT_NOTE_LOST, "", 0, 0);
+    note_lost(t);
 }
 
 /* ---- jobs */

@@ -37,9 +37,11 @@ struct usage_job {
 
 /* ---- on the thread */
 
+/* What is more than can be written down stays at the most that can. */
 static void add(int64_t *to, uint64_t value)
 {
-    *to = (*to < 0 ? 0 : *to) + (int64_t)(value < INT64_MAX / 2 ? value : INT64_MAX / 2);
+    uint64_t have = *to < 0 ? 0 : (uint64_t)*to, room = INT64_MAX - have;
+    *to = (int64_t)(have + (value < room ? value : room));
 }
 
 static bool ends(const char *text, const char *tail)
@@ -56,7 +58,7 @@ static void take_param(struct sample *s, const virTypedParameter *p)
     if (strcmp(p->field, "cpu.time") == 0)
         s->cpu_ns = value;
     else if (strcmp(p->field, "balloon.rss") == 0)
-        add(&s->memory_bytes, value * 1024);
+        add(&s->memory_bytes, value < UINT64_MAX / 1024 ? value * 1024 : UINT64_MAX);
     else if (strncmp(p->field, "block.", 6) == 0 && ends(p->field, ".rd.bytes"))
         add(&s->disk_read_bytes, value);
     else if (strncmp(p->field, "block.", 6) == 0 && ends(p->field, ".wr.bytes"))

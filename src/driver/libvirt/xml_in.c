@@ -3,6 +3,7 @@
 
 #include "base/str.h"
 
+#define CDATA "<![CDATA["
 #define VALUES_MAX (64u * 1024u) /* of the attributes of one element, or of one piece of text */
 
 void xml_in_init(struct xml_in *x, struct slice text)
@@ -297,6 +298,28 @@ static int skip_past(struct xml_in *x, const char *begin, const char *end, struc
     return 0;
 }
 
+/* Text as it is, which libvirt keeps in metadata of others. */
+static int cdata_piece(struct xml_in *x, struct err *e)
+{
+    const char *from = x->p + sizeof(CDATA) - 1;
+    const char *found = memmem(from, (size_t)(x->end - from), "]]>", 3);
+    if (x->depth == 0)
+        return bad(x, e, "text outside of all elements");
+    if (found == NULL)
+        return bad(x, e, "unparsed text does not end");
+    for (const char *c = from; c < found;) {
+        size_t n = char_len(c, found);
+        if (n == 0)
+            return bad(x, e, "a character that XML does not know");
+        if (buf_add(&x->values, c, n) != 0)
+            return full(x, e);
+        c += n;
+    }
+    x->p = found + 3;
+    x->text = (struct slice){x->values.data, x->values.len};
+    return XML_TEXT;
+}
+
 static int text_piece(struct xml_in *x, struct err *e)
 {
     int r = take_text(x, '<', e);
@@ -328,8 +351,10 @@ int xml_in_next(struct xml_in *x, struct err *e)
             r = skip_past(x, "<!--", "-->", e);
         else if (starts(x, "<?"))
             r = skip_past(x, "<?", "?>", e);
+        else if (starts(x, CDATA))
+            return cdata_piece(x, e);
         else if (starts(x, "<!"))
-            return bad(x, e, "a document type or unparsed text, which libvirt does not write");
+            return bad(x, e, "a document type, which libvirt does not write");
         else if (starts(x, "</"))
             return close_tag(x, e);
         else

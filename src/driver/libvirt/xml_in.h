@@ -14,7 +14,8 @@
 enum xml_piece {
     XML_END,   /* of the text: all is well */
     XML_OPEN,  /* an element begins; <a/> gives XML_OPEN and XML_CLOSE */
-    XML_TEXT,  /* characters between elements, with entities resolved; maybe in several pieces */
+    XML_TEXT,  /* characters between elements, with entities resolved, or unparsed text; maybe in
+                * several pieces */
     XML_CLOSE, /* an element ends */
 };
 struct xml_attribute {

@@ -406,7 +406,10 @@ static void read_bad(void **state BASE_UNUSED)
         {"<domain>\xff</domain>", ERR_SYNTAX},
         {"<domain>\xef\xbf\xbf</domain>", ERR_SYNTAX},
         {"<domain><!-- x </domain>", ERR_SYNTAX},
-        {"<domain><![CDATA[x]]></domain>", ERR_SYNTAX},
+        {"<domain><![CDATA[x</domain>", ERR_SYNTAX},
+        {"<domain><![CDATA[\001]]></domain>", ERR_SYNTAX},
+        {"<![CDATA[x]]><domain/>", ERR_SYNTAX},
+        {"<domain><metadata><a><![CDATA[<b> & ]] > x]]></a></metadata><![CDATA[]]></domain>", 0},
         {"</domain>", ERR_SYNTAX},
         {"< domain/>", ERR_SYNTAX},
     };

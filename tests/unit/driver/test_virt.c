@@ -229,18 +229,19 @@ static void test_disks(void **state)
                   {.path = mine, .format = "raw", .size_gb = 1}}};
     assert_int_equal(virt_disks_make(&p->r, &plan, NULL, &made, &e), 0);
     assert_true(made.disk[0] && made.disk[1] && !made.disk[2]);
-    assert_true(virt_disk_marked(a) && virt_disk_marked(b) && !virt_disk_marked(mine));
+    assert_true(virt_disk_marked(a, SLICE_LIT("vm")) && virt_disk_marked(b, SLICE_LIT("vm")) &&
+                !virt_disk_marked(mine, SLICE_LIT("vm")));
     /* Once more: they are there, nothing is made, and undoing that does nothing. */
     assert_int_equal(virt_disks_make(&p->r, &plan, NULL, &made, &e), 0);
     assert_false(made.disk[0] || made.disk[1] || made.disk[2]);
     virt_disks_undo(&made);
     assert_int_equal(access(a, F_OK), 0);
     /* Removing: only what is marked. */
-    assert_int_equal(virt_disk_remove(&p->r, a, &e), 0);
-    assert_int_equal(virt_disk_remove(&p->r, mine, &e), 0);
-    assert_int_equal(virt_disk_remove(&p->r, base, &e), 0);
+    assert_int_equal(virt_disk_remove(&p->r, a, SLICE_LIT("vm"), &e), 0);
+    assert_int_equal(virt_disk_remove(&p->r, mine, SLICE_LIT("vm"), &e), 0);
+    assert_int_equal(virt_disk_remove(&p->r, base, SLICE_LIT("vm"), &e), 0);
     assert_int_not_equal(access(a, F_OK), 0);
-    assert_false(virt_disk_marked(a));
+    assert_false(virt_disk_marked(a, SLICE_LIT("vm")));
     assert_int_equal(access(mine, F_OK), 0);
     assert_int_equal(access(base, F_OK), 0);
     /* One that fails leaves what came before to be undone. */
@@ -251,7 +252,7 @@ static void test_disks(void **state)
     virt_disks_undo(&made);
     assert_int_not_equal(access(a, F_OK), 0);
     assert_int_equal(access(b, F_OK), 0);
-    assert_int_equal(virt_disk_remove(&p->r, b, &e), 0);
+    assert_int_equal(virt_disk_remove(&p->r, b, SLICE_LIT("vm"), &e), 0);
 }
 
 static void test_links(void **state)
@@ -268,6 +269,13 @@ static void test_links(void **state)
     assert_non_null(strstr(e.msg, "vm.image_roots"));
     (void)snprintf(path, sizeof(path), "%s/x.qcow2", p->outside);
     assert_int_not_equal(access(path, F_OK), 0);
+    /* no folders either */
+    plan.disks[0].path = in(p, "out/a/b/x.qcow2", path);
+    assert_int_equal(virt_disks_make(&p->r, &plan, NULL, &made, &e), ERR_DENIED);
+    (void)snprintf(path, sizeof(path), "%s/a", p->outside);
+    assert_int_not_equal(access(path, F_OK), 0);
+    plan.disks[0].path = in(p, "new/a/../x.qcow2", path);
+    assert_int_equal(virt_disks_make(&p->r, &plan, NULL, &made, &e), ERR_DENIED);
 }
 
 /* ---- the driver, on libvirt's test driver */
@@ -386,6 +394,13 @@ static void test_life(void **state)
     struct err e = {0};
     put(path, "x");
     wait_up(b, 1);
+    /* its seed would be written over it, and removed with it */
+    char own[128];
+    disk.path = in(*state, "sub/vm-cloud-init.iso", own);
+    disk.type = DOC_DISK_CDROM;
+    assert_int_equal(b->d.ops->check(b->d.self, &doc, &e), ERR_INVALID);
+    assert_non_null(strstr(e.msg, own));
+    disk = (struct doc_disk){.path = path, .format = "raw"};
     assert_true(b->d.ops->reachable(b->d.self));
     assert_string_equal(b->d.ops->condition(b->d.self), "healthy");
     assert_int_equal(b->d.ops->check(b->d.self, &doc, &e), 0);
