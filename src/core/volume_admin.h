@@ -40,8 +40,10 @@ typedef void (*volume_fn)(void *ctx, const struct volume_info *v);
 typedef void (*volume_done_fn)(void *ctx, const struct err *e);
 
 struct volume_admin_ops {
-    void (*each)(void *self, volume_fn fn, void *ctx); /* in order of ids */
-    bool (*get)(void *self, struct slice id, volume_fn fn, void *ctx);
+    /* In order of ids. ERR_NO_MEMORY: some or all were not told. */
+    int (*each)(void *self, volume_fn fn, void *ctx);
+    /* ERR_NOT_FOUND, ERR_NO_MEMORY: fn was not called. */
+    int (*get)(void *self, struct slice id, volume_fn fn, void *ctx);
     /* fn comes once, from the loop. ERR_NOT_FOUND, ERR_CONFLICT (it has users), ERR_BUSY,
      * ERR_NO_MEMORY: fn does not come. */
     int (*remove)(void *self, struct slice id, volume_done_fn fn, void *ctx, struct err *e);

@@ -50,6 +50,13 @@ static void put_volume(struct json_out *j, const struct volume_info *v)
     json_end_obj(j);
 }
 
+static void no_memory(struct api_call *c)
+{
+    struct err e = {0};
+    err_set(&e, ERR_NO_MEMORY, "out of memory");
+    api_reply_err(c, &e);
+}
+
 /* --- GET /v1/volumes --- */
 
 struct lister {
@@ -72,10 +79,13 @@ void rest_volume_list(struct api_call *c)
     json_obj(&l.j);
     json_key(&l.j, "volumes");
     json_arr(&l.j);
-    a->ops->each(a->self, list_one, &l);
+    int rc = a->ops->each(a->self, list_one, &l);
     json_end_arr(&l.j);
     json_end_obj(&l.j);
-    rest_reply_out(c);
+    if (rc == 0)
+        rest_reply_out(c);
+    else
+        no_memory(c);
 }
 
 /* --- GET /v1/volumes/{id} --- */
@@ -90,8 +100,11 @@ static void show_one(void *ctx, const struct volume_info *v)
 void rest_volume_get(struct api_call *c)
 {
     const struct volume_admin *a = admin_of(c);
-    if (a->ops->get(a->self, c->path[0], show_one, rest_out(c->app)))
+    int rc = a->ops->get(a->self, c->path[0], show_one, rest_out(c->app));
+    if (rc == 0)
         rest_reply_out(c);
+    else if (rc == ERR_NO_MEMORY)
+        no_memory(c);
     else
         rest_reply_named(c, 404, "Volume '", c->path[0], "' not found");
 }
@@ -139,13 +152,12 @@ void rest_volume_delete(struct api_call *c)
     if (api_call_hold(c, NULL, NULL, &held) != 0)
         return;
     struct removal *r = mem_zalloc(sizeof(*r));
-    if (r == NULL) {
-        err_set(&e, ERR_NO_MEMORY, "out of memory");
-        api_reply_err(held, &e);
+    if (r == NULL || a->ops->get(a->self, held->path[0], is_made, &r->made) == ERR_NO_MEMORY) {
+        mem_free(r);
+        no_memory(held);
         return;
     }
     r->c = held;
-    (void)a->ops->get(a->self, held->path[0], is_made, &r->made);
     if (a->ops->remove(a->self, held->path[0], removed, r, &e) == 0)
         return;
     mem_free(r);

@@ -176,18 +176,19 @@ static bool offered(void *self, enum doc_volume_driver d, struct err *why)
     return false;
 }
 
-static void tell(const struct volume *x, volume_fn fn, void *ctx)
+static int tell(const struct volume *x, volume_fn fn, void *ctx)
 {
     struct volume_user *users = mem_calloc(x->n_users, sizeof(*users));
     size_t n = 0;
+    if (users == NULL)
+        return ERR_NO_MEMORY;
     LIST_FOR (l, &x->users) {
         const struct user *u = CONTAINER_OF(l, struct user, link);
-        if (users != NULL)
-            users[n++] = (struct volume_user){.workload = u->workload,
-                                              .mount_path = u->mount_path,
-                                              .created = u->created,
-                                              .read_only = u->read_only,
-                                              .retain = (enum doc_retain)u->retain};
+        users[n++] = (struct volume_user){.workload = u->workload,
+                                          .mount_path = u->mount_path,
+                                          .created = u->created,
+                                          .read_only = u->read_only,
+                                          .retain = (enum doc_retain)u->retain};
     }
     const struct volume_info i = {
         .id = x->id,
@@ -207,6 +208,7 @@ static void tell(const struct volume *x, volume_fn fn, void *ctx)
     };
     fn(ctx, &i);
     mem_free(users);
+    return 0;
 }
 
 static int by_id(const void *a, const void *b)
@@ -214,29 +216,28 @@ static int by_id(const void *a, const void *b)
     return strcmp((*(struct volume *const *)a)->id, (*(struct volume *const *)b)->id);
 }
 
-static void each(void *self, volume_fn fn, void *ctx)
+static int each(void *self, volume_fn fn, void *ctx)
 {
     struct volumes *v = self;
     size_t n = 0;
+    int r = 0;
     struct volume **all = mem_calloc(map_count(&v->table), sizeof(struct volume *));
     if (all == NULL)
-        return;
+        return ERR_NO_MEMORY;
     for (struct map_entry *m = map_first(&v->table); m != NULL; m = map_next(m))
         all[n++] = map_value(m);
     qsort(all, n, sizeof(struct volume *), by_id);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n && r == 0; i++)
         if (all[i]->stored)
-            tell(all[i], fn, ctx);
+            r = tell(all[i], fn, ctx);
     mem_free(all);
+    return r;
 }
 
-static bool get(void *self, struct slice id, volume_fn fn, void *ctx)
+static int get(void *self, struct slice id, volume_fn fn, void *ctx)
 {
     const struct volume *x = volume_find(self, id);
-    if (x == NULL || !x->stored)
-        return false;
-    tell(x, fn, ctx);
-    return true;
+    return x != NULL && x->stored ? tell(x, fn, ctx) : ERR_NOT_FOUND;
 }
 
 struct removal {

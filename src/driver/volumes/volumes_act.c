@@ -272,6 +272,7 @@ static void written(void *ctx, const struct err *e)
 {
     struct vact *a = ctx;
     if (e->code == 0) {
+        a->u->unwritten = false;
         a->x->stored = true;
         make(a);
         return;
@@ -287,7 +288,7 @@ static void written(void *ctx, const struct err *e)
 static int take_user(struct vact *a, bool *changed, struct err *e)
 {
     const struct doc_managed_volume *doc = a->wishes[a->i].doc;
-    *changed = a->u == NULL || a->u->read_only != doc->read_only ||
+    *changed = a->u == NULL || a->u->unwritten || a->u->read_only != doc->read_only ||
                a->u->retain != doc->retain_policy ||
                strcmp(a->u->mount_path, doc->mount_path != NULL ? doc->mount_path : "") != 0;
     if (!*changed)
@@ -302,6 +303,7 @@ static int take_user(struct vact *a, bool *changed, struct err *e)
     if (path == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     mem_free(a->u->mount_path);
+    a->u->unwritten = true; /* until it is: the row decides what is deleted after a restart */
     a->u->mount_path = path;
     a->u->read_only = doc->read_only;
     a->u->retain = doc->retain_policy;

@@ -16,6 +16,7 @@
 #define FOLDER (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define PROVISION FAULT_STORAGE_PROVISION_FAILED
 #define ATTACH FAULT_STORAGE_ATTACH_FAILED
+#define PART ".new"
 
 /* The root is of the configuration: a link there is meant. */
 static int open_root(const char *root, struct err *e)
@@ -29,6 +30,15 @@ static bool is_dot(const char *name)
     return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
+/* A disk that was made and never written to: nothing is on it. */
+static bool is_blank_disk(int folder, const char *name)
+{
+    struct stat st;
+    return (strcmp(name, VOLUME_DISK) == 0 || strcmp(name, VOLUME_DISK PART) == 0) &&
+           fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+           st.st_blocks == 0;
+}
+
 /* Of an entry that is there. */
 static bool is_empty(int root, const char *name)
 {
@@ -40,7 +50,7 @@ static bool is_empty(int root, const char *name)
         return false;
     }
     for (const struct dirent *x; empty && (x = readdir(d)) != NULL;)
-        empty = is_dot(x->d_name);
+        empty = is_dot(x->d_name) || is_blank_disk(dirfd(d), x->d_name);
     closedir(d);
     return empty;
 }
@@ -77,7 +87,7 @@ static int make_folder(struct job *j, int root, const char *path, struct err *e)
 /* Its size is that of the disk; what is not written takes no room. Never half of it. */
 static int make_disk(struct job *j, int folder, const char *path, struct err *e)
 {
-    static const char part[] = VOLUME_DISK ".new";
+    static const char part[] = VOLUME_DISK PART;
     struct stat st;
     if (fstatat(folder, VOLUME_DISK, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return S_ISREG(st.st_mode) ? 0 : err_set(e, ERR_INVALID, "\"%s\" is no regular file", path);

@@ -95,7 +95,8 @@ struct user {
     struct volume *volume;
     char *workload, *mount_path; /* owned */
     bool read_only;
-    int retain; /* enum doc_retain */
+    int retain;     /* enum doc_retain */
+    bool unwritten; /* its row may say something else: what it was before */
     char created[TIME_TEXT_SIZE], updated[TIME_TEXT_SIZE];
 };
 struct volume {

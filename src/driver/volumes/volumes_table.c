@@ -319,8 +319,10 @@ static int load_volume(void *ctx, struct slice id, struct slice body)
     int state = state_of(json_get_str(root, "state"));
     if (root == NULL && l->e->code == ERR_NO_MEMORY)
         return ERR_NO_MEMORY;
+    bool made = false;
+    (void)json_get_bool(root, "made", &made);
     if (root == NULL || driver < 0 || state < 0 || name == NULL || id.len > VOLUME_ID_MAX ||
-        strlen(name) > VOLUME_NAME_MAX) {
+        strlen(name) > VOLUME_NAME_MAX || (state == VOLUME_DELETING && !made)) {
         load_bad(ctx, id, "");
         return 0;
     }
@@ -336,7 +338,7 @@ static int load_volume(void *ctx, struct slice id, struct slice body)
     x->state = (enum volume_state)state;
     x->fresh = x->state == VOLUME_MAKING;
     x->stored = true;
-    (void)json_get_bool(root, "made", &x->made);
+    x->made = made;
     (void)json_get_int(root, "size_gb", &x->size_gb);
     take_text(x->device, sizeof(x->device), json_get_str(root, "device"));
     take_text(x->fs_type, sizeof(x->fs_type), json_get_str(meta, "fs_type"));
@@ -360,7 +362,8 @@ static int load_user(void *ctx, struct slice id, struct slice body)
     struct user *u;
     if (root == NULL && l->e->code == ERR_NO_MEMORY)
         return ERR_NO_MEMORY;
-    if (x == NULL || workload == NULL || retain < 0) {
+    /* What is being deleted has no users. */
+    if (x == NULL || workload == NULL || retain < 0 || x->state == VOLUME_DELETING) {
         load_bad(ctx, id, "");
         return 0;
     }

@@ -660,6 +660,129 @@ static void full_store(void **state BASE_UNUSED)
     }
 }
 
+/* What a row says decides what is deleted after a restart: a policy that could not be written down
+ * is written down by the next try. */
+static void policy_written(void **state BASE_UNUSED)
+{
+    wanted[0] = named("data");
+    want(1, WORKLOAD_CONTAINER);
+    assert_int_equal(ensure("a"), 0);
+    put("data/file");
+    wanted[0].retain_policy = DOC_RETAIN_RETAIN;
+    fail_commit = commits + 1;
+    assert_int_equal(ensure("a"), ERR_NO_SPACE);
+    fail_commit = 0;
+    assert_int_equal(ensure("a"), 0);
+    close_volumes();
+    open_volumes();
+    assert_int_equal(removal("a", true, false), 0);
+    rest();
+    assert_true(there("data/file"));
+}
+
+/* Rows that cannot be: they are passed by, and nothing is deleted. */
+static void damaged(void **state BASE_UNUSED)
+{
+    static const char x[] = "{\"name\":\"x\",\"driver\":\"local\",\"state\":\"deleting\","
+                            "\"made\":%s}";
+    char body[200];
+    assert_int_equal(mkdir(root, 0755), 0);
+    assert_int_equal(mkdir(path("x"), 0755), 0);
+    put("x/precious");
+    close_volumes();
+    snprintf(body, sizeof(body), x, "false");
+    set_row(STORE_VOLUMES, "local:x", body);
+    open_volumes();
+    rest();
+    close_volumes();
+    snprintf(body, sizeof(body), x, "true");
+    set_row(STORE_VOLUMES, "local:x", body);
+    set_row(STORE_ATTACHMENTS, "local:x:a", USER_A);
+    open_volumes();
+    rest();
+    wanted[0] = named("x");
+    want(1, WORKLOAD_CONTAINER);
+    assert_int_not_equal(ensure("a"), 0);
+    rest();
+    assert_true(there("x/precious"));
+}
+
+/* Coming up with rows to read, and going on with a deletion. */
+static void short_memory_at_start(void **state BASE_UNUSED)
+{
+    static const char row[] = "{\"name\":\"%s\",\"driver\":\"local\",\"state\":\"%s\","
+                              "\"made\":true,\"metadata\":{}}";
+    bool hit = true;
+    char body[200];
+    assert_int_equal(mkdir(root, 0755), 0);
+    for (uint64_t n = 1; hit; n++) {
+        struct err e = {0};
+        close_volumes();
+        snprintf(body, sizeof(body), row, "x", "ready");
+        set_row(STORE_VOLUMES, "local:x", body);
+        set_row(STORE_ATTACHMENTS, "local:x:a", USER_A);
+        snprintf(body, sizeof(body), row, "y", "deleting");
+        set_row(STORE_VOLUMES, "local:y", body);
+        assert_int_equal(mkdir(path("y"), 0755), 0);
+        put("y/file");
+        mem_fail_at(n, n % 2 == 0);
+        int r = volumes_new(&vols, &options, &e);
+        hit = mem_fail_hit();
+        mem_fail_at(0, false);
+        assert_true(r == 0 || (r == ERR_NO_MEMORY && e.msg[0] != '\0'));
+        if (r != 0) {
+            while (loop_run_once(loop, true))
+                ;
+            open_volumes();
+        }
+        uint64_t end = clock_mono_ms(&clock_system) + 10000;
+        while ((!at_rest() || n_rows(STORE_VOLUMES) > 1) && clock_mono_ms(&clock_system) < end)
+            loop_run_once(loop, true);
+        assert_false(there("y") || there(VOLUME_TRASH));
+        assert_int_equal(n_rows(STORE_VOLUMES), 1);
+        assert_int_equal(n_rows(STORE_ATTACHMENTS), 1);
+    }
+}
+
+/* A machine's disk that was made, and the store or the memory had no room to say so: it is ours all
+ * the same, as nothing is on it. What has been written to is not. */
+static void half_made_disk(void **state BASE_UNUSED)
+{
+    wanted[0] = named("disk");
+    want(1, WORKLOAD_VM);
+    for (int n = 1; n <= 3; n++) {
+        fail_commit = commits + n;
+        int r = ensure("vm");
+        fail_commit = 0;
+        assert_true(r == 0 || r == ERR_NO_SPACE);
+        rest();
+        assert_int_equal(ensure("vm"), 0);
+        assert_int_equal(removal("vm", true, false), 0);
+        rest();
+        assert_false(there("disk"));
+    }
+    bool hit = true;
+    for (uint64_t n = 1; hit; n++) {
+        mem_fail_at(n, false);
+        int r = ensure("vm");
+        hit = mem_fail_hit();
+        mem_fail_at(0, false);
+        assert_true(r == 0 || r == ERR_NO_MEMORY);
+        rest();
+        assert_int_equal(ensure("vm"), 0);
+        assert_int_equal(removal("vm", true, false), 0);
+        rest();
+        assert_false(there("disk"));
+        assert_int_equal(n_rows(STORE_VOLUMES) + n_rows(STORE_ATTACHMENTS), 0);
+    }
+    assert_int_equal(mkdir(path("disk"), 0755), 0);
+    put("disk/" VOLUME_DISK);
+    assert_int_equal(ensure("vm"), 0);
+    assert_int_equal(removal("vm", true, false), 0);
+    rest();
+    assert_true(there("disk/" VOLUME_DISK));
+}
+
 static void short_memory(void **state BASE_UNUSED)
 {
     bool hit = true;
@@ -733,12 +856,21 @@ static void front(void **state BASE_UNUSED)
     want(1, WORKLOAD_CONTAINER);
     assert_int_equal(ensure("a"), 0);
     memset(&listed, 0, sizeof(listed));
-    a.ops->each(a.self, list_one, NULL);
+    assert_int_equal(a.ops->each(a.self, list_one, NULL), 0);
     assert_string_equal(listed.ids, "local:one local:two ");
     assert_int_equal(listed.users, 3);
     assert_true(listed.made && listed.state == VOLUME_READY);
-    assert_false(a.ops->get(a.self, SLICE_LIT("local:no"), list_one, NULL));
-    assert_true(a.ops->get(a.self, SLICE_LIT("local:one"), list_one, NULL));
+    assert_int_equal(a.ops->get(a.self, SLICE_LIT("local:no"), list_one, NULL), ERR_NOT_FOUND);
+    assert_int_equal(a.ops->get(a.self, SLICE_LIT("local:one"), list_one, NULL), 0);
+    /* nobody is told that a volume has no users because there is no memory for them */
+    for (int n = 1; n <= 3; n++) {
+        mem_fail_at((uint64_t)n, true);
+        assert_int_equal(a.ops->each(a.self, list_one, NULL), ERR_NO_MEMORY);
+        if (n == 1)
+            assert_int_equal(a.ops->get(a.self, SLICE_LIT("local:one"), list_one, NULL),
+                             ERR_NO_MEMORY);
+        mem_fail_at(0, false);
+    }
     assert_int_equal(a.ops->remove(a.self, SLICE_LIT("local:no"), removed, NULL, &e),
                      ERR_NOT_FOUND);
     assert_int_equal(a.ops->remove(a.self, SLICE_LIT("local:one"), removed, NULL, &e),
@@ -785,8 +917,14 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(shared),   T(kept),       T(hostile),      T(machine), T(missing),   T(killed),
-        T(rollback), T(full_store), T(short_memory), T(front),   T(cancelled),
+        T(shared),         T(kept),
+        T(hostile),        T(machine),
+        T(missing),        T(killed),
+        T(rollback),       T(full_store),
+        T(short_memory),   T(front),
+        T(cancelled),      T(policy_written),
+        T(damaged),        T(short_memory_at_start),
+        T(half_made_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
