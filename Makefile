@@ -105,8 +105,8 @@ docs-config: build ## the pages and the default file that the tables of configur
 	@$(BUILD)/gantryd --print-config man > docs/man/gantryd.yml.5
 	@$(BUILD)/gantryd --print-config workload > docs/workload.md
 
-bench: build deps-run deps-check deps-bench ## ratios against nginx, the raw engine, the s6 tools
-	@BUILD=$(BUILD) PYTHON=$(PYTHON) sh bench/run.sh
+bench: build deps-run deps-check deps-bench ## ratios against nginx, the raw engine, the s6 tools, virsh; BENCH="PART..." for some
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) sh bench/run.sh $(BENCH)
 
 install: build ## DESTDIR, PREFIX (/usr), SYSCONFDIR (/etc), UNITDIR are honoured
 	@$(INSTALL_ENV) sh packaging/install.sh install
