@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/str.h"
+#include "driver/libvirt/virt_chain.h"
 #include "driver/run/run_tool.h"
 
 #include <errno.h>
@@ -82,7 +83,7 @@ int virt_disks_check(const struct virt_roots *r, const struct doc_vm *vm, struct
 }
 
 /* Where it really is must be below the roots, too, wherever those really are. */
-static int check_real(const struct virt_roots *r, const char *path, struct err *e)
+int virt_disk_real(const struct virt_roots *r, const char *path, struct err *e)
 {
     char *real = realpath(path, NULL);
     bool ok = false;
@@ -102,7 +103,7 @@ static int check_folder(const struct virt_roots *r, const char *path, struct err
     char folder[PATH_MAX];
     const char *slash = strrchr(path, '/');
     (void)snprintf(folder, sizeof(folder), "%.*s", (int)(slash - path), path);
-    return check_real(r, folder[0] != '\0' ? folder : "/", e);
+    return virt_disk_real(r, folder[0] != '\0' ? folder : "/", e);
 }
 
 /* The folders above it, each if it is not there. */
@@ -142,7 +143,7 @@ static int make_folders_inside(const struct virt_roots *r, const char *path, str
         *strrchr(folder, '/') = '\0';
     while (strchr(folder, '/') != NULL && lstat(folder, &st) != 0 && errno == ENOENT);
     if (rc == 0)
-        rc = check_real(r, folder[0] != '\0' ? folder : "/", e);
+        rc = virt_disk_real(r, folder[0] != '\0' ? folder : "/", e);
     return rc == 0 ? make_folders(path, e) : rc;
 }
 
@@ -154,7 +155,7 @@ static void named(char out[PATH_MAX], const char *path, const char *tail)
 }
 
 /* An overlay has to say what it lies upon; what guests write must not decide that. */
-static const char *format_of(const char *path, struct err *e)
+const char *virt_disk_format(const char *path, struct err *e)
 {
     unsigned char head[4] = {0};
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -174,7 +175,7 @@ static int run_create(const struct domain_disk *d, const char *to, const int *ca
     const char *argv[12] = {"qemu-img", "create", "-q", "-f", d->format};
     size_t n = 5;
     if (d->backing != NULL) {
-        const char *format = format_of(d->backing, e);
+        const char *format = virt_disk_format(d->backing, e);
         if (format == NULL)
             return e->code;
         argv[n++] = "-b";
@@ -246,6 +247,13 @@ static int take_name(const char *from, const char *path, struct slice id, struct
     return rc;
 }
 
+static int check_backing(const struct virt_roots *r, const char *path, struct err *e)
+{
+    int rc = virt_disk_real(r, path, e);
+    const char *format = rc == 0 ? virt_disk_format(path, e) : NULL;
+    return format != NULL ? virt_chain_check(r, path, format, e) : e->code;
+}
+
 static int make_one(const struct virt_roots *r, const struct domain_disk *d, struct slice id,
                     const int *cancel, struct err *e)
 {
@@ -254,7 +262,7 @@ static int make_one(const struct virt_roots *r, const struct domain_disk *d, str
     if (rc == 0)
         rc = check_folder(r, d->path, e);
     if (rc == 0 && d->backing != NULL)
-        rc = check_real(r, d->backing, e);
+        rc = check_backing(r, d->backing, e);
     if (rc != 0)
         return rc;
     named(unfinished, d->path, UNFINISHED);
@@ -284,7 +292,8 @@ static int find_or_make(const struct virt_roots *r, const struct domain_disk *d,
     if (stat(d->path, &st) == 0) {
         if (!S_ISREG(st.st_mode))
             return err_set(e, ERR_INVALID, "disk \"%.300s\" is no file", d->path);
-        return check_real(r, d->path, e);
+        int rc = virt_disk_real(r, d->path, e);
+        return rc == 0 ? virt_chain_check(r, d->path, d->format, e) : rc;
     }
     if (errno != ENOENT)
         return err_sys(e, errno, "disk \"%.300s\"", d->path);

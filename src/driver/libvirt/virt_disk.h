@@ -20,8 +20,12 @@ struct virt_roots {
 
 /* True if the path is below one of them, as it is written: absolute, no "." or "..", not empty. */
 bool virt_disk_allowed(const struct virt_roots *r, const char *path);
-/* The same for a document's disks, images and backing files. ERR_DENIED names the configuration's
- * key. */
+/* Where a file really is must be below the roots, too. ERR_DENIED, ERR_NOT_FOUND, ERR_IO. */
+int virt_disk_real(const struct virt_roots *r, const char *path, struct err *e);
+/* "qcow2" or "raw", by the file's first bytes; NULL: it cannot be read. */
+const char *virt_disk_format(const char *path, struct err *e);
+/* That the paths of a document's disks, images and backing files are allowed. ERR_DENIED names the
+ * configuration's key. */
 int virt_disks_check(const struct virt_roots *r, const struct doc_vm *vm, struct err *e);
 
 /* What a call has made, for its undoing. */
