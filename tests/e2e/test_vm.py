@@ -192,6 +192,17 @@ def test_documents_are_checked(keeper, host):
     keeper.reaches("vm-c", "failed")
     assert "vm.image_roots" in str(keeper.call("GET", "/v1/explain/workload/vm-c").json())
     keeper.remove("vm-c")
+    # Nor does what a file that is there says it lies upon.
+    for n, options in enumerate((["-b", "/etc/hostname", "-F", "raw"], ["-o", f"data_file={host.images.parent}/outside.raw", "-q"])):
+        image = host.images / f"hostile{n}.qcow2"
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *options, image, "1M"], check=True)
+        keeper.put("vm-c", vm(str(image), format="qcow2"))
+        keeper.reaches("vm-c", "failed")
+        why = str(keeper.call("GET", "/v1/explain/workload/vm-c").json())
+        assert "vm.image_roots" in why and image.name in why, why
+        keeper.remove("vm-c")
+        assert image.exists()
+        image.unlink()
     assert keeper.call("POST", "/v1/workloads/vm-c/exec", {"command": ["ls"]}).status == 404
 
 

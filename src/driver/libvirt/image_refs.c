@@ -15,7 +15,8 @@ enum {
     QED_BACKING = 1, /* features */
     QED_BACKING_RAW = 4,
     VMDK_HEAD = 44,
-    VMDK_TEXT = 64 << 10 /* qemu reads the first 20 sectors of the description */
+    SECTORS_MAX = 1 << 30, /* of where its description may be; qemu looks near the beginning */
+    VMDK_TEXT = 64 << 10   /* qemu reads the first 20 sectors of the description */
 };
 
 static uint64_t be(const unsigned char *p, size_t n)
@@ -155,7 +156,7 @@ static int read_vmdk(int fd, struct image_refs *ret, struct err *e)
     const unsigned char *h = (const unsigned char *)text;
     uint64_t capacity = le(h + 12, 8), sector = le(h + 28, 8);
     ret->others = capacity == 0 || memmem(text, got, parent, sizeof(parent) - 1) != NULL;
-    if (ret->others || sector == 0 || sector > INT64_MAX / 512)
+    if (ret->others || sector == 0 || sector > SECTORS_MAX)
         return 0;
     rc = read_at(fd, text, sizeof(text), sector * 512, &got, e);
     ret->others = rc == 0 && memmem(text, got, parent, sizeof(parent) - 1) != NULL;
