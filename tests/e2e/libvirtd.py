@@ -143,22 +143,30 @@ class Libvirtd:
                 self.process.wait()
         self.process = None
 
-    def emulators(self):
+    def network(self, name, bridge, address, dhcp=False):
+        """A network of its own, with the host as .1 and, if wanted, dnsmasq that leases .20 to .90."""
+        assert self.net
+        leases = f"<dhcp><range start='{address}.20' end='{address}.90'/></dhcp>" if dhcp else ""
+        f = self.root / "network.xml"
+        f.write_text(f"<network><name>{name}</name><bridge name='{bridge}'/><ip address='{address}.1' netmask='255.255.255.0'>{leases}</ip></network>")
+        self.virsh("net-create", f)
+
+    def emulators(self, folder="qemu", program=b"qemu-system"):
         """Process ids of the emulators that were started here, by libvirt's own notes of them."""
         found = []
-        for f in (self.root / "run" / "qemu").glob("*.pid"):
+        for f in (self.root / "run" / folder).glob("*.pid"):
             text = f.read_text().strip()
             try:
                 line = pathlib.Path(f"/proc/{text}/cmdline").read_bytes()
             except OSError:
                 continue
-            if text.isdigit() and b"qemu-system" in line:
+            if text.isdigit() and program in line:
                 found.append(int(text))
         return found
 
     def end(self):
         self.halt()
-        for pid in self.emulators():
+        for pid in self.emulators() + self.emulators("network", b"dnsmasq"):
             os.kill(pid, signal.SIGKILL)
         if self.own_root:
             for _ in range(50):
