@@ -197,6 +197,9 @@ struct driver_ops {
     bool (*reachable)(void *self); /* when it was last asked */
     /* "healthy", or why not: for HealthCheck. Borrowed until the next call. */
     const char *(*condition)(void *self);
+    /* What it works with here: a tool, an accelerator. "": nothing to say. Borrowed until the next
+     * call. NULL: never anything to say. */
+    const char *(*detail)(void *self);
 
     int (*logs)(void *self, const struct driver_logs_order *o, const struct driver_logs_user *u,
                 void *ctx, struct driver_call **ret, struct err *e);

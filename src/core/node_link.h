@@ -27,6 +27,7 @@ struct node_link_view {
     int64_t next_ns;      /* the next try or heartbeat */
     uint64_t interval_ms; /* between heartbeats; 0: not told yet */
     bool draining;        /* as the scheduler said last */
+    int64_t draining_ns;  /* since then; 0: it is not */
     bool refusing;        /* and so new workloads are refused */
     bool acknowledged;    /* the last heartbeat */
     unsigned failures;    /* tries in vain in a row */

@@ -40,6 +40,7 @@ struct keeper {
     struct volumes *volumes;
     struct volume_admin volume_admin;
     struct engine *engine;
+    const char *no_driver[WORKLOAD_TYPES]; /* why; NULL: there is one */
     struct usage *usage;
     struct loop_timer timer; /* engine_run */
     bool has_timer;
@@ -397,9 +398,30 @@ int keeper_new(struct keeper **ret, struct loop *l, const struct config *c, stru
     return 0;
 }
 
+/* Why a runtime is not offered. */
+static const char *why_missing(const struct keeper *k, enum workload_type t)
+{
+    const struct config *c = k->c;
+    if (!c->workloads.enabled)
+        return "workloads.enabled is false";
+    if (k->engine == NULL)
+        return "there is no store to keep workloads in";
+    if (engine_driver(k->engine, t) != NULL)
+        return NULL;
+    if (t == WORKLOAD_CONTAINER)
+        return "workloads.docker is false";
+    if (t == WORKLOAD_COMPOSE)
+        return "compose.enabled is false";
+    return c->vm.enabled ? "libvirt was not there when gantryd began: vm.uri has no socket"
+                         : "vm.enabled is false";
+}
+
 void keeper_rest(struct keeper *k, struct rest_options *o)
 {
     const struct config_workloads *c = &k->c->workloads;
+    for (unsigned t = WORKLOAD_CONTAINER; t < WORKLOAD_TYPES; t++)
+        k->no_driver[t] = why_missing(k, (enum workload_type)t);
+    o->no_driver = k->no_driver;
     o->engine = k->engine;
     o->volumes = k->volumes != NULL && k->engine != NULL ? &k->volume_admin : NULL;
     o->events = k->events;

@@ -41,7 +41,7 @@ struct control {
     struct control_sent sent;
     struct control_stats stats;
     bool registered, draining, unacknowledged, clocks_told;
-    int64_t since_ns, heartbeat_ns;
+    int64_t since_ns, heartbeat_ns, draining_ns;
     struct err error; /* of the last try; code 0: it went well */
 };
 
@@ -167,6 +167,7 @@ static void take_answer(struct control *c, const struct control_beaten *b)
 {
     if (b->drain != c->draining) {
         c->draining = b->drain;
+        c->draining_ns = b->drain ? wall_ns(c) : 0;
         if (c->o.engine != NULL && c->o.refuse_when_draining)
             engine_set_draining(c->o.engine, b->drain);
         tell(c, CONTROL_EV_DRAINING, b->drain, 0);
@@ -514,6 +515,7 @@ void control_view(const struct control *c, struct node_link_view *ret)
         .lease_ns = c->plan.lease_ns,
         .interval_ms = c->plan.interval_ms,
         .draining = c->draining,
+        .draining_ns = c->draining_ns,
         .refusing = c->draining && c->o.refuse_when_draining,
         .acknowledged = !c->unacknowledged,
         .failures = c->plan.failures,

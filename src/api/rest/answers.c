@@ -589,18 +589,18 @@ static const struct answer_field task_list[] = {
     LIST("tasks", "TaskInfo", "The newest first"),
     BOOL("more", "Older ones were left out", false),
 };
-static const struct answer_field explanation[] = {
-    STR("kind", "workload or service", "workload"),
-    STR("id", "Which one", "web"),
-    STR("is", "What it is now", "stopped: exited with code 1"),
-    STR("should_be", "What it should be", "running"),
-    STR("why", "Why it is not so", "its program ended with code 1, twice in a row"),
-    TIME_OR_NULL("since", "Since when it is as it is"),
-    STR("next", "What is tried next", "it is started again"),
-    TIME_OR_NULL("next_at", "When that is"),
-    STR("asked_by", "Who wanted it so", "uid:0, 3 minutes ago"),
-    FIELD("waits_for", ANSWER_STRS, "Workloads that it waits for", .example = "[\"db\"]"),
-};
+#define EXPLANATION                                                                                \
+    STR("kind", "workload, service or node", "workload"), STR("id", "Which one", "web"),           \
+        STR("is", "What it is now", "stopped: exited with code 1"),                                \
+        STR("should_be", "What it should be", "running"),                                          \
+        STR("why", "Why it is not so", "its program ended with code 1, twice in a row"),           \
+        TIME_OR_NULL("since", "Since when it is as it is"),                                        \
+        STR("next", "What is tried next", "it is started again"),                                  \
+        TIME_OR_NULL("next_at", "When that is"),                                                   \
+        STR("asked_by", "Who wanted it so", "uid:0, 3 minutes ago"),                               \
+        FIELD("waits_for", ANSWER_STRS, "Workloads that it waits for; of a node: what is amiss",   \
+              .example = "[\"db\"]")
+static const struct answer_field explanation[] = {EXPLANATION};
 static const struct answer_field node_runtime[] = {
     ENUM("type", rest_workload_types, "What it runs", "container"),
     STR("name", "The driver", "docker"),
@@ -624,6 +624,39 @@ static const struct answer_field node_workloads[] = {
     INT("stopped", "stopped", 1),
     INT("failed", "failed", 0),
     INT("unknown", "not known, for now", 0),
+};
+static const char *const node_states[] = {"ready",    "degraded",  "draining",
+                                          "stopping", "not_ready", NULL};
+static const struct answer_field node_drain[] = {
+    BOOL("draining", "Whether the scheduler has this node drained", false),
+    BOOL("refuses_new", "Whether new workloads are refused because of that", false),
+    STR_OPT("reason", "Who wants it, and what follows", "the scheduler at s:8085 drains this node"),
+    TIME_OPT("since", "Since when", "2026-11-21T03:52:00Z"),
+};
+static const struct answer_field node_store[] = {
+    BOOL("ok", "It keeps what is accepted", true),
+    STR("detail", "The same, for people", "in good order; what is accepted is on the disk"),
+    INT("failures", "Changes that could not be written since gantryd began", 0),
+};
+static const struct answer_field node_driver[] = {
+    ENUM("type", rest_workload_types, "What it runs", "vm"),
+    STR_OPT("name", "The driver, if there is one", "libvirt"),
+    BOOL("available", "Whether it can be used now", true),
+    STR_OPT("detail", "What it works with here", "qemu without kvm, which cannot be used here"),
+    STR_OPT("reason", "Why it cannot be used", "vm.enabled is false"),
+};
+static const struct answer_field node_explanation[] = {
+    EXPLANATION,
+    ENUM("state", node_states,
+         "ready; degraded: requests are served, and something is amiss; draining; stopping; "
+         "not_ready: they are not",
+         "ready"),
+    FIELD("drain", ANSWER_OBJ, "Whether it is to be emptied", .ref = "NodeDrain"),
+    FIELD("store", ANSWER_OBJ, "What keeps workloads", .ref = "NodeStore"),
+    FIELD("control", ANSWER_OBJ, "The scheduler that it reports to", .ref = "NodeControl",
+          .flags = ANSWER_OPTIONAL),
+    LIST("drivers", "NodeDriver", "One a type of workload, in the order of types"),
+    FIELD("workloads", ANSWER_OBJ, "How many are in which state", .ref = "NodeWorkloads"),
 };
 static const char *const certificate_states[] = {"good", "failing", "old", "expired", NULL};
 static const struct answer_field node_certificate[] = {
@@ -757,6 +790,10 @@ static const struct answer_schema schemas[] = {
     SCHEMA("TaskList", "Tasks", task_list),
     SCHEMA("Explanation", "Why something is as it is", explanation),
     SCHEMA("Node", "The machine", node_info),
+    SCHEMA("NodeDrain", "Whether the machine is to be emptied", node_drain),
+    SCHEMA("NodeDriver", "What can run a type of workload", node_driver),
+    SCHEMA("NodeExplanation", "Why the machine is as it is", node_explanation),
+    SCHEMA("NodeStore", "What keeps workloads", node_store),
     SCHEMA("NodeControl", "The way to a scheduler", node_control),
     SCHEMA("NodeRuntime", "A runtime of the machine", node_runtime),
     SCHEMA("NodeUsage", "How full the machine is", node_usage),

@@ -17,20 +17,14 @@ void rest_healthz(struct api_call *c)
 }
 
 struct checks {
-    struct json_out j;
-    bool ready;
+    rest_check_fn fn;
+    void *ctx;
 };
 
-/* What is not required is told, but does not count. */
 static void check(struct checks *k, const char *name, bool ok, bool required, const char *detail)
 {
-    k->ready = k->ready && (ok || !required);
-    json_obj(&k->j);
-    json_kstr(&k->j, "name", name);
-    json_kbool(&k->j, "ok", ok);
-    json_kbool(&k->j, "required", required);
-    json_kslice(&k->j, "detail", slice_of(detail));
-    json_end_obj(&k->j);
+    const struct rest_check c = {name, ok, required, detail};
+    k->fn(k->ctx, &c);
 }
 
 static void check_listeners(struct checks *k, const struct rest *r)
@@ -106,13 +100,9 @@ static void check_runtime(struct checks *k, const struct rest *r)
     check(k, rt->ops->name, up && driven, false, text);
 }
 
-void rest_readyz(struct api_call *c)
+void rest_each_check(const struct rest *r, rest_check_fn fn, void *ctx)
 {
-    const struct rest *r = c->app;
-    struct buf list = BUF_INIT(64 * 1024), b = BUF_INIT(128 * 1024);
-    struct checks k = {.ready = true};
-    json_begin(&k.j, &list);
-    json_arr(&k.j);
+    struct checks k = {fn, ctx};
     /* After a reload that was refused, the configuration before serves on. */
     check(&k, "configuration", r->config_ok, !r->config_loaded, r->config_detail);
     check_listeners(&k, r);
@@ -121,6 +111,33 @@ void rest_readyz(struct api_call *c)
     check_store(&k, r);
     check_runtime(&k, r);
     check_agents(&k, r);
+}
+
+struct readiness {
+    struct json_out j;
+    bool ready;
+};
+
+/* What is not required is told, but does not count. */
+static void put_check(void *ctx, const struct rest_check *c)
+{
+    struct readiness *k = ctx;
+    k->ready = k->ready && (c->ok || !c->required);
+    json_obj(&k->j);
+    json_kstr(&k->j, "name", c->name);
+    json_kbool(&k->j, "ok", c->ok);
+    json_kbool(&k->j, "required", c->required);
+    json_kslice(&k->j, "detail", slice_of(c->detail));
+    json_end_obj(&k->j);
+}
+
+void rest_readyz(struct api_call *c)
+{
+    struct buf list = BUF_INIT(64 * 1024), b = BUF_INIT(128 * 1024);
+    struct readiness k = {.ready = true};
+    json_begin(&k.j, &list);
+    json_arr(&k.j);
+    rest_each_check(c->app, put_check, &k);
     json_end_arr(&k.j);
     struct json_out j;
     json_begin(&j, &b);

@@ -90,6 +90,7 @@ int rest_new(struct rest **ret, const struct rest_options *o, struct err *e)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     r->magic = REST_MAGIC;
     r->o = *o;
+    r->began_ns = clock_real_ns(loop_clock(o->loop));
     if (r->o.max_viewers == 0)
         r->o.max_viewers = REST_MAX_VIEWERS;
     list_init(&r->viewers);

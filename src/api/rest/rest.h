@@ -80,6 +80,8 @@ struct rest_options {
     const struct doc_pair *node_labels;
     size_t n_node_labels;
     const struct node_link *link; /* to the scheduler; NULL: not told */
+    /* Why there is no driver of a type, by type; NULL: there is one. NULL: not told. */
+    const char *const *no_driver;
 };
 
 /* ERR_NO_MEMORY. *ret is the caller's, free it with rest_free. */

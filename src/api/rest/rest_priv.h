@@ -25,6 +25,7 @@ enum { REST_TALOS, REST_CYCLO };
 struct rest {
     uint32_t magic;
     struct rest_options o;
+    int64_t began_ns; /* wall time */
     struct api *api;
     struct buf out;        /* answers are built here, one after the other */
     struct buf root;       /* GET / */
@@ -129,6 +130,14 @@ void rest_docker_logs(struct api_call *c);
 extern const char *const rest_docker_actions[];
 
 /* observe.c: health and metrics */
+struct rest_check {
+    const char *name;
+    bool ok, required; /* required: else requests are served all the same */
+    const char *detail;
+};
+typedef void (*rest_check_fn)(void *ctx, const struct rest_check *c);
+/* What /readyz tells, in its order. */
+void rest_each_check(const struct rest *r, rest_check_fn fn, void *ctx);
 void rest_healthz(struct api_call *c);
 void rest_readyz(struct api_call *c);
 void rest_metrics(struct api_call *c);

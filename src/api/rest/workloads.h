@@ -101,6 +101,9 @@ void rest_events(struct api_call *c);
 /* explain.c */
 void rest_explain_workload(struct api_call *c);
 void rest_explain_service(struct api_call *c);
+
+/* node.c */
 void rest_node_get(struct api_call *c);
+void rest_explain_node(struct api_call *c);
 
 #endif

@@ -162,6 +162,16 @@ static bool reachable(void *self)
     return docker_engine_reachable(compose_of(self)->d);
 }
 
+static const char *detail(void *self)
+{
+    const struct compose *c = compose_of(self);
+    if (c->flavour == COMPOSE_NONE || c->n_bin == 0)
+        return "";
+    if (c->words != NULL)
+        return c->words;
+    return c->n_bin > 1 ? "docker compose" : "docker-compose";
+}
+
 static const char *condition(void *self)
 {
     struct compose *c = compose_of(self);
@@ -203,6 +213,7 @@ static const struct driver_ops ops = {
     .watch = watch,
     .reachable = reachable,
     .condition = condition,
+    .detail = detail,
     .logs = compose_logs,
     .logs_pause = call_pause,
     .exec = compose_exec,

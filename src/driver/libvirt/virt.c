@@ -118,6 +118,20 @@ static bool virt_reachable(void *self)
     return virt_link_ready(virt_of(self));
 }
 
+static const char *virt_detail(void *self)
+{
+    const struct virt *v = virt_of(self);
+    if (!virt_link_ready(v))
+        return "";
+    if (v->o.accelerator == VIRT_KVM)
+        return "kvm, as vm.accelerator says";
+    if (v->o.accelerator == VIRT_QEMU)
+        return "qemu without kvm, as vm.accelerator says";
+    if (v->kvm && v->kvm_refused)
+        return "qemu without kvm: a machine could not be started with it";
+    return v->kvm ? "kvm" : "qemu without kvm, which cannot be used here";
+}
+
 static const char *virt_condition(void *self)
 {
     struct virt *v = virt_of(self);
@@ -161,6 +175,7 @@ static const struct driver_ops virt_ops = {
     .watch = virt_watch_set,
     .reachable = virt_reachable,
     .condition = virt_condition,
+    .detail = virt_detail,
     .logs = virt_logs,
     .logs_pause = virt_console_pause,
     .exec = virt_exec,

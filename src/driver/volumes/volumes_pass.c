@@ -38,6 +38,11 @@ static const char *pass_condition(void *self)
     return INNER(self)->ops->condition(INNER(self)->self);
 }
 
+static const char *pass_detail(void *self)
+{
+    return INNER(self)->ops->detail(INNER(self)->self);
+}
+
 static int pass_logs(void *self, const struct driver_logs_order *o,
                      const struct driver_logs_user *u, void *ctx, struct driver_call **ret,
                      struct err *e)
@@ -95,7 +100,7 @@ static int pass_snapshot(void *self, struct slice id, enum driver_snapshot_verb 
     if (inner->member != NULL)                                                                     \
     ops->member = pass_##member
 /* A new member is passed on below, and then counted here: our self is not the inner driver's. */
-_Static_assert(sizeof(struct driver_ops) == 29 * sizeof(void *), "a call is not passed on");
+_Static_assert(sizeof(struct driver_ops) == 30 * sizeof(void *), "a call is not passed on");
 
 void pass_fill(struct driver_ops *ops, const struct driver_ops *inner)
 {
@@ -113,6 +118,7 @@ void pass_fill(struct driver_ops *ops, const struct driver_ops *inner)
     PASS(watch);
     PASS(reachable);
     PASS(condition);
+    PASS(detail);
     PASS(logs);
     PASS(exec);
     PASS(usage);
