@@ -148,6 +148,8 @@ static void offer_argument_kind(struct completion *k, const struct verb *v, stru
         offer_rows(k, ask(k, "/docker/containers?all=true", NULL), "containers", "name", "status");
     else if (slice_eqs(kind, "ID"))
         offer_rows(k, ask(k, "/v1/workloads?limit=1000", NULL), "workloads", "id", "actual_state");
+    else if (slice_eqs(kind, "node"))
+        offer(k, kind, "this machine");
     else if (slice_eqs(kind, "CONTAINER"))
         offer_rows(k, ask(k, "/containers", NULL), "containers", "name", "socket_path");
     else if (slice_eqs(kind, "SERVICE") && a->n_words > 0)

@@ -62,19 +62,19 @@ static int look(struct workload_wait *w, const char *id, uint64_t limit_ms, json
                     "%s does not answer as gantryd does", c->host.text);
 }
 
-/* How it is, for a message: "pending, db is not running". What was given up waits for nothing but
- * a person, so there the last failure says more. */
+/* How it is, for a message: "pending, db is not running". What has failed waits for the time of its
+ * next try, or for a person; so there the failure says more. */
 static void describe(struct buf *out, const json_t *v)
 {
     static const char *const keys[] = {"waits_for", "failure", "message"};
-    bool given_up = false;
-    (void)json_get_bool(v, "given_up", &given_up);
+    bool failed = strcmp(workload_text(v, "actual_state"), "failed") == 0;
+    (void)json_get_bool(v, "given_up", &failed);
     text_clean(out, slice_of(workload_text(v, "actual_state")));
     if (*workload_text(v, "health") != '\0') {
         buf_addlit(out, ", ");
         text_clean(out, slice_of(workload_text(v, "health")));
     }
-    for (size_t i = given_up; i < ARRAY_LEN(keys); i++) {
+    for (size_t i = failed; i < ARRAY_LEN(keys); i++) {
         const char *text = workload_text(v, keys[i]);
         if (*text == '\0')
             continue;

@@ -167,12 +167,84 @@ static void add_explanation(struct cli *c, const json_t *x)
         add_line(c, i == 0 ? "Waits for" : "", json_string_value(json_array_get(list, i)));
 }
 
+/* An object as YAML under a heading, if there is something in it. */
+static int add_part(struct cli *c, const char *heading, const json_t *part)
+{
+    if (!json_is_object(part) || json_object_size(part) == 0)
+        return EXIT_DONE;
+    buf_addf(&c->out, "\n%s:\n", heading);
+    return cli_yaml(c, part, 2);
+}
+
+/* "Draining:     yes, the scheduler at ... drains this node" */
+static void add_drain(struct cli *c, const json_t *drain)
+{
+    bool draining = false;
+    (void)json_get_bool(drain, "draining", &draining);
+    add_line(c, "Draining", draining ? json_get_str(drain, "reason") : "no");
+    if (draining)
+        add_time(c, "Drain since", json_get_str(drain, "since"));
+}
+
+static int explain_drivers(struct cli *c, const json_t *list)
+{
+    static const char *const heads[] = {"DRIVER", "TYPE", "AVAILABLE", "DETAIL"};
+    _cleanup_(table_done) struct table t;
+    table_init(&t, heads, ARRAY_LEN(heads));
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *row = json_array_get(list, i);
+        const char *name = workload_text(row, "name"), *why = workload_text(row, "reason");
+        bool available = false;
+        (void)json_get_bool(row, "available", &available);
+        table_cells(&t, *name != '\0' ? name : "-");
+        table_cells(&t, workload_text(row, "type"));
+        table_cell(&t, slice_of(available ? "yes" : "no"), available ? TABLE_GREEN : TABLE_YELLOW);
+        table_cells(&t, *why != '\0' ? why : workload_text(row, "detail"));
+    }
+    buf_addc(&c->out, '\n');
+    return cli_table(c, &t);
+}
+
+static int explain_node(struct cli *c)
+{
+    _cleanup_(json_decrefp) json_t *doc = NULL;
+    int rc = cli_get(c, "/v1/explain/node", NULL, &doc);
+    if (doc == NULL)
+        return rc;
+    add_line(c, "Node", json_get_str(doc, "id"));
+    add_line(c, "State", json_get_str(doc, "state"));
+    add_explanation(c, doc);
+    add_drain(c, json_object_get(doc, "drain"));
+    add_line(c, "Store", json_get_str(json_object_get(doc, "store"), "detail"));
+    rc = add_part(c, "Workloads", json_object_get(doc, "workloads"));
+    if (rc == EXIT_DONE)
+        rc = add_part(c, "Scheduler", json_object_get(doc, "control"));
+    return rc == EXIT_DONE ? explain_drivers(c, json_object_get(doc, "drivers")) : rc;
+}
+
+/* "node" is this machine, but for a workload of that name. */
+static int names_node(struct cli *c, bool *ret)
+{
+    struct cli_answer a;
+    _cleanup_(buf_done) struct buf body = BUF_INIT((size_t)8 << 20);
+    const struct cli_call call = {.method = HTTP_METHOD_GET, .path = "/v1/explain/workload/node"};
+    *ret = c->args.n_words == 0;
+    if (c->args.n_words != 1 || strcmp(c->args.words[0], "node") != 0)
+        return EXIT_DONE;
+    int rc = cli_exchange(c, &call, &body, &a);
+    *ret = rc == EXIT_DONE && a.status != 200;
+    return rc;
+}
+
 int cmd_explain(struct cli *c)
 {
     _cleanup_(json_decrefp) json_t *doc = NULL;
-    bool service = c->args.n_words == 2;
-    int rc = cli_get(c, service ? "/v1/explain/service/%s/%s" : "/v1/explain/workload/%s",
-                     c->args.words, &doc);
+    bool service = c->args.n_words == 2, node;
+    int rc = names_node(c, &node);
+    if (rc != EXIT_DONE || node)
+        return rc != EXIT_DONE ? rc : explain_node(c);
+    rc = cli_get(c, service ? "/v1/explain/service/%s/%s" : "/v1/explain/workload/%s",
+                 c->args.words, &doc);
     if (doc == NULL)
         return rc;
     add_line(c, service ? "Service" : "Workload", json_get_str(doc, "id"));
@@ -217,15 +289,6 @@ static void add_state(struct cli *c, const json_t *w)
         else
             add_line(c, rows[i].label, json_get_str(w, rows[i].key));
     }
-}
-
-/* An object as YAML under a heading, if there is something in it. */
-static int add_part(struct cli *c, const char *heading, const json_t *part)
-{
-    if (!json_is_object(part) || json_object_size(part) == 0)
-        return EXIT_DONE;
-    buf_addf(&c->out, "\n%s:\n", heading);
-    return cli_yaml(c, part, 2);
 }
 
 static int tasks_table(struct cli *c, const json_t *doc, bool of_one);

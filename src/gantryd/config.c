@@ -515,7 +515,7 @@ static const struct schema_field config_fields[] = {
     FIELD("vm", SCHEMA_STRUCT, config, vm, .sub = &config_vm_schema, .doc = "Virtual machines"),
     FIELD("service_dependencies", SCHEMA_LIST, config, service_dependencies,
           .sub = &config_service_dependency_schema, .max = SERVICE_DEPENDENCIES_MAX,
-          .check = config_check_service_dependencies,
+          .flags = SCHEMA_RELOAD, .check = config_check_service_dependencies,
           .doc = "Services of containers that are not started before workloads are there"),
     FIELD("volumes", SCHEMA_STRUCT, config, volumes, .sub = &config_volumes_schema,
           .doc = "Volumes that workloads name (managed_volumes)"),

@@ -110,13 +110,14 @@ static int check_endpoint(const void *member, struct err *e)
 }
 
 static const struct schema_field traces_fields[] = {
-    FIELD("endpoint", SCHEMA_STR, config_traces, endpoint, .check = check_endpoint,
-          .example = "http://localhost:4318",
+    FIELD("endpoint", SCHEMA_STR, config_traces, endpoint, .flags = SCHEMA_RELOAD,
+          .check = check_endpoint, .example = "http://localhost:4318",
           .doc = "Collector of OpenTelemetry traces, by OTLP over HTTP (protobuf): http, https, or "
                  "host:port; without a path /v1/traces. Default: no traces"),
-    FIELD("service_name", SCHEMA_STR, config_traces, service_name, .def = "compute-agent", .min = 1,
-          .max = 200, .doc = "service.name of the traces"),
-    FIELD("sample", SCHEMA_INT, config_traces, sample, .def = "100", .min = 0, .max = 100,
+    FIELD("service_name", SCHEMA_STR, config_traces, service_name, .def = "compute-agent",
+          .flags = SCHEMA_RELOAD, .min = 1, .max = 200, .doc = "service.name of the traces"),
+    FIELD("sample", SCHEMA_INT, config_traces, sample, .def = "100", .flags = SCHEMA_RELOAD,
+          .min = 0, .max = 100,
           .doc = "Percent of requests that are traced if the caller does not say; what he says in "
                  "traceparent counts"),
 };

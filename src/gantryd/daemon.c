@@ -114,6 +114,8 @@ static int make_certs(struct daemon *d, struct err *e)
     int rc = machine_node_id(node_id, NULL, d->c->node.id, e);
     if (rc == 0)
         rc = traces_new(&d->traces, d->loop, &d->c->traces, node_id, e);
+    if (rc == 0)
+        traces_begin(d->traces);
     return rc == 0 ? certs_new(&d->certs, d->loop, d->c, node_id, e) : rc;
 }
 
@@ -196,12 +198,24 @@ static int make_services(struct daemon *d, struct err *e)
     int rc = o.events == NULL ? 0 : service_watch_new(&d->services, d->loop, o.events, e);
     if (rc == 0 && d->services != NULL)
         rc = service_watch_sync(d->services, d->agents, e);
-    const struct service_order_options order = {.loop = d->loop,
-                                                .agents = d->agents,
-                                                .watch = d->services,
-                                                .engine = keeper_engine(d->keeper),
-                                                .hub = o.events};
-    return rc == 0 ? ordering_new(&d->order, &order, d->c, e) : rc;
+    if (rc == 0)
+        rc = daemon_order(d, d->c, &d->order, e);
+    if (rc == 0)
+        ordering_tell(d->c);
+    return rc;
+}
+
+int daemon_order(struct daemon *d, const struct config *c, struct service_order **ret,
+                 struct err *e)
+{
+    struct rest_options from = {0};
+    keeper_rest(d->keeper, &from);
+    const struct service_order_options o = {.loop = d->loop,
+                                            .agents = d->agents,
+                                            .watch = d->services,
+                                            .engine = keeper_engine(d->keeper),
+                                            .hub = from.events};
+    return ordering_new(ret, &o, c, e);
 }
 
 static int make_rest(struct daemon *d, struct err *e)

@@ -69,6 +69,9 @@ struct rest_options daemon_rest_options(struct daemon *d, const struct config *c
 struct http_limits daemon_limits(const struct config *c);
 size_t daemon_max_connections(const struct config *c);
 int daemon_docker(struct daemon *d, const struct config *c, struct docker **ret, struct err *e);
+/* Nothing is started before the loop runs on. *ret is NULL where `c` has no service that waits. */
+int daemon_order(struct daemon *d, const struct config *c, struct service_order **ret,
+                 struct err *e);
 /* Labels are mem_free's; the rest is borrowed of c. ERR_NO_MEMORY. */
 int daemon_agent_options(const struct config *c, struct agent_options **ret, struct err *e);
 void daemon_agent_options_free(struct agent_options *o, size_t n);

@@ -245,6 +245,11 @@ int metrics_new(struct metrics **ret, struct loop *l, const struct config_metric
     return 0;
 }
 
+void metrics_set_traces(struct metrics *m, const struct traces *traces)
+{
+    m->traces = traces;
+}
+
 void metrics_set_fronts(struct metrics *m, const struct rest *r, const struct grpc_front *f,
                         const struct certs *certs, const struct traces *traces,
                         const struct control_front *c)

@@ -19,6 +19,8 @@ struct metrics;
 int metrics_new(struct metrics **ret, struct loop *l, const struct config_metrics *c,
                 struct keeper *k, const struct state *s, struct err *e);
 /* Before anybody can ask. */
+/* Others take the place of those before. */
+void metrics_set_traces(struct metrics *m, const struct traces *traces);
 void metrics_set_fronts(struct metrics *m, const struct rest *r, const struct grpc_front *f,
                         const struct certs *certs, const struct traces *traces,
                         const struct control_front *c);

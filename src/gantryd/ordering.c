@@ -4,6 +4,8 @@
 #include "base/mem.h"
 #include "base/str.h"
 
+#include <string.h>
+
 static int copy_needs(struct service_rule *to, const struct config_service_dependency *from)
 {
     const struct doc_depends *d = from->depends_on.items;
@@ -20,6 +22,25 @@ static int copy_needs(struct service_rule *to, const struct config_service_depen
     return 0;
 }
 
+static bool has_container(const struct config *c, const char *name)
+{
+    const struct config_container *items = c->containers.items;
+    for (size_t i = 0; i < c->containers.count; i++)
+        if (strcmp(items[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+void ordering_tell(const struct config *c)
+{
+    const struct config_service_dependency *d = c->service_dependencies.items;
+    for (size_t i = 0; i < c->service_dependencies.count; i++)
+        if (!has_container(c, d[i].container))
+            LOG(WARN, "gantryd", "service-dependency-unused",
+                "a service depends on workloads, but its container is not configured",
+                LF_STR("container", d[i].container), LF_STR("service", d[i].service));
+}
+
 int ordering_new(struct service_order **ret, const struct service_order_options *o,
                  const struct config *c, struct err *e)
 {
@@ -32,10 +53,6 @@ int ordering_new(struct service_order **ret, const struct service_order_options 
     int rc = rules != NULL ? 0 : ERR_NO_MEMORY;
     for (size_t i = 0; i < n && rc == 0; i++) {
         rc = copy_needs(&rules[i], &from[i]);
-        if (agent_set_find(o->agents, slice_of(from[i].container)) == NULL)
-            LOG(WARN, "gantryd", "service-dependency-unused",
-                "a service depends on workloads, but its container is not configured",
-                LF_STR("container", from[i].container), LF_STR("service", from[i].service));
     }
     if (rc == 0)
         rc = service_order_new(ret, o, rules, n, e);

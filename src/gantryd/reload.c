@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "gantryd/logging.h"
+#include "gantryd/ordering.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +17,9 @@ struct parts {
     struct docker *docker; /* NULL: the one that runs is right */
     struct server_limits *limits;
     struct listeners_change *listeners;
+    struct service_order *order; /* NULL: no service waits any more */
+    struct traces *traces;       /* NULL: the ones that run are right, or there are to be none */
+    bool other_traces;
 };
 
 /* One reload, or the look at what one would do. */
@@ -30,6 +34,8 @@ static void parts_drop(struct daemon *d, struct parts *p)
     docker_free(p->docker);
     server_limits_drop(p->limits);
     listeners_drop(&d->listeners, p->listeners);
+    service_order_free(p->order);
+    traces_free(p->traces);
 }
 
 /* --- Reading --- */
@@ -130,6 +136,17 @@ static bool other_engine(const struct config *a, const struct config *b)
     return a->compat != b->compat || strcmp(a->docker.socket, b->docker.socket) != 0;
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool other_traces(const struct config_traces *a, const struct config_traces *b)
+{
+    return a->sample != b->sample || !same_text(a->endpoint, b->endpoint) ||
+           !same_text(a->service_name, b->service_name);
+}
+
 static int prepare(struct daemon *d, const struct config *c, struct parts *p, struct err *e)
 {
     struct agent_options *agents = NULL;
@@ -145,6 +162,11 @@ static int prepare(struct daemon *d, const struct config *c, struct parts *p, st
         err_set(e, rc, "out of memory");
     if (rc == 0)
         rc = listeners_prepare(&d->listeners, c, &p->listeners, e);
+    if (rc == 0)
+        rc = daemon_order(d, c, &p->order, e);
+    p->other_traces = other_traces(&d->c->traces, &c->traces);
+    if (rc == 0 && p->other_traces)
+        rc = traces_new(&p->traces, d->loop, &c->traces, keeper_node_id(d->keeper), e);
     /* Last, because it takes effect at once: all of the rules or none. */
     return rc == 0 ? guard_reload(d->guard, &c->auth, e) : rc;
 }
@@ -200,6 +222,27 @@ static void exchange_settings(struct settings *now, struct settings *fresh)
     fresh->origins = old.origins;
 }
 
+static void commit_order(struct daemon *d, struct service_order *order)
+{
+    struct service_order *old = d->order;
+    service_order_take(order, old);
+    d->order = order;
+    service_order_free(old);
+    ordering_tell(d->c);
+}
+
+/* What the ones before hold is still sent. */
+static void commit_traces(struct daemon *d, struct parts *p)
+{
+    struct traces *old = d->traces;
+    if (!p->other_traces)
+        return;
+    d->traces = p->traces;
+    traces_begin(d->traces);
+    metrics_set_traces(d->metrics, d->traces);
+    traces_retire(old);
+}
+
 static void commit(struct daemon *d, struct reload *r, struct parts *p)
 {
     exchange_settings(d->settings, &r->fresh);
@@ -212,6 +255,8 @@ static void commit(struct daemon *d, struct reload *r, struct parts *p)
     }
     server_set_limits(d->server, p->limits, daemon_max_connections(d->c));
     listeners_commit(&d->listeners, p->listeners, (uint64_t)d->c->shutdown.limit);
+    commit_order(d, p->order);
+    commit_traces(d, p);
     const struct rest_options o = daemon_rest_options(d, d->c);
     keeper_reload(d->keeper, d->c);
     rest_change(d->rest, &o);

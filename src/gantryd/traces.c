@@ -28,6 +28,7 @@ enum {
     PAUSE_MIN_MS = 1000,
     PAUSE_MAX_MS = 30000,
     LOG_EVERY_MS = 60000,
+    RETIRE_MS = 2000,
 };
 
 struct batch {
@@ -39,7 +40,7 @@ struct batch {
 struct traces {
     uint32_t magic;
     struct loop *loop;
-    char *service, *node_id, *path;
+    char *service, *node_id, *path, *endpoint;
     struct span_sink sink;
     struct tls_context *tls;
     struct client_pool *pool;
@@ -49,7 +50,7 @@ struct traces {
     struct batch *sending; /* not among the waiting */
     struct loop_timer timer, limit;
     size_t timers; /* made */
-    bool armed, pausing, flushing;
+    bool armed, pausing, flushing, retired;
     uint64_t pause_ms; /* 0: the last try was good */
     uint64_t logged_ms;
     void (*flushed)(void *ctx);
@@ -140,6 +141,10 @@ static void flush_over(struct traces *t)
     void (*done)(void *) = t->flushed;
     t->flushed = NULL;
     loop_timer_stop(&t->limit);
+    if (t->retired) { /* not from here: somebody is in the middle of his work */
+        loop_timer_start(&t->limit, 0, 0);
+        return;
+    }
     if (done != NULL)
         done(t->flushed_ctx);
 }
@@ -256,7 +261,33 @@ static void on_timer(void *ctx)
 
 static void on_limit(void *ctx)
 {
-    flush_over(ctx);
+    struct traces *t = ctx;
+    if (t->retired)
+        traces_free(t);
+    else
+        flush_over(t);
+}
+
+static void flush(struct traces *t, uint64_t limit_ms)
+{
+    t->flushing = true;
+    if (t->n_waiting == 0 && t->sending == NULL) {
+        flush_over(t);
+        return;
+    }
+    loop_timer_start(&t->limit, limit_ms, 0);
+    if (t->sending == NULL)
+        arm(t, 0);
+}
+
+void traces_retire(struct traces *t)
+{
+    if (t == NULL)
+        return;
+    CHECK_MAGIC(t, TRACES_MAGIC);
+    INVARIANT(span_sink != &t->sink);
+    t->retired = true;
+    flush(t, RETIRE_MS);
 }
 
 void traces_flush(struct traces *t, uint64_t limit_ms, void (*done)(void *ctx), void *ctx)
@@ -269,14 +300,7 @@ void traces_flush(struct traces *t, uint64_t limit_ms, void (*done)(void *ctx), 
     span_sink_set(NULL);
     t->flushed = done;
     t->flushed_ctx = ctx;
-    t->flushing = true;
-    if (t->n_waiting == 0 && t->sending == NULL) {
-        flush_over(t);
-        return;
-    }
-    loop_timer_start(&t->limit, limit_ms, 0);
-    if (t->sending == NULL)
-        arm(t, 0);
+    flush(t, limit_ms);
 }
 
 /* --- Life --- */
@@ -294,7 +318,8 @@ static int make_pool(struct traces *t, const struct config_traces *c, struct err
         bool none = u.path[0] == '\0' || strcmp(u.path, "/") == 0;
         t->path = mem_strdup(none ? DEFAULT_PATH : u.path);
         t->service = mem_strdup(c->service_name);
-        if (t->path == NULL || t->service == NULL)
+        t->endpoint = mem_strdup(c->endpoint);
+        if (t->path == NULL || t->service == NULL || t->endpoint == NULL)
             rc = err_set(e, ERR_NO_MEMORY, "out of memory");
     }
     if (rc == 0) {
@@ -345,11 +370,20 @@ int traces_new(struct traces **ret, struct loop *l, const struct config_traces *
         return rc;
     }
     t->sink = (struct span_sink){on_span, t, loop_clock(l), (unsigned)c->sample};
-    span_sink_set(&t->sink);
-    LOG(INFO, "traces", "traces-on", "traces are sent to a collector",
-        LF_STR("endpoint", c->endpoint), LF_STR("service", c->service_name));
     *ret = t;
     return 0;
+}
+
+void traces_begin(struct traces *t)
+{
+    if (t == NULL) {
+        span_sink_set(NULL);
+        return;
+    }
+    CHECK_MAGIC(t, TRACES_MAGIC);
+    span_sink_set(&t->sink);
+    LOG(INFO, "traces", "traces-on", "traces are sent to a collector",
+        LF_STR("endpoint", t->endpoint), LF_STR("service", t->service));
 }
 
 static void release(struct traces *t)
@@ -360,6 +394,7 @@ static void release(struct traces *t)
     mem_free(t->service);
     mem_free(t->node_id);
     mem_free(t->path);
+    mem_free(t->endpoint);
     t->magic = 0;
     mem_free(t);
 }

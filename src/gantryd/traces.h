@@ -15,10 +15,15 @@
 
 struct traces;
 
-/* From now on spans are recorded. *ret is NULL if there is no endpoint. Texts are copied.
- * ERR_INVALID (the endpoint), ERR_TLS, ERR_NO_MEMORY. */
+/* Nothing is recorded yet. *ret is NULL if there is no endpoint. Texts are copied. ERR_INVALID (the
+ * endpoint), ERR_TLS, ERR_NO_MEMORY. */
 int traces_new(struct traces **ret, struct loop *l, const struct config_traces *c,
                const char *node_id, struct err *e);
+/* From now on spans are recorded, here and nowhere else; NULL: nowhere. */
+void traces_begin(struct traces *t);
+/* Another takes its place: sends what there is, for two seconds at most, and goes. Its handles
+ * close by themselves. Call it after traces_begin of the other. NULL is fine. */
+void traces_retire(struct traces *t);
 /* No more spans are taken. Sends what there is; done(ctx) comes once, maybe at once, when that is
  * over or limit_ms have passed. NULL: at once. */
 void traces_flush(struct traces *t, uint64_t limit_ms, void (*done)(void *ctx), void *ctx);

@@ -254,6 +254,7 @@ static void on_timer(void *ctx)
 {
     struct service_order *o = ctx;
     bool settled = true;
+    service_watch_keep(o->opt.watch); /* not earlier: it may never come into force */
     for (size_t i = 0; i < o->n; i++) {
         look_at(&o->rules[i]);
         settled = settled && (o->rules[i].sm.state == UP || o->rules[i].sm.state == DOWN);
@@ -365,10 +366,26 @@ int service_order_new(struct service_order **ret, const struct service_order_opt
             release(o);
         return err_set(e, rc, "out of memory");
     }
-    service_watch_keep(opt->watch);
     loop_timer_start(&o->timer, 0, 0);
     *ret = o;
     return 0;
+}
+
+void service_order_take(struct service_order *o, struct service_order *old)
+{
+    for (size_t i = 0; o != NULL && i < o->n; i++) {
+        struct rule *u = &o->rules[i];
+        const struct rule *was = find(old, slice_of(u->container), slice_of(u->service));
+        if (was == NULL)
+            continue;
+        u->sm = was->sm;
+        u->lost_ns = was->lost_ns;
+        u->until_ms = was->until_ms;
+        u->wait_ms = was->wait_ms;
+        memcpy(u->failure, was->failure, sizeof(u->failure));
+        if (was->sm.state == STARTING) /* the answer to its order comes to nobody */
+            u->until_ms = now_ms(o) + o->opt.start_ms;
+    }
 }
 
 void service_order_stop(struct service_order *o)

@@ -45,6 +45,9 @@ struct service_order_options { /* all borrowed until service_order_free */
 /* ERR_NO_MEMORY. */
 int service_order_new(struct service_order **ret, const struct service_order_options *o,
                       const struct service_rule *rules, size_t n, struct err *e);
+/* `o` takes the place of `old`, before the loop has run: of the rules that both have it goes on
+ * with what is known, so that what somebody has stopped stays down. Both may be NULL. */
+void service_order_take(struct service_order *o, struct service_order *old);
 /* Starts nothing more. */
 void service_order_stop(struct service_order *o);
 /* Asynchronous inside: the loop must run on. NULL is fine. */

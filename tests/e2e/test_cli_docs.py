@@ -117,6 +117,7 @@ REACHED = {
     "GET /v1/explain/workload/{id}": "explain",
     "GET /v1/explain/service/{container}/{service}": "explain",
     "GET /v1/node": "node",
+    "GET /v1/explain/node": "explain",
     "GET /docker/containers": "docker ps",
     "GET /docker/containers/{name}/status": "docker status",
     "POST /docker/containers/{name}": "docker restart",

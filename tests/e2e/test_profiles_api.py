@@ -94,6 +94,9 @@ def test_life_of_a_profile(st):
     s = st.state("coder")
     assert (s["state"], s["reason"], s["pid"], s["uptime_seconds"], s["desired_state"]) == \
         ("down", "not_wanted", None, None, "stopped")
+    x = st.get("/v1/explain/service/robot/gateway-coder").json()
+    assert x["should_be"] == 'not running; the desired state of profile "coder" is stopped', x
+    assert x["asked_by"] == 'whoever stopped profile "coder" last'
     listed = st.get(P).json()
     assert listed["layout"] == "plain" and [p["name"] for p in listed["profiles"]] == ["coder"]
     assert list(listed["profiles"][0]) == MEMBERS

@@ -73,6 +73,28 @@ def k(tmp_path, engine):
     k.check_clean()
 
 
+def test_rules_are_changed_by_a_reload(k):
+    wait_for("it is held", lambda: k.act("worker", "up").status == 409)
+    before, text = k.rules, (k.root / "config.yml").read_text()
+    (k.root / "config.yml").write_text(text.replace("service: worker", "service: other"))
+    r = k.call("POST", "/config/reload").json()
+    assert {c["key"] for c in r["applied"]} == {"service_dependencies"} and r["restart"] == [], r
+    assert k.explain("worker")["waits_for"] == []
+    assert k.act("worker", "up").status == 200
+    wait_for("it is up", lambda: k.up("worker"))
+    # A configuration with a fault changes none of them.
+    (k.root / "config.yml").write_text(text.replace("id: order-db", "id: a/b"))
+    assert k.call("POST", "/config/reload").status == 400
+    (k.root / "config.yml").write_text(text)
+    assert k.call("POST", "/config/reload").status == 200
+    assert k.act("worker", "down").status == 200
+    wait_for("it is held again", lambda: k.act("worker", "up").status == 409)
+    # None at all.
+    (k.root / "config.yml").write_text(text.replace(before, ""))
+    assert k.call("POST", "/config/reload").status == 200
+    assert k.act("by-hand", "up").status == 200
+
+
 def test_a_service_waits_for_a_container(k):
     x = wait_for("it is held", lambda: (lambda x: x if x["waits_for"] == ["order-db"] else None)(k.explain("worker")))
     assert x["why"] == 'it waits for workload "order-db", which does not exist' and x["should_be"] == "running", x

@@ -154,6 +154,50 @@ def test_requests_continue_the_trace_of_their_caller(node, collector):
     assert n.metric("gantry_trace_spans_dropped_total") == 0
 
 
+def test_a_reload_changes_where_they_go(node, collector, otlp):
+    n = node(PERSYS_NODE_ID="node-9")
+    plain = (n.root / "config.yml").read_text()
+
+    def reload(more, status=200):
+        (n.root / "config.yml").write_text(plain + more)
+        r = n.ask("POST", "/config/reload")
+        assert r.status == status, r
+        return r.json()
+    n.get("/v1/node")
+    r = reload(f"traces: {{endpoint: 'http://127.0.0.1:{collector.port}', service_name: first}}\ncontrol: {{address: '127.0.0.1:1'}}\n")
+    assert {c["key"] for c in r["applied"]} == {"traces.endpoint", "traces.service_name"}
+    assert [c["key"] for c in r["restart"]] == ["control.address"]  # that is said, by its name
+    n.get("/v1/node")
+    wait_for("a span", lambda: len(collector.named("GET /v1/node")) == 1, 5)
+    assert collector.resources[-1]["service.name"] == "first" and collector.resources[-1]["service.instance.id"] == "node-9"
+    # What the one before holds is sent before it goes.
+    other = Collector(otlp)
+    n.get("/v1/node")
+    reload(f"traces: {{endpoint: 'http://127.0.0.1:{other.port}', service_name: second}}\n")
+    n.get("/v1/node")
+    wait_for("its last span", lambda: len(collector.named("GET /v1/node")) == 2, 5)
+    wait_for("the first span of the other", lambda: len(other.named("GET /v1/node")) == 1, 5)
+    assert other.resources[-1]["service.name"] == "second"
+    # Refused as a whole: they go on as before.
+    reload("traces: {endpoint: 'http://127.0.0.1:x y'}\n", status=400)
+    n.listeners.append("address: '192.0.2.1:1'")  # nobody has that address
+    plain, right = n.config(), plain
+    reload(f"traces: {{endpoint: 'http://127.0.0.1:{collector.port}'}}\n", status=409)
+    plain = right
+    n.get("/v1/node")
+    wait_for("it goes on", lambda: len(other.named("GET /v1/node")) == 2, 5)
+    assert len(collector.named("GET /v1/node")) == 2
+    # One that hangs holds nothing up, and goes.
+    other.wait = 30
+    n.get("/v1/node")
+    wait_for("a post", lambda: len(other.posts) >= 3, 5)
+    began = time.monotonic()
+    reload("")
+    assert time.monotonic() - began < 1 and n.metric("gantry_trace_exports_total") is None
+    assert n.end() == 0 and time.monotonic() - began < 6
+    other.close()
+
+
 def test_what_is_left_is_sent_at_the_end(node, collector):
     n = node(OTEL_EXPORTER_JAEGER_ENDPOINT=f"127.0.0.1:{collector.port}/custom/path", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1",
              OTEL_SERVICE_NAME="robots")

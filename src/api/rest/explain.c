@@ -153,14 +153,46 @@ static void held_answers(struct answers *a, char why[256], const struct service_
     }
 }
 
-static void explain_status(struct api_call *c, struct slice raw, bool up, int64_t uptime_s)
+/* What is kept of a profile whose gateway the service is: what it is to be after a restart of the
+ * container. The supervisor's own want is that of now. */
+struct gateway_wish {
+    struct slice profile;
+    char desired[64];
+    bool known; /* the agent has the profile */
+};
+
+static void gateway_answers(struct answers *a, char should[256], char asked[256],
+                            const struct gateway_wish *g)
 {
-    char is[256], why[256];
+    int n = (int)(g->profile.len < 64 ? g->profile.len : 64);
+    if (!g->known)
+        return;
+    if (g->desired[0] == '\0')
+        (void)snprintf(should, 256, "%s; profile \"%.*s\" has no desired state", a->should, n,
+                       g->profile.p);
+    else
+        (void)snprintf(should, 256, "%s; the desired state of profile \"%.*s\" is %s", a->should, n,
+                       g->profile.p, g->desired);
+    a->should = should;
+    bool runs = strcmp(g->desired, "running") == 0, stops = strcmp(g->desired, "stopped") == 0;
+    if (runs || stops) {
+        (void)snprintf(asked, 256, "whoever %s profile \"%.*s\" last", runs ? "started" : "stopped",
+                       n, g->profile.p);
+        a->asked = asked;
+    }
+}
+
+static void explain_status(struct api_call *c, struct slice raw, bool up, int64_t uptime_s,
+                           const struct gateway_wish *gateway)
+{
+    char is[256], why[256], should[256], asked[256];
     struct slice shown = {raw.p, raw.len < 200 ? raw.len : 200};
     (void)snprintf(is, sizeof(is), "%s: %.*s", up ? "running" : "not running", (int)shown.len,
                    shown.p);
     struct answers a = {.kind = "service", .is = is};
     service_answers(&a, why, raw, up);
+    if (gateway != NULL)
+        gateway_answers(&a, should, asked, gateway);
     char name[512];
     (void)snprintf(name, sizeof(name), "%.*s/%.*s", (int)c->path[0].len, c->path[0].p,
                    (int)c->path[1].len, c->path[1].p);
@@ -184,6 +216,60 @@ static void explain_status(struct api_call *c, struct slice raw, bool up, int64_
     rest_reply_out(c);
 }
 
+/* The gateway of a profile: its profile is asked for, too. */
+struct gateway_look {
+    struct api_call *c; /* held */
+    struct gateway_wish wish;
+    char *raw;
+    bool up;
+    int64_t uptime_s;
+};
+
+static void got_profile(void *ctx, const struct err *e, int status, json_t *answer)
+{
+    struct gateway_look *l = ctx;
+    struct api_call *c = l->c;
+    const char *desired = json_get_str(answer, "desired_state");
+    (void)status;
+    l->wish.known = e->code == 0 && json_get_str(answer, "name") != NULL;
+    /* A word as the file has it: of any length, and about anything. */
+    if (l->wish.known && desired != NULL && strlen(desired) < sizeof(l->wish.desired))
+        (void)snprintf(l->wish.desired, sizeof(l->wish.desired), "%s", desired);
+    explain_status(c, slice_of(l->raw), l->up, l->uptime_s, &l->wish);
+    mem_free(l->raw);
+    mem_free(l);
+}
+
+static const char gateway_prefix[] = "gateway-";
+
+/* False: it is no gateway, or that cannot be asked now; then it is a service as any other. */
+static bool ask_profile(struct api_call *c, const char *raw, bool up, int64_t uptime_s)
+{
+    struct agent *a = agent_set_find(((const struct rest *)c->app)->o.agents, c->path[0]);
+    size_t n = sizeof(gateway_prefix) - 1;
+    struct err e = {0};
+    if (a == NULL || c->path[1].len <= n || !slice_starts(c->path[1], gateway_prefix))
+        return false;
+    struct gateway_look *l = mem_zalloc(sizeof(*l));
+    if (l == NULL || (l->raw = mem_strdup(raw)) == NULL) {
+        mem_free(l);
+        return false;
+    }
+    l->c = c;
+    l->up = up;
+    l->uptime_s = uptime_s;
+    l->wish.profile = (struct slice){c->path[1].p + n, c->path[1].len - n};
+    const struct agent_request rq = {.method = HTTP_METHOD_GET,
+                                     .base = "/profiles",
+                                     .service = l->wish.profile,
+                                     .tail = "/gateway"};
+    if (agent_call(a, &rq, got_profile, l, &e) == 0)
+        return true;
+    mem_free(l->raw);
+    mem_free(l);
+    return false;
+}
+
 static void got_status(void *ctx, const struct err *e, int status, json_t *answer)
 {
     struct api_call *c = ctx;
@@ -198,7 +284,8 @@ static void got_status(void *ctx, const struct err *e, int status, json_t *answe
     }
     if (!json_get_int(answer, "uptime_seconds", &uptime))
         (void)json_get_int(answer, "uptime", &uptime);
-    explain_status(c, slice_of(raw), up, uptime);
+    if (!ask_profile(c, raw, up, uptime))
+        explain_status(c, slice_of(raw), up, uptime, NULL);
 }
 
 void rest_explain_service(struct api_call *c)

@@ -330,7 +330,7 @@ static void put_sentences(struct json_out *j, const struct node_state *n)
     json_key(j, "waits_for");
     json_arr(j);
     for (size_t i = 0; i < n->problems.n; i++)
-        json_str(j, n->problems.names[i]);
+        json_str(j, slice_of(n->problems.names[i]));
     json_end_arr(j);
 }
 

@@ -155,6 +155,7 @@ void rest_change(struct rest *r, const struct rest_options *o)
     CHECK_MAGIC(r, REST_MAGIC);
     r->o.hosts = o->hosts;
     r->o.n_hosts = o->n_hosts;
+    r->o.order = o->order;
     r->o.ws_queue = o->ws_queue;
     r->o.ws_message = o->ws_message;
     r->o.max_viewers = o->max_viewers != 0 ? o->max_viewers : REST_MAX_VIEWERS;

@@ -95,8 +95,8 @@ void rest_handle(void *ctx, struct exchange *x);
 /* True if the Host of a request is one that is served here; for other front ends on the same
  * listeners. `rest` is the struct rest. */
 bool rest_host_allowed(void *rest, struct exchange *x);
-/* Takes cors, hosts, max_body, ws_queue, ws_message, slow_ms and max_viewers of `o`, and makes GET
- * /containers anew of the agents there are. Cannot fail. */
+/* Takes cors, hosts, max_body, ws_queue, ws_message, slow_ms, max_viewers and order of `o`, and
+ * makes GET /containers anew of the agents there are. Cannot fail. */
 void rest_change(struct rest *r, const struct rest_options *o);
 /* Ends all log streams: WebSockets with close code 1012 (a client then comes back), events with a
  * proper end. New ones get 503. */

@@ -64,6 +64,26 @@ static const struct canned {
      "\"lock_file\":\"/run/x\"}}"},
     {"GET", W "/db", 200, "{" DB "}"},
     {"GET", W "/bad", 200, BAD},
+    {"GET", W "/going", 200,
+     "{\"id\":\"going\",\"type\":\"container\",\"desired_state\":\"running\",\"actual_state\":"
+     "\"failed\",\"deleting\":true,\"waits_for\":\"the time of the next try\","
+     "\"failure\":\"delete failed: device is busy\"}"},
+    {"DELETE", W "/going", 202, "{\"verdict\":\"accepted\"}"},
+    {"GET", W "/full", 200,
+     "{\"id\":\"full\",\"type\":\"container\",\"desired_state\":\"running\",\"actual_state\":"
+     "\"failed\",\"waits_for\":\"the time of the next try\",\"failure\":\"admission rejected due "
+     "to resource constraints: [memory 85.0% > 80%]\"}"},
+    {"GET", "/v1/explain/node", 200,
+     "{\"kind\":\"node\",\"id\":\"edge-1\",\"is\":\"It is degraded.\",\"should_be\":\"x\","
+     "\"why\":\"libvirt: away\",\"since\":null,\"next\":\"y\",\"next_at\":null,\"asked_by\":\"z\","
+     "\"waits_for\":[\"libvirt\"],\"state\":\"degraded\",\"drain\":{\"draining\":true,"
+     "\"refuses_new\":true,\"reason\":\"s drains it\",\"since\":\"2026-01-01T00:00:00Z\"},"
+     "\"store\":{\"ok\":true,\"detail\":\"in good order\",\"failures\":0},"
+     "\"control\":{\"state\":\"registered\"},\"drivers\":["
+     "{\"type\":\"container\",\"name\":\"docker\",\"available\":true},"
+     "{\"type\":\"compose\",\"available\":false,\"reason\":\"compose.enabled is false\"},"
+     "{\"type\":\"vm\",\"name\":\"libvirt\",\"available\":true,\"detail\":\"kvm\"}],"
+     "\"workloads\":{\"running\":3}}"},
     {"GET", W "/off", 200,
      "{\"id\":\"off\",\"desired_state\":\"stopped\",\"actual_state\":\"stopped\"}"},
     {"GET", "/v1/explain/workload/web", 200,
@@ -394,6 +414,16 @@ static void descriptions(void **state)
     HAS(o.out, "Why:          it is as it should be\n");
     HAS(o.out, "Asked by:     uid:0\n");
     HAS_NOT(o.out, "Next at");
+    RUN(&o, "explain");
+    HAS(o.out, "Node:         edge-1\nState:        degraded\nIs:           It is degraded.\n");
+    HAS(o.out, "Waits for:    libvirt\nDraining:     s drains it\nDrain since:  2026-01-01");
+    HAS(o.out, "Store:        in good order\n\nWorkloads:\n  running: 3\n\nScheduler:\n");
+    HAS(o.out, "-        compose    no         compose.enabled is false\n");
+    HAS(o.out, "libvirt  vm         yes        kvm\n");
+    RUN(&o, "explain", "node"); /* there is no workload of that name */
+    HAS(o.out, "State:        degraded\n");
+    RUN(&o, "-o", "json", "explain");
+    HAS(o.out, "{\"kind\":\"node\"");
     RUN(&o, "explain", "robot", "talker");
     HAS(o.out, "Service:      robot/talker\n");
     HAS(o.out, "Next at:      2199-01-01 00:00:00 UTC (in ");
@@ -638,8 +668,18 @@ static void actions(void **state)
     assert_string_equal(body, "{\"action\":\"force\"}");
     RUN(&o, "delete", "--wait", "--timeout", "300ms", "web"); /* it stays */
     assert_int_equal(o.code, EXIT_NO);
+    HAS(o.err, "web is not deleted: it was applied again meanwhile, and is to stay; it is running, "
+               "healthy, Up 3 seconds (see: gantry explain web)");
+    RUN(&o, "delete", "--wait", "--timeout", "300ms", "going"); /* it takes its time */
+    assert_int_equal(o.code, EXIT_NO);
+    HAS(o.err, "going is not deleted after 0.3 s, it is failed, delete failed: device is busy");
+    RUN(&o, "wait", "--for", "deleted", "--timeout", "300ms", "web"); /* nobody has deleted it */
     HAS(o.err, "web is not deleted after 0.3 s, it is running, healthy, Up 3 seconds "
                "(see: gantry explain web)");
+    RUN(&o, "wait", "--timeout", "300ms", "full");
+    HAS(o.err, "full is not running after 0.3 s, it is failed, admission rejected");
+    RUN(&o, "get", "full");
+    HAS(o.out, "admission rejected due to resource constraints: [memory 85.0% > 80%]");
     RUN(&o, "delete", "--force", "--wait", "gone");
     assert_string_equal(o.out, "gone: accepted\n");
     assert_int_equal(o.code, EXIT_DONE);

@@ -336,6 +336,33 @@ static void failures(void **state)
     end(&u);
 }
 
+/* Other rules take the place of these: what is known of a service that both have stays. */
+static void taken_over(void **state)
+{
+    (void)state;
+    struct world w = {0};
+    begin(&w);
+    say(&w, DOWN("a") LIVE);
+    assert_true(held(&w).held && held(&w).run);
+    service_order_told(w.o, SLICE_LIT("robot"), SLICE_LIT("a"), false); /* it is to stay down */
+    struct service_order *old = w.o;
+    order(&w);
+    service_order_take(w.o, old);
+    service_order_free(old);
+    db_healthy = vm_address = true;
+    test_pass(w.l, 100);
+    assert_int_equal(starts(&w), 0);
+    service_order_take(NULL, w.o);
+    service_order_take(w.o, NULL);
+    /* One that is not known yet begins as at the start: nobody has said that it is to be down. */
+    old = w.o;
+    order(&w);
+    service_order_free(old);
+    test_pass(w.l, 100);
+    assert_int_equal(starts(&w), 1);
+    end(&w);
+}
+
 static void no_memory(void **state)
 {
     (void)state;
@@ -379,6 +406,7 @@ int main(void)
         cmocka_unit_test(an_order_outlives_the_agent),
         cmocka_unit_test(orders),
         cmocka_unit_test(failures),
+        cmocka_unit_test(taken_over),
         cmocka_unit_test(no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
