@@ -340,7 +340,7 @@ static const struct {
     {POST, W "web/snapshots", "{\"name\":\"a/b\"}", 0, 400, "is no name of a snapshot", ""},
     {DELETE, W "web/snapshots/-x", NULL, 0, 400, "is no name of a snapshot", ""},
     {POST, W "web/snapshots/%01/revert", NULL, 0, 400, "is no name of a snapshot", ""},
-    {GET, W "web/snapshots", NULL, ERR_RUNTIME, 502, "the disk is no qcow2", "list web"},
+    {GET, W "web/snapshots", NULL, ERR_RUNTIME, 503, "the disk is no qcow2", "list web"},
     {POST, W "web/snapshots", "{\"name\":\"b\"}", ERR_EXISTS, 409, "the disk is no qcow2",
      "create web b"},
     {GET, W "web/snapshots", NULL, ERR_BUSY, 503, "the runtime cannot be asked", "list web"},
