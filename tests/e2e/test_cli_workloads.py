@@ -129,6 +129,31 @@ def test_waiting_says_why_not(run, tmp_path):
     run("wait", "w-bad", "--for", "deleted")
 
 
+def test_explain_of_the_machine(run, tmp_path, keeper):
+    x = json.loads(run("-o", "json", "explain").stdout)
+    assert (x["kind"], x["state"], x["waits_for"]) == ("node", "ready", []), x
+    assert x["store"]["ok"] and x["store"]["failures"] == 0 and x["control"]["state"] == "off" and not x["drain"]["draining"]
+    drivers = {d["type"]: d for d in x["drivers"]}
+    assert drivers["container"] == {"type": "container", "name": "docker", "available": True}
+    for d in drivers.values():
+        assert d["available"] or d["reason"], d
+    assert run("explain", "node").stdout.startswith(f"Node:         {x['id']}\nState:        ready\n")
+    # A workload of that name is meant before the machine.
+    f = tmp_path / "w.yaml"
+    f.write_text(doc("node"))
+    run("apply", "-f", str(f), "--wait", "--timeout", "40s")
+    assert run("explain", "node").stdout.startswith("Workload:     node\n")
+    assert "1 workload, 1 of them running" in run("explain").stdout
+    run("delete", "node", "--wait", "--timeout", "40s")
+    # An engine that stands still is amiss.
+    os.kill(keeper.engine.process.pid, signal.SIGSTOP)
+    try:
+        wait_for("it is degraded", lambda: json.loads(run("-o", "json", "explain").stdout)["state"] == "degraded", 60)
+    finally:
+        os.kill(keeper.engine.process.pid, signal.SIGCONT)
+    wait_for("it is ready again", lambda: json.loads(run("-o", "json", "explain").stdout)["state"] == "ready", 60)
+
+
 def test_applied_again_while_it_is_deleted(run, tmp_path, keeper):
     lock = keeper.root / "busy-again"
     f = tmp_path / "w.yaml"
