@@ -59,6 +59,7 @@ const struct option_row option_rows[OPTION_COUNT] = {
     [OPTION_DIR] = {0, "dir", "FOLDER", false, "where to (default /etc/persys/certs/agent)"},
     [OPTION_ID] = {0, "id", "ID", false, "its id (default: the name of its folder)"},
     [OPTION_ENV_FILE] = {0, "env-file", "FILE", false, "its variables (default: .env beside it)"},
+    [OPTION_SERVICE] = {0, "service", "NAME", false, "in which service of a Compose project"},
     [OPTION_DAYS] = {0, "days", "N", false, "how long they are valid (default 365)"},
 };
 
@@ -207,11 +208,7 @@ static int collect(struct walk *w)
     while (w->at < w->argc) {
         const char *word = w->argv[w->at++];
         int rc = 0;
-        if (options && words_are_own(w)) { /* "exec web -- ls -l" and "exec web ls -l" */
-            options = false;
-            if (same(word, "--"))
-                continue;
-        }
+        options = options && !words_are_own(w); /* "exec web ls -l" is "exec web -- ls -l" */
         if (!options || word[0] != '-' || word[1] == '\0')
             w->a->all[w->a->n_words++] = word;
         else if (same(word, "--"))

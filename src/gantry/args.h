@@ -60,6 +60,7 @@ enum option_id {
     OPTION_DAYS,
     OPTION_ID,
     OPTION_ENV_FILE,
+    OPTION_SERVICE,
     OPTION_COUNT
 };
 _Static_assert(OPTION_COUNT <= 64, "the options of a verb are bits of a uint64_t");
@@ -86,8 +87,8 @@ struct verb {
     const char *more;          /* further lines for `help VERB`, or NULL */
     int (*run)(struct cli *c); /* returns the exit code, having said what went wrong */
     bool local;                /* needs no gantryd: contexts are not read before it */
-    size_t own; /* after so many arguments no word is an option of ours: the command line of another
-                   program begins (exec). 0: never */
+    size_t own; /* after so many arguments no word is an option of ours, nor "--": the command line
+                   of another program has begun with the last of them (exec). 0: never */
 };
 
 /* One option as it was given. */

@@ -140,6 +140,14 @@ static struct slice argument_kind(struct slice rest, size_t n)
     return (struct slice){NULL, 0};
 }
 
+/* Services of the Compose project that the words have named. */
+static void offer_parts(struct completion *k)
+{
+    const struct args *a = &k->c->args;
+    if (a->n_words > 0)
+        offer_rows(k, ask(k, "/v1/workloads/%s/parts", a->words), "parts", "name", "state");
+}
+
 static void offer_argument_kind(struct completion *k, const struct verb *v, struct slice kind)
 {
     const struct args *a = &k->c->args;
@@ -152,6 +160,8 @@ static void offer_argument_kind(struct completion *k, const struct verb *v, stru
         offer(k, kind, "this machine");
     else if (slice_eqs(kind, "CONTAINER"))
         offer_rows(k, ask(k, "/containers", NULL), "containers", "name", "socket_path");
+    else if (slice_eqs(kind, "SERVICE") && v->group != NULL && strcmp(v->group, "compose") == 0)
+        offer_parts(k);
     else if (slice_eqs(kind, "SERVICE") && a->n_words > 0)
         offer_rows(k, ask(k, "/containers/%s/services", a->words), "services", "id", "label");
     else if (slice_eqs(kind, "PROFILE") && a->n_words > 0)
@@ -185,6 +195,8 @@ static void offer_value(struct completion *k)
     const struct option_row *o = &option_rows[k->value_of];
     if (o->choices != NULL)
         offer_list(k, o->choices);
+    else if (k->value_of == OPTION_SERVICE)
+        offer_parts(k);
     else if (k->value_of == OPTION_CONTEXT)
         offer_contexts(k);
     else if (o->value != NULL && strcmp(o->value, "FILE") == 0)

@@ -280,6 +280,10 @@ static int make_path(struct cli *c, struct buf *out, bool tty, bool console)
         buf_addlit(out, "&user=");
         pct_encode(out, slice_of(a->value[OPTION_USER]));
     }
+    if (args_has(a, OPTION_SERVICE)) {
+        buf_addlit(out, "&service=");
+        pct_encode(out, slice_of(a->value[OPTION_SERVICE]));
+    }
     if (tty)
         buf_addlit(out, "&tty=true");
     if (tty && screen(c, &rows, &columns))
@@ -398,6 +402,8 @@ static int run_call(struct cli *c)
     json_end_arr(&j);
     if (args_has(&c->args, OPTION_USER))
         json_kstr(&j, "user", c->args.value[OPTION_USER]);
+    if (args_has(&c->args, OPTION_SERVICE))
+        json_kstr(&j, "service", c->args.value[OPTION_SERVICE]);
     json_end_obj(&j);
     if (body.err != 0)
         return cli_fail(c, EXIT_NO, NULL, "%s", err_row(body.err)->text);

@@ -37,11 +37,13 @@ const struct verb cli_verbs[] = {
     {NULL, "force", "ID...", 1, -1, WAIT, "do not wait for the lock file any more", NULL,
      cmd_workload_act},
     {NULL, "exec", "ID COMMAND...", 2, -1,
-     OPTION_BIT(OPTION_INTERACTIVE) | OPTION_BIT(OPTION_TTY) | OPTION_BIT(OPTION_USER),
+     OPTION_BIT(OPTION_INTERACTIVE) | OPTION_BIT(OPTION_TTY) | OPTION_BIT(OPTION_USER) |
+         OPTION_BIT(OPTION_SERVICE),
      "run a program in a workload",
-     "  Words behind ID are the program's own. The exit status is the program's.\n"
-     "  gantry exec -it web sh\n",
-     cmd_exec, .own = 1},
+     "  Words behind COMMAND are the program's own. The exit status is the program's.\n"
+     "  gantry exec -it web sh\n"
+     "  gantry exec shop --service db -- df -h\n",
+     cmd_exec, .own = 2},
     {NULL, "console", "ID", 1, 1, FORCE, "the serial console of a virtual machine",
      "  Every key goes to the machine; Ctrl-] ends it. --force takes it from whom has it.\n",
      cmd_console},

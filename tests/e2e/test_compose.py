@@ -357,12 +357,67 @@ def test_logs_of_all_and_of_one(keeper, shop):
         p.wait()
 
 
+def follow(k, id, *args):
+    """`gantry compose logs -f` in the background, and what it has written."""
+    out = k.root / f"followed-{id}-{time.monotonic_ns()}"
+    p = subprocess.Popen([program("gantry"), "compose", "logs", "-f", id, *args], stdout=open(out, "wb"), stderr=subprocess.STDOUT,
+                         env=dict(k.env, GANTRY_HOST=f"unix:{k.unix}"))
+    return p, lambda: out.read_text().splitlines()
+
+
+def test_followed_logs_go_on_with_new_containers(keeper):
+    k = keeper
+    says = lambda word, more="": service(f"echo {word}; {LOOP}", more)
+    k.up("fol-1", project(web=says("web-one"), db=says("db-one")))
+    k.reaches("fol-1", "running", 40)
+    p, lines = follow(k, "fol-1")
+    one, web = follow(k, "fol-1", "web")
+    try:
+        wait_for("the first", lambda: sorted(lines()) == ["db  | db-one", "web | web-one"] and web() == ["web-one"])
+        # An update makes one anew and adds another one.
+        k.up("fol-1", project(web=says("web-two"), db=says("db-one"), extra=service("echo extra-one")))
+        k.reaches("fol-1", "running", 40)
+        wait_for("the second", lambda: len(lines()) == 4 and len(web()) == 2, 20)
+        assert sorted(lines()[2:]) == ["extra | extra-one", "web   | web-two"] and web()[1] == "web-two", (lines(), web())
+        # One that is started once more: its new lines, and none of the old ones again.
+        k.engine.docker("restart", "-t", "1", k.boxes("fol-1")["db"][0])
+        wait_for("the third", lambda: lines()[4:] == ["db    | db-one"], 20)
+        # By its own policy, and by gantryd after a crash; of which no time is between for an end.
+        k.engine.docker("kill", k.boxes("fol-1")["web"][0])
+        wait_for("the fourth", lambda: "web   | web-two" in lines()[5:] and web()[2:] == ["web-two"], 30)
+        assert p.poll() is None and one.poll() is None
+        # Two of one service.
+        k.up("fol-1", project(web=says("web-two", ", scale: 2"), db=says("db-one")))
+        wait_for("the fifth", lambda: "web-2 | web-two" in lines(), 30)
+        # It is over when nothing of it runs any more.
+        assert k.up("fol-1", project(web=says("web-two", ", scale: 2"), db=says("db-one")), desired_state="stopped").status == 202
+        assert p.wait(40) == 0 and one.wait(40) == 0, (lines(), web())
+        assert len([line for line in lines() if "web-one" in line]) == 1
+    finally:
+        for x in (p, one):
+            x.poll() is None and x.kill()
+            x.wait()
+    r = k.cli("compose", "logs", "-f", "fol-1", timeout=20)  # nothing runs: it ends at once
+    assert r.returncode == 0 and "db    | db-one" in r.stdout, r
+    k.remove("fol-1")
+
+
 def test_programs_and_usage(keeper, shop):
     run = lambda **b: keeper.call("POST", "/v1/workloads/shop/exec", {"command": ["hostname"], **b})
     a = run(service="web")
     assert a.status == 200 and keeper.boxes("shop")["web"][1].startswith(a.json()["stdout"].strip()), a
     assert run().status == 400 and "several" in run().json()["error"]
     assert run(service="init").status == 409
+    cli = lambda *a: keeper.cli("exec", *a)
+    for args in (("shop", "--service", "web", "--", "hostname"), ("--service", "web", "shop", "hostname"), ("shop", "--service=web", "sh", "-c", "hostname")):
+        r = cli(*args)
+        assert r.returncode == 0 and keeper.boxes("shop")["web"][1].startswith(r.stdout.strip()) and r.stdout.strip(), (args, r)
+    r = cli("-o", "json", "shop", "--service", "web", "hostname")
+    assert r.returncode == 0 and keeper.boxes("shop")["web"][1].startswith(json.loads(r.stdout)["stdout"].strip()), r
+    assert cli("shop", "hostname").returncode == 1 and "several" in cli("shop", "hostname").stderr
+    assert "none" in cli("shop", "--service", "none", "hostname").stderr
+    for words in (("exec", "shop", "--service", "w"), ("compose", "logs", "shop", "w")):
+        assert "web" in [line.split("\t")[0] for line in keeper.cli("__complete", *words).stdout.splitlines()], words
     all_, web = (keeper.call("GET", f"/v1/workloads/shop/stats{q}").json() for q in ("", "?service=web"))
     assert all_["source"] == web["source"] == "compose" and 0 < web["memory_bytes"] < all_["memory_bytes"], (all_, web)
     assert all_["cpu_percent"] >= 0

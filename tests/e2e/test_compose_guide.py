@@ -43,4 +43,4 @@ def test_the_guide_of_compose(keeper, tmp_path):
                 wrong.append(f"{GUIDE.name}:{line + number - 2}: {command}\n  expected: {expected!r}\n  got:      {got!r}")
     sh.close()
     assert not wrong, "\n".join(wrong)
-    assert n == 6
+    assert n == 7

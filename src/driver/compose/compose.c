@@ -128,9 +128,13 @@ static void on_event(void *ctx, const json_t *value)
     struct slice id;
     if (k != NULL)
         k->fresh = false;
-    if (dir != NULL && c->watcher.changed != NULL &&
-        (compose_dir_id(dir, c->root, &id) ||
-         (c->real_root != NULL && compose_dir_id(dir, c->real_root, &id))))
+    if (dir == NULL || (!compose_dir_id(dir, c->root, &id) &&
+                        (c->real_root == NULL || !compose_dir_id(dir, c->real_root, &id))))
+        return;
+    const char *action = json_get_str(value, "Action");
+    if (cid != NULL && action != NULL && strcmp(action, "start") == 0)
+        compose_follow_started(c, id, cid);
+    if (c->watcher.changed != NULL)
         c->watcher.changed(c->watcher.ctx, id);
 }
 
@@ -311,6 +315,7 @@ int compose_new(struct compose **ret, struct docker *d, const struct compose_opt
     c->loop = docker_engine_loop(d);
     list_init(&c->waiting);
     list_init(&c->ops);
+    list_init(&c->followers);
     map_init(&c->acts);
     map_init(&c->names);
     map_init(&c->kept);

@@ -7,7 +7,7 @@
  * compose_act.h    ensure, start, stop, remove
  * compose_sweep.c  without the tool              compose_plan.c   what an apply would change
  * compose_gate.h   what a file asks for          compose_limit.c  whether it may, in an act
- * compose_logs.c   logs of several containers    compose_live.c   programs in services, usage
+ * compose_logs.h   logs of several containers    compose_live.c   programs in services, usage
  */
 #ifndef GANTRY_DRIVER_COMPOSE_PRIV_H
 #define GANTRY_DRIVER_COMPOSE_PRIV_H
@@ -62,6 +62,7 @@ struct compose {
     struct docker_events events;
     struct driver_watcher watcher;
 
+    struct list_node followers; /* of logs: tailing.follower */
     struct list_node ops; /* compose_op.link: what is under way, to be ended by compose_free */
     struct map acts;      /* id -> struct compose_act, borrowed */
     struct map names;     /* project name -> id (owned char *) of who has it */
@@ -204,6 +205,8 @@ int compose_exec_resize(struct driver_call *c, uint16_t rows, uint16_t columns);
 int compose_usage(void *self, struct slice id, driver_usage_fn fn, void *ctx);
 int compose_usage_part(void *self, struct slice id, struct slice part, driver_usage_fn fn,
                        void *ctx);
+/* compose_follow.c: a container of this project was started. */
+void compose_follow_started(struct compose *c, struct slice id, const char *cid);
 /* True if the container is meant by the part's name: "web", "web-2", or its own name. */
 bool compose_part_is(const struct compose_box *b, struct slice part);
 int compose_no_part(struct fault *f, const struct compose_look *l, struct slice part);

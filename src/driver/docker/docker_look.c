@@ -233,13 +233,21 @@ static bool says_none(const struct err *e)
            (e->code == ERR_INVALID && strstr(e->msg, "ultiple IDs found") != NULL);
 }
 
+/* A whole id, which drivers on top of this one ask for: there is no other such container. */
+static bool has_id(const json_t *root, const char *id)
+{
+    const char *have = json_get_str(root, "Id");
+    return have != NULL && strlen(have) == 64 && strcmp(have, id) == 0;
+}
+
 static void look_answered(void *ctx, const struct err *e, int status BASE_UNUSED, json_t *root)
 {
     struct docker_look *l = ctx;
     struct fault f = {0};
     struct err out = *e;
     l->call = NULL;
-    if (says_none(e) || (e->code == 0 && !docker_object_named(root, slice_of(l->id)))) {
+    if (says_none(e) ||
+        (e->code == 0 && !docker_object_named(root, slice_of(l->id)) && !has_id(root, l->id))) {
         look_end(l, NULL, NULL);
         return;
     }

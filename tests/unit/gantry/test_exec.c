@@ -91,6 +91,9 @@ static void run_program(int fd, const char *head)
     } else if (RAN(head, "who&user=a%2Fb HTTP")) {
         FRAME(fd, "\004{\"exit_code\":4,\"error\":null}");
         until_closed(fd);
+    } else if (RAN(head, "serve&command=--service&command=--&user=x&service=a%2Fb HTTP")) {
+        FRAME(fd, "\004{\"exit_code\":6,\"error\":null}");
+        until_closed(fd);
     } else if (RAN(head, "cat&interactive=true HTTP")) {
         cat(fd);
     } else if (RAN(head, "screen&interactive=true&")) {
@@ -205,6 +208,10 @@ static void output_and_status(void **state)
     HAS(o.err, "no such program \"none\"");
     RUN(&o, in, "exec", "-u", "a/b", "web", "who");
     assert_int_equal(o.code, 4);
+    RUN(&o, in, "exec", "web", "--service", "a/b", "-u", "x", "--", "serve", "--service", "--");
+    assert_int_equal(o.code, 6);
+    RUN(&o, in, "exec", "--service=a/b", "-u", "x", "web", "serve", "--service", "--");
+    assert_int_equal(o.code, 6);
     RUN(&o, in, "exec", "web", "odd");
     assert_int_equal(o.code, EXIT_NO);
     RUN(&o, in, "exec", "web", "lost");
