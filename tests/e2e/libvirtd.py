@@ -105,9 +105,10 @@ class Libvirtd:
         self.halt()
         raise RuntimeError("libvirtd does not come up:\n" + tail)
 
-    def lose_kvm(self):
-        """From now on its emulators find none, which libvirtd, having looked already, does not know."""
-        subprocess.run(["nsenter", "-t", str(self.process.pid), "-m", "sh", "-c", BAD_KVM], check=True)
+    def lose_kvm(self, secretly):
+        """From now on its emulators find none; secretly: which libvirtd, having looked already, does not know."""
+        script = BAD_KVM if secretly else NO_KVM.format(self.root)
+        subprocess.run(["nsenter", "-t", str(self.process.pid), "-m", "sh", "-c", script], check=True)
 
     def virsh(self, *args, check=True, timeout=60):
         """Its standard output; None if it failed and need not succeed."""

@@ -2,6 +2,7 @@
  * one, and the waiting in between, as chains of small steps. While one waits for a guest to switch
  * off, nothing else does. */
 #include "driver/libvirt/virt_priv.h"
+#include "driver/libvirt/virt_text.h"
 
 #include <stdio.h>
 
@@ -131,6 +132,25 @@ static void undone(struct virt_act *a)
 }
 
 static void start_again(struct virt_act *a);
+static void make_begin(struct virt_act *a, const char *uuid);
+
+/* libvirt thought that KVM would do, or it was there when it was asked. It is not asked for any
+ * more, here. False: it was not to choose, or did already. */
+static bool without_kvm(struct virt_act *a)
+{
+    if (a->again || a->v->o.accelerator != VIRT_AUTO)
+        return false;
+    a->again = true;
+    a->v->kvm_refused = true;
+    tell(a, "KVM does not run it on this machine: described anew for emulation");
+    return true;
+}
+
+static void make_again(struct virt_act *a)
+{
+    if (!act_stopped(a))
+        make_begin(a, NULL);
+}
 
 static void keep_seed(struct virt_act *a)
 {
@@ -157,6 +177,8 @@ static void defined(void *ctx, const struct fault *f, const struct virt_result *
          * stay, and the next try finds them. */
         if (f->e.code == ERR_UNREACHABLE || f->e.code == ERR_CANCELLED)
             act_end(a, f, NULL);
+        else if (a->making->host.kvm && virt_is_kvm_trouble(f->e.msg) && without_kvm(a))
+            act_work(a, undo, make_again);
         else
             act_work(a, undo, undone);
     } else if (f != NULL) {
@@ -225,13 +247,7 @@ static void started(void *ctx, const struct fault *f, const struct virt_result *
             k->started_ns = clock_real_ns(loop_clock(a->v->loop));
         virt_slow_soon(a->v, VIRT_SETTLE_MS);
         act_end(a, NULL, &r->seen);
-    } else if (r->kvm_refused && !a->again && a->v->o.accelerator == VIRT_AUTO &&
-               a->o.doc != NULL && r->seen.facts != NULL) {
-        /* libvirt thought that KVM would do, and qemu found that it does not: it is not asked for
-         * any more, here. */
-        a->again = true;
-        a->v->kvm_refused = true;
-        tell(a, "KVM does not run it on this machine: described anew for emulation");
+    } else if (r->kvm_refused && a->o.doc != NULL && r->seen.facts != NULL && without_kvm(a)) {
         make_begin(a, r->seen.facts->uuid);
     } else {
         act_end(a, f, NULL);

@@ -133,7 +133,14 @@ int virt_fault_of(int number, const char *text, enum fault_reason *reason)
 
 bool virt_is_kvm_trouble(const char *text)
 {
-    static const char *const words[] = {"kvm", "KVM", "failed to set MSR"};
+    /* Names of machines and files are in the text, too, and may have "kvm" in them. */
+    static const char *const words[] = {
+        "KVM kernel module", "initialize kvm",  "initialize KVM", "requires KVM",
+        "KVM is not",        "KVM: ",           "KVM_",           "KVM internal error",
+        "kvm/kvm.c:",        ": kvm: ",         "accel 'kvm'",    "accelerator kvm",
+        "domaintype=kvm",    "virt type 'kvm'", "/dev/kvm",       "kvm version",
+        "failed to set MSR",
+    };
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         if (strstr(text, words[i]) != NULL)
             return true;

@@ -68,9 +68,29 @@ static void test_failures(void **state)
     assert_int_equal(r, FAULT_INSUFFICIENT_RESOURCES);
     assert_int_equal(virt_fault_of(123456, "x", &r), ERR_RUNTIME);
     assert_int_equal(r, FAULT_RUNTIME_ERROR);
-    assert_true(virt_is_kvm_trouble("could not access KVM kernel module"));
-    assert_true(virt_is_kvm_trouble("error: failed to set MSR 0x10a to 0x69"));
-    assert_false(virt_is_kvm_trouble("network 'default' is not active"));
+    static const char *const kvm[] = {
+        "Could not access KVM kernel module: No such file or directory",
+        "qemu-system-x86_64: failed to initialize kvm: Permission denied",
+        "error: failed to set MSR 0x10a to 0x69",
+        "../../target/i386/kvm/kvm.c:3183: kvm_buf_set_msrs: Assertion `ret == n' failed.",
+        "qemu-system-x86_64: kvm: guest stopping CPU not supported",
+        "invalid argument: could not find capabilities for arch=x86_64 domaintype=kvm ",
+        "the accel 'kvm' is not supported by '/usr/bin/qemu-system-x86_64' on this host",
+        "unsupported configuration: Domain requires KVM, but it is not available.",
+        "Emulator '/usr/bin/qemu-system-x86_64' does not support virt type 'kvm'",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(kvm); i++)
+        if (!virt_is_kvm_trouble(kvm[i]))
+            fail_msg("%s", kvm[i]);
+    static const char *const others[] = {
+        "network 'default' is not active",
+        "domain \"kvm\" cannot be started: network 'kvm-net' is not active",
+        "domain \"KVM-1\" cannot be started: Could not open '/images/kvm/a-kvm.raw': No such file",
+        "Using KVM without synchronous MMU, balloon unavailable",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        if (virt_is_kvm_trouble(others[i]))
+            fail_msg("%s", others[i]);
 }
 
 static void test_seed_names(void **state)
