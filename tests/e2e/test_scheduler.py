@@ -347,6 +347,9 @@ def test_drain(make, pb):  # noqa: F811
     s.on_heartbeat = lambda q, c: s.cpb.HeartbeatResponse(acknowledged=True, drain_node=True)
     wait_for("it is told", lambda: n.control()["draining"])
     assert n.metric("gantry_control_draining") == 1 and not n.control()["refuses_new"]
+    x = n.call("GET", "/v1/explain/node").json()
+    assert x["state"] == "draining" and x["drain"]["since"] == x["since"] and x["control"]["last_heartbeat_at"], x
+    assert x["drain"]["reason"].endswith("drains this node; new workloads are still taken") and x["asked_by"].startswith("the scheduler at"), x
     # By default new ones are taken, as the original does: schedulers in trouble say so too.
     assert s.apply(standin.Record("new-1", "r1", 1, container(pb))).applied
     n.reaches("new-1", "running")
@@ -355,6 +358,8 @@ def test_drain(make, pb):  # noqa: F811
     assert n.gantryd.text().count("control-draining") == 1  # once a change, not once a heartbeat
     s.on_heartbeat = None
     wait_for("no more", lambda: not n.control()["draining"])
+    x = n.call("GET", "/v1/explain/node").json()
+    assert x["state"] == "ready" and x["drain"] == {"draining": False, "refuses_new": False} and x["next"] == "The next heartbeat.", x
     events = n.call("GET", "/v1/events?follow=false&kind=node&type=draining").json()["events"]
     assert [(e["from"], e["to"]) for e in events] == [("serving", "draining"), ("draining", "serving")], events
 
