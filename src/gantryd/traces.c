@@ -68,9 +68,10 @@ static void batch_free(struct batch *b)
     mem_free(b);
 }
 
+/* There is one. */
 static struct batch *last_of(struct traces *t)
 {
-    return t->n_waiting > 0 ? CONTAINER_OF(t->waiting.prev, struct batch, link) : NULL;
+    return CONTAINER_OF(t->waiting.prev, struct batch, link);
 }
 
 static struct batch *take_first(struct traces *t)
@@ -112,10 +113,13 @@ static void arm(struct traces *t, uint64_t ms)
 static void on_span(void *ctx, const struct span_done *d)
 {
     struct traces *t = ctx;
-    struct batch *b = last_of(t);
+    struct batch *b = NULL;
     int rc = ERR_LIMIT;
-    if (b != NULL && b->n < BATCH_SPANS && (rc = traces_add_span(&b->spans, d)) != 0)
-        b->spans.err = 0; /* what was in it before is still whole */
+    if (t->n_waiting > 0) {
+        b = last_of(t);
+        if (b->n < BATCH_SPANS && (rc = traces_add_span(&b->spans, d)) != 0)
+            b->spans.err = 0; /* what was in it before is still whole */
+    }
     if (rc == ERR_LIMIT) {
         b = batch_new(t);
         rc = b != NULL ? traces_add_span(&b->spans, d) : ERR_NO_MEMORY;
