@@ -65,6 +65,7 @@ static struct _virConnect *connection; /* there is one at a time */
 static unsigned calls, fail_in;
 static enum fake_trouble trouble;
 static bool met, deaf, refuse;
+static enum fake_kvm kvm;
 static int live, listener = -1, bell = -1, serial;
 static char socket_path[108];
 static struct {
@@ -585,7 +586,10 @@ static virDomainPtr fake_DomainDefineXML(virConnectPtr c, const char *xml)
     int in = enter(c);
     if (in < 0)
         return NULL;
-    struct domain *d = define(xml);
+    bool refused = kvm == FAKE_KVM_NOT_DEFINED && strstr(xml, "<domain type=\"kvm\"") != NULL;
+    if (refused)
+        say(VIR_ERR_CONFIG_UNSUPPORTED, "Emulator 'qemu' does not support virt type 'kvm'");
+    struct domain *d = refused ? NULL : define(xml);
     if (d != NULL)
         happened(d, VIR_DOMAIN_EVENT_DEFINED, 0);
     virDomainPtr p = d != NULL && in == 0 ? domain_ptr(c, d) : NULL;
@@ -621,6 +625,10 @@ static int power_on(struct domain *d)
 {
     if (d->state == VIR_DOMAIN_RUNNING) {
         say(VIR_ERR_OPERATION_INVALID, "domain is already running");
+        return -1;
+    }
+    if (kvm == FAKE_KVM_NOT_STARTED && strstr(d->xml, "<domain type=\"kvm\"") != NULL) {
+        say(VIR_ERR_INTERNAL_ERROR, "failed to initialize kvm: Permission denied");
         return -1;
     }
     set_state(d, VIR_DOMAIN_RUNNING, VIR_DOMAIN_RUNNING_BOOTED);
@@ -1127,6 +1135,13 @@ void fake_deaf(bool on)
 {
     pthread_mutex_lock(&lock);
     deaf = on;
+    pthread_mutex_unlock(&lock);
+}
+
+void fake_kvm(enum fake_kvm k)
+{
+    pthread_mutex_lock(&lock);
+    kvm = k;
     pthread_mutex_unlock(&lock);
 }
 

@@ -35,5 +35,9 @@ void fake_refuse(bool on);
 void fake_deaf(bool on);
 void fake_say(const char *name, const char *text); /* the guest writes to its serial line */
 bool fake_console_taken(const char *name);
+/* What comes of domains of type kvm, which libvirtd always says it can have. Not changed by
+ * fake_reset. */
+enum fake_kvm { FAKE_KVM_WORKS, FAKE_KVM_NOT_DEFINED, FAKE_KVM_NOT_STARTED };
+void fake_kvm(enum fake_kvm k);
 
 #endif

@@ -23,6 +23,7 @@ static struct loop *loop;
 static struct virt *virt;
 static struct driver d;
 static struct virt_options options;
+static enum virt_accelerator accelerator;
 static bool is_open;
 
 static struct {
@@ -142,7 +143,7 @@ static int open_virt(void)
     options.uri = uri;
     options.image_roots = roots;
     options.n_image_roots = 1;
-    options.accelerator = VIRT_QEMU;
+    options.accelerator = accelerator;
     options.retry_first_ms = 5;
     options.retry_most_ms = 10;
     memset(&got, 0, sizeof(got));
@@ -175,6 +176,8 @@ static int setup(void **state)
     if (mkdtemp(folder) == NULL)
         return -1;
     options = (struct virt_options){0};
+    accelerator = VIRT_QEMU;
+    fake_kvm(FAKE_KVM_WORKS);
     memset(&line, 0, sizeof(line));
     (void)snprintf(disk_path, sizeof(disk_path), "%s/mine.raw", folder);
     fake_reset(folder);
@@ -758,6 +761,47 @@ static void test_files_and_calls(void **state)
         }
 }
 
+/* Emulation takes KVM's place, wherever that is found out, and whatever fails meanwhile. */
+static void kvm_goes(enum fake_kvm how)
+{
+    order_with_files();
+    accelerator = VIRT_AUTO;
+    fake_kvm(how);
+    bool hit = true;
+    for (uint64_t n = 1; hit; n += 2) {
+        fake_reset(folder);
+        assert_int_equal(open_virt(), 0);
+        wait_up(1);
+        assert_true(virt->kvm && !virt->kvm_refused);
+        memory_hit = false;
+        mem_fail_at(n, false);
+        (void)step_twice(ENSURE);
+        (void)step_twice(START);
+        hit = memory_hit || mem_fail_hit();
+        mem_fail_at(0, false);
+        assert_true(virt->kvm_refused);
+        assert_int_equal(fake_state(ID), VIR_DOMAIN_RUNNING);
+        files_are(true);
+        order.for_good = true;
+        assert_int_equal(do_step(REMOVE), 0);
+        order.for_good = false;
+        files_are(false);
+        close_virt(true);
+    }
+}
+
+static void test_kvm_goes_before_a_definition(void **state)
+{
+    (void)state;
+    kvm_goes(FAKE_KVM_NOT_DEFINED);
+}
+
+static void test_kvm_goes_before_a_start(void **state)
+{
+    (void)state;
+    kvm_goes(FAKE_KVM_NOT_STARTED);
+}
+
 /* A disk that was made for one is not removed with another that uses it too. */
 static void test_shared_disk(void **state)
 {
@@ -951,6 +995,8 @@ int main(void)
         T(test_addresses),
         T(test_files_and_memory),
         T(test_files_and_calls),
+        T(test_kvm_goes_before_a_definition),
+        T(test_kvm_goes_before_a_start),
         T(test_shared_disk),
         T(test_console_ends),
         T(test_console_holds_back),
