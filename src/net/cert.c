@@ -208,6 +208,8 @@ static int load_all(STACK_OF(X509) * *ret, struct slice pem, struct err *e)
         }
     }
     unsigned long code = ERR_peek_last_error();
+    if (code == 0) /* without a reason: it had no memory for one */
+        return out_of_memory(e);
     if (ERR_GET_LIB(code) != ERR_LIB_PEM || ERR_GET_REASON(code) != PEM_R_NO_START_LINE)
         return tls_openssl_error(e, "damaged certificate");
     ERR_clear_error();
