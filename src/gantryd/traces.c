@@ -230,6 +230,11 @@ static void send_next(struct traces *t)
     struct batch *b = take_first(t);
     struct buf body = BUF_INIT(BATCH_BYTES + HEAD_BYTES);
     struct err e = {0};
+    if (b->n == 0) { /* there was memory for it, and none for a span */
+        batch_free(b);
+        go_on(t);
+        return;
+    }
     t->sending = b;
     int rc = traces_add_head(&body, t->service, t->node_id, b->spans.len);
     if (rc == 0)

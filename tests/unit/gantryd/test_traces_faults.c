@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { SPANS = 5 };
 
@@ -45,6 +46,11 @@ static int open_traces(struct err *e)
     const struct config_traces c = {.endpoint = endpoint, .service_name = service, .sample = 100};
     flushed = 0;
     return traces_new(&traces, loop, &c, "node", e);
+}
+
+static void close_traces(void)
+{
+    traces_free(STEAL(traces));
 }
 
 static void end_span(void)
@@ -96,6 +102,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
+    mem_fail_at(0, false);
+    close_traces();
     tcp_peer_close(&peer);
     (void)loop_run(loop);
     loop_free(loop);
@@ -107,7 +115,8 @@ static void check_sent(bool all)
 {
     unsigned long taken = figure("gantry_trace_spans_exported_total"),
                   dropped = figure("gantry_trace_spans_dropped_total");
-    assert_int_equal(taken + dropped, SPANS);
+    if (taken + dropped != SPANS)
+        fail_msg("%lu taken, %lu dropped", taken, dropped);
     if (all)
         assert_int_equal(dropped, 0);
 }
@@ -124,7 +133,7 @@ static void memory_runs_out(void **state)
         mem_fail_at(0, false);
         assert_true(rc == 0 || rc == ERR_NO_MEMORY);
         if (rc == 0)
-            traces_free(traces);
+            close_traces();
         turns(5);
     }
     hit = true;
@@ -134,13 +143,15 @@ static void memory_runs_out(void **state)
         for (int i = 0; i < SPANS; i++)
             end_span();
         traces_flush(traces, 6000, on_flushed, NULL);
-        for (int i = 0; i < 20 && flushed == 0; i++)
-            (void)loop_run_once(loop, i < 8);
+        for (int i = 0; i < 20 && flushed == 0; i++) {
+            (void)loop_run_once(loop, false);
+            usleep(500);
+        }
         hit = mem_fail_hit();
         mem_fail_at(0, false);
         run_until_flushed(7000);
         check_sent(false);
-        traces_free(traces);
+        close_traces();
         turns(5);
         assert_true(n < 500);
     }
@@ -161,7 +172,7 @@ static void the_collector_closes_in_the_middle(void **state)
         run_until_flushed(7000);
         check_sent(true);
         assert_int_equal(peer.requests - before, 2);
-        traces_free(traces);
+        close_traces();
         turns(5);
     }
 }
@@ -177,14 +188,14 @@ static void the_collector_refuses(void **state)
     traces_flush(traces, 5000, on_flushed, NULL);
     run_until_flushed(4000);
     assert_int_equal(figure("gantry_trace_spans_dropped_total"), 1);
-    traces_free(traces);
+    close_traces();
     assert_int_equal(open_traces(&e), 0);
     end_span();
     status = "503";
     traces_flush(traces, 300, on_flushed, NULL);
     run_until_flushed(2000);
     assert_int_equal(figure("gantry_trace_spans_exported_total"), 0);
-    traces_free(traces);
+    close_traces();
 }
 
 static void ends_at_any_time(void **state)
@@ -198,7 +209,7 @@ static void ends_at_any_time(void **state)
             traces_flush(traces, 1000, on_flushed, NULL);
         turns(n / 2);
         int before = flushed;
-        traces_free(traces);
+        close_traces();
         turns(10);
         assert_int_equal(flushed, before);
     }

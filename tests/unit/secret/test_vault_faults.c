@@ -155,6 +155,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
+    mem_fail_at(0, false);
+    vault_free(STEAL(vault));
     tcp_peer_close(&peer);
     (void)loop_run(loop);
     loop_free(loop);
@@ -180,7 +182,7 @@ static void memory(bool token, bool sticky)
         mem_fail_at(0, false);
         assert_true(rc == 0 || rc == ERR_NO_MEMORY);
         if (rc == 0)
-            vault_free(vault);
+            vault_free(STEAL(vault));
         turns(5);
     }
     assert_int_equal(open_vault(token, &e), 0);
@@ -195,7 +197,7 @@ static void memory(bool token, bool sticky)
         assert_int_equal(issue(), 0);
     }
     assert_true(n > 15);
-    vault_free(vault);
+    vault_free(STEAL(vault));
 }
 
 static void memory_runs_out(void **state)
@@ -230,7 +232,7 @@ static void vault_closes_in_the_middle(void **state)
                 assert_int_equal(issue(), 0);
             }
         }
-        vault_free(vault);
+        vault_free(STEAL(vault));
         turns(5);
     }
 }
@@ -254,7 +256,7 @@ static void vault_refuses(void **state)
     peer.refuse = false;
     assert_int_equal(issue(), 0);
     assert_int_equal(vault_stats(vault)->issued + vault_stats(vault)->failed, 5);
-    vault_free(vault);
+    vault_free(STEAL(vault));
 }
 
 /* It is given up at any time: nothing comes any more. */
@@ -270,7 +272,7 @@ static void ends_at_any_time(void **state)
         assert_int_equal(vault_issue(vault, &r, on_issued, NULL, &e), ERR_BUSY);
         turns(n / 2);
         int before = got.done;
-        vault_free(vault);
+        vault_free(STEAL(vault));
         turns(10);
         assert_int_equal(got.done, before);
     }
