@@ -45,7 +45,10 @@ static int open_traces(struct err *e)
     (void)snprintf(endpoint, sizeof(endpoint), "http://127.0.0.1:%u", peer.port);
     const struct config_traces c = {.endpoint = endpoint, .service_name = service, .sample = 100};
     flushed = 0;
-    return traces_new(&traces, loop, &c, "node", e);
+    int rc = traces_new(&traces, loop, &c, "node", e);
+    if (rc == 0)
+        traces_begin(traces);
+    return rc;
 }
 
 static void close_traces(void)
@@ -215,14 +218,36 @@ static void ends_at_any_time(void **state)
     }
 }
 
+/* Another takes its place, while it is at anything: what it had is sent, or given up in time. */
+static void one_is_retired(void **state)
+{
+    struct err e = {0};
+    (void)state;
+    for (int n = 0; n < 12; n++) {
+        assert_int_equal(open_traces(&e), 0);
+        for (int i = 0; i < SPANS; i++)
+            end_span();
+        turns(n / 3);
+        if (n % 3 == 1)
+            mem_fail_at(1, true);
+        cut_at = n % 3 == 2 ? 1 : 0;
+        cut = 20;
+        traces_begin(NULL);
+        traces_retire(STEAL(traces));
+        turns(10);
+        mem_fail_at(0, false);
+        end_span(); /* nowhere */
+    }
+    (void)loop_run_once(loop, false);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(memory_runs_out),
-        T(the_collector_closes_in_the_middle),
-        T(the_collector_refuses),
-        T(ends_at_any_time),
+        T(memory_runs_out),       T(the_collector_closes_in_the_middle),
+        T(the_collector_refuses), T(ends_at_any_time),
+        T(one_is_retired),
     };
     (void)tls_init_memory();
     return cmocka_run_group_tests_name("traces faults", tests, NULL, NULL);
