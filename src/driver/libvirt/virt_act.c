@@ -128,7 +128,8 @@ static void undo(struct virt_act *a)
 
 static void undone(struct virt_act *a)
 {
-    act_end(a, &a->f, NULL);
+    struct fault why = a->f;
+    act_end(a, &why, NULL);
 }
 
 static void start_again(struct virt_act *a);
@@ -369,7 +370,7 @@ static void remove_files(struct virt_act *a)
     }
     virt_seed_path(a->v, slice_of(a->id), seed, sizeof(seed));
     if (rc == 0)
-        rc = seed_image_remove(seed, e);
+        (void)seed_image_remove(seed, e);
     a->f.reason = FAULT_RUNTIME_ERROR;
 }
 

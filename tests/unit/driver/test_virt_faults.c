@@ -790,15 +790,10 @@ static void kvm_goes(enum fake_kvm how)
     }
 }
 
-static void test_kvm_goes_before_a_definition(void **state)
+static void test_kvm_goes(void **state)
 {
     (void)state;
     kvm_goes(FAKE_KVM_NOT_DEFINED);
-}
-
-static void test_kvm_goes_before_a_start(void **state)
-{
-    (void)state;
     kvm_goes(FAKE_KVM_NOT_STARTED);
 }
 
@@ -995,8 +990,7 @@ int main(void)
         T(test_addresses),
         T(test_files_and_memory),
         T(test_files_and_calls),
-        T(test_kvm_goes_before_a_definition),
-        T(test_kvm_goes_before_a_start),
+        T(test_kvm_goes),
         T(test_shared_disk),
         T(test_console_ends),
         T(test_console_holds_back),
