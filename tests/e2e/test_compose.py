@@ -284,6 +284,41 @@ def test_a_tool_that_hangs_is_ended(own_keeper, tmp_path):
              "Z" in pathlib.Path(f"/proc/{pid}/stat").read_text().split()[2])
 
 
+def test_another_type_while_it_is_being_deleted(own_keeper):
+    """What was there goes for good, by its own driver; then comes what was applied. In both directions, and through a kill -9."""
+    k = own_keeper
+    k.begin()
+    lock = k.root / "busy-type"
+    yaml = project(web=service(LOOP, ", volumes: ['data:/d']")) + "\nvolumes: {data: {}}\n"
+    assert k.up("swap-1", yaml, lock_file=str(lock)).status == 202
+    k.reaches("swap-1", "running", 40)
+    assert k.volumes("swap-1") == ["swap-1_data"]
+    lock.write_text("")
+    assert k.call("DELETE", "/v1/workloads/swap-1").status == 202
+    box = {"container": {"image": "busybox:local", "command": ["sleep", "86400"], "stop_timeout_s": 1}, "lock_file": str(lock)}
+    a = k.put("swap-1", box)
+    assert a.status == 202, a
+    w = k.get("swap-1")
+    assert w["type"] == "container" and not w.get("deleting") and w["waits_for"].startswith("lock file"), w
+    assert set(k.boxes("swap-1")) == {"web"}
+    k.gantryd.stop(signal.SIGKILL)
+    k.gantryd = None
+    k.start_gantryd()
+    lock.unlink()
+    k.reaches("swap-1", "running", 40, type="container", phase="idle")
+    assert k.boxes("swap-1") == {} and k.volumes("swap-1") == [] and not (k.compose_root / "swap-1").exists()
+    first = k.inspect("swap-1")["Id"]
+    # And back.
+    lock.write_text("")
+    assert k.call("DELETE", "/v1/workloads/swap-1").status == 202
+    assert k.up("swap-1", yaml, lock_file=str(lock)).status == 202
+    assert k.inspect("swap-1")["Id"] == first
+    lock.unlink()
+    k.reaches("swap-1", "running", 40, type="compose", phase="idle")
+    assert k.inspect("swap-1") is None and set(k.boxes("swap-1")) == {"web"}
+    k.remove("swap-1")
+
+
 @pytest.mark.parametrize("moment", [0.1, 0.5, 1.0])
 def test_gantryd_is_killed_in_the_middle(own_keeper, moment):
     k = own_keeper
