@@ -24,9 +24,10 @@ const struct verb cli_verbs[] = {
     {NULL, "describe", "ID...", 1, -1, WATCH, "all about workloads, with their documents", NULL,
      cmd_describe},
     {NULL, "explain", "[node | ID | CONTAINER SERVICE]", 0, 2, WATCH,
-     "why a workload, a service or this machine is as it is",
-     "  What it is, what it should be, why it is not, since when, what comes next, who asked.\n"
-     "  Without words, or with `node`: this machine (if no workload is named so).\n",
+     "why something is as it is",
+     "  What it is, what it should be, why it is not, since when, what comes next, and who\n"
+     "  asked.\n"
+     "  Without words, or with `node`: this machine, if no workload is named so.\n",
      cmd_explain},
     {NULL, "delete", "[ID...]", 0, -1, FILES | FORCE | WAIT, "stop workloads and forget them",
      "  Those that need others go first. --force waits neither for lock files nor for\n"
