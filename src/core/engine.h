@@ -229,6 +229,8 @@ bool engine_explain(struct engine *g, struct slice id, struct engine_explain *re
 
 /* The caller has a new sample of a workload's usage. */
 void engine_note_usage(struct engine *g, const struct driver_usage *u);
+/* Nothing of it runs: the last sample says nothing about now. */
+void engine_drop_usage(struct engine *g, struct slice id);
 
 struct engine_stats {
     size_t workloads[WORKLOAD_TYPES][6]; /* by type and actual state */

@@ -232,6 +232,15 @@ static int64_t next_try(const struct item *w)
                : 0;
 }
 
+/* What was measured before it stopped, or before it was started anew, is not what it uses now. Of a
+ * Compose project that has failed some services may run. */
+static bool usage_holds(const struct item *w, enum workload_actual seen)
+{
+    if (seen == ACTUAL_STOPPED || (seen == ACTUAL_FAILED && w->now->type != WORKLOAD_COMPOSE))
+        return false;
+    return w->now->type == WORKLOAD_COMPOSE || w->usage->collected_ns >= w->object.started_ns;
+}
+
 void view_fill(struct item *w, struct engine_view *v)
 {
     struct engine *g = w->g;
@@ -278,7 +287,7 @@ void view_fill(struct item *w, struct engine_view *v)
     };
     v->own_message = v->message;
     view_task(w, v);
-    if (w->usage != NULL) {
+    if (w->usage != NULL && usage_holds(w, v->seen)) {
         v->has_usage = true;
         v->usage = *w->usage;
         v->usage.id = v->id;
@@ -360,6 +369,14 @@ void engine_note_usage(struct engine *g, const struct driver_usage *u)
         return; /* the next sample tries again */
     *w->usage = *u;
     w->usage->id = (struct slice){"", 0};
+}
+
+void engine_drop_usage(struct engine *g, struct slice id)
+{
+    CHECK_MAGIC(g, ENGINE_MAGIC);
+    struct item *w = item_find(g, id);
+    if (w != NULL)
+        mem_free(STEAL(w->usage));
 }
 
 /* ---- metadata (contract 4.6) */

@@ -404,6 +404,16 @@ static void add_change(struct cli *c, const json_t *change)
     buf_adds(&c->out, c->colour ? "\033[0m\n" : "\n");
 }
 
+/* A service that would not stay as it is: its image may be another one behind the same name. */
+static bool has_steps(const json_t *plan)
+{
+    const json_t *steps = json_object_get(plan, "steps");
+    for (size_t i = 0; i < json_array_size(steps); i++)
+        if (strcmp(workload_text(json_array_get(steps, i), "change"), "keep") != 0)
+            return true;
+    return false;
+}
+
 /* The document differs in nothing; that apply would give it another try is no difference. */
 static bool is_same(const json_t *plan)
 {
@@ -411,7 +421,7 @@ static bool is_same(const json_t *plan)
     (void)json_get_bool(plan, "recreate", &anew);
     (void)json_get_bool(plan, "stop", &stop);
     return strcmp(workload_text(plan, "verdict"), "update") == 0 && !anew && !stop &&
-           json_array_size(json_object_get(plan, "changes")) == 0;
+           json_array_size(json_object_get(plan, "changes")) == 0 && !has_steps(plan);
 }
 
 /* "  web: would be recreated (its image or settings differ)" */

@@ -19,7 +19,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-enum { NUMBER_SIZE = 24, PASSWORD_MAX = 4096, NEVER_REFUSED = 101 };
+enum { NUMBER_SIZE = 24, PASSWORD_MAX = 4096, NEVER_REFUSED = 101, STORAGE_DRIVERS = 3 };
 
 struct keeper {
     struct loop *loop;
@@ -39,6 +39,8 @@ struct keeper {
     struct virt *virt;
     struct volumes *volumes;
     struct volume_admin volume_admin;
+    const char *storage[STORAGE_DRIVERS]; /* drivers of volumes that can be had here */
+    size_t n_storage;
     struct engine *engine;
     const char *no_driver[WORKLOAD_TYPES]; /* why; NULL: there is one */
     struct usage *usage;
@@ -286,6 +288,16 @@ static int volumes_root(char out[STATE_PATH_MAX + 16], const struct config *c, s
     return rc;
 }
 
+/* Only what can be had: who is told of another one would send workloads that cannot run. */
+static void list_storage(struct keeper *k)
+{
+    static const enum doc_volume_driver all[] = {DOC_VOLUME_LOCAL, DOC_VOLUME_NFS,
+                                                 DOC_VOLUME_CEPH_RBD};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        if (k->volume_admin.ops->offered(k->volume_admin.self, all[i], NULL))
+            k->storage[k->n_storage++] = volume_driver_name(all[i]);
+}
+
 static int make_volumes(struct keeper *k, struct driver drivers[WORKLOAD_TYPES], struct err *e)
 {
     const struct config_volumes *c = &k->c->volumes;
@@ -310,6 +322,8 @@ static int make_volumes(struct keeper *k, struct driver drivers[WORKLOAD_TYPES],
     }
     if (rc == 0)
         volumes_admin(k->volumes, &k->volume_admin);
+    if (rc == 0)
+        list_storage(k);
     return rc;
 }
 
@@ -442,9 +456,8 @@ struct engine *keeper_engine(struct keeper *k)
 
 const char *const *keeper_storage_drivers(const struct keeper *k, size_t *n)
 {
-    (void)k;
-    *n = 0;
-    return NULL;
+    *n = k->n_storage;
+    return k->storage;
 }
 
 bool keeper_runtime(const struct keeper *k, struct runtime *ret)

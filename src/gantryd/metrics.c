@@ -129,6 +129,7 @@ void metrics_write(void *ctx, struct buf *out)
     certs_write_metrics(m->certs, out);
     traces_write_metrics(m->traces, out);
     write_engine(out, from.engine);
+    metrics_write_usage(from.engine, out);
     write_runtime(out, m->keeper);
     write_store(out, m->state);
     write_events(out, from.events);

@@ -41,4 +41,7 @@ struct metrics_agent {
 };
 void metrics_write_agent(const struct metrics_agent *m, struct buf *out);
 
+/* metrics_usage.c: what workloads use. NULL: none. */
+void metrics_write_usage(struct engine *g, struct buf *out);
+
 #endif

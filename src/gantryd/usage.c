@@ -7,8 +7,16 @@
 
 enum { PARALLEL = 8 };
 
+/* A question that is under way. */
+struct asked {
+    struct usage *u;
+    bool busy;
+    char id[WORKLOAD_ID_MAX + 1];
+};
+
 struct usage {
     struct engine *engine; /* NULL once freed */
+    struct asked slots[PARALLEL];
     struct loop_timer timer;
     uint64_t interval_ms;
     size_t asking;                  /* answers that are still to come */
@@ -26,14 +34,18 @@ static void release(struct usage *u)
 
 static void answered(void *ctx, const struct fault *f, const struct driver_usage *sample)
 {
-    struct usage *u = ctx;
+    struct asked *a = ctx;
+    struct usage *u = a->u;
     u->asking--;
+    a->busy = false;
     if (u->engine == NULL) {
         release(u);
         return;
     }
     if (f == NULL)
         engine_note_usage(u->engine, sample);
+    else if (f->e.code == ERR_STATE || f->e.code == ERR_NOT_FOUND)
+        engine_drop_usage(u->engine, slice_of(a->id)); /* nothing of it runs (any more) */
     begin_more(u);
 }
 
@@ -43,16 +55,31 @@ struct next {
     enum workload_type type;
 };
 
-/* The first running one. */
+/* Of a Compose project some services may run while another one has failed. */
+static bool may_run(const struct engine_view *w)
+{
+    return w->seen == ACTUAL_RUNNING ||
+           (w->type == WORKLOAD_COMPOSE && (w->seen == ACTUAL_PENDING || w->seen == ACTUAL_FAILED));
+}
+
+/* The first one that may be measured. */
 static int find_next(void *ctx, const struct engine_view *w)
 {
     struct next *n = ctx;
-    if (w->seen != ACTUAL_RUNNING)
+    if (!may_run(w))
         return 0;
     memcpy(n->id, w->id.p, w->id.len);
     n->id[w->id.len] = '\0';
     n->type = w->type;
     return 1;
+}
+
+static struct asked *free_slot(struct usage *u)
+{
+    size_t i = 0;
+    while (u->slots[i].busy) /* the caller has counted them */
+        i++;
+    return &u->slots[i];
 }
 
 static void begin_more(struct usage *u)
@@ -65,11 +92,13 @@ static void begin_more(struct usage *u)
         }
         memcpy(u->last, n.id, sizeof(n.id));
         const struct driver *d = engine_driver(u->engine, n.type);
-        struct slice id = slice_of(u->last);
         if (d == NULL || d->ops->usage == NULL)
             continue;
-        if (d->ops->usage(d->self, id, answered, u) == 0)
-            u->asking++;
+        struct asked *a = free_slot(u);
+        *a = (struct asked){.u = u, .busy = true};
+        memcpy(a->id, n.id, sizeof(n.id));
+        a->busy = d->ops->usage(d->self, slice_of(a->id), answered, a) == 0;
+        u->asking += a->busy ? 1 : 0;
     }
 }
 

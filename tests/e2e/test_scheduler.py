@@ -149,6 +149,7 @@ def test_what_a_node_says_of_itself(make, pb):  # noqa: F811
     assert c.memory_total_mb == total
     disk = os.statvfs("/")
     assert [(p.name, p.type, p.total_gb) for p in c.storage_pools] == [("root", "local", disk.f_blocks * disk.f_frsize >> 30)]
+    assert list(c.supported_storage_drivers) == ["local"]
     node = n.call("GET", "/v1/node").json()
     assert list(c.supported_workload_types) == [x["type"] for x in node["runtimes"]]
     # A workload with limits: what it asks for, what it uses, how it is and since when.
@@ -192,6 +193,27 @@ def test_what_a_node_says_of_itself(make, pb):  # noqa: F811
     s.wanted.clear()
     assert n.stop_gantryd() == 0 and time.monotonic() - begin < 12
     assert all(c[1] == "heartbeat" for c in s.calls[calls:])
+
+
+def test_what_has_stopped_uses_nothing(make, pb):  # noqa: F811
+    s, n = make()
+    n.state("registered")
+    r = s.wants("u-1", "r1", container(pb))
+    n.reaches("u-1", "running")
+
+    def usages(h):
+        return [x.HasField("usage") for x in h.workload_statuses if x.workload_id == "u-1"] + [u.workload_id for u in h.workload_usage]
+    wait_for("its usage", lambda: (h := s.last("heartbeat")) and usages(h) == [True, "u-1"], 30)
+    used = 'gantry_workload_memory_bytes{type="container",workload="u-1"}'
+    assert n.metric(used) > 0 and n.metric("gantry_workload_usage_left_out") == 0
+    wait_for("a second sample", lambda: n.metric(used.replace("memory_bytes", "cpu_cores")) is not None)
+    assert abs(n.metric(used.replace("memory_bytes", "usage_timestamp_seconds")) - time.time()) < 60
+    assert "u-1" in n.cli("stats").stdout
+    r.desired = 2
+    s.apply(r)
+    n.reaches("u-1", "stopped")
+    wait_for("no usage", lambda: usages(s.last("heartbeat")) == [False], 20)
+    assert n.metric(used) is None and "usage" not in n.get("u-1") and "u-1" not in n.cli("stats").stdout
 
 
 def test_nobody_is_asked_unless_it_was_said(make):

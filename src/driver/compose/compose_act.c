@@ -98,11 +98,13 @@ static void decide(struct compose_act *a, const struct compose_look *l)
 {
     switch (a->kind) {
     case COMPOSE_ENSURE:
-        compose_act_ensure(a);
+        compose_act_ensure(a, l);
         break;
     case COMPOSE_START:
         if (a->was_running && a->has_record)
             compose_act_end(a, NULL, &l->object);
+        else if (a->mend)
+            compose_act_mend(a);
         else
             compose_act_start(a);
         break;
@@ -146,17 +148,18 @@ static void first_looked(void *ctx, const struct fault *f, struct compose_look *
                    l->boxes[i].state == COMPOSE_BOX_PAUSED ||
                    l->boxes[i].state == COMPOSE_BOX_RESTARTING;
     a->was_running = l->sum.actual == ACTUAL_RUNNING && l->record.n_parts > 0;
-    if (a->kind == COMPOSE_ENSURE)
+    a->has_record = l->has_record;
+    if (a->order.doc != NULL && (a->kind == COMPOSE_ENSURE || a->kind == COMPOSE_START))
         compose_act_compare(a, l);
+    a->mend = a->kind == COMPOSE_START && !a->same_files && compose_act_mendable(a, l);
     if (a->kind == COMPOSE_START) {
         a->yml = l->yml;
         l->yml = (struct buf){0};
     }
-    a->has_record = l->has_record;
     if (l->foreign && (a->kind == COMPOSE_ENSURE || a->kind == COMPOSE_START)) {
         (void)compose_foreign(l, &bad);
         compose_act_end(a, &bad, NULL);
-    } else if (a->kind == COMPOSE_START && !l->has_yml) {
+    } else if (a->kind == COMPOSE_START && !l->has_yml && !a->mend) {
         (void)fault_set(&bad, FAULT_RUNTIME_RESOURCE_MISSING, ERR_NOT_FOUND,
                         "workload \"%s\" has no Compose project", l->id);
         compose_act_end(a, &bad, NULL);
@@ -175,7 +178,7 @@ static void first_looked(void *ctx, const struct fault *f, struct compose_look *
 static int write_env(struct compose_act *a, struct err *e)
 {
     const struct doc_compose *doc = a->order.doc != NULL ? &a->order.doc->compose : NULL;
-    if (a->kind != COMPOSE_ENSURE || doc == NULL)
+    if ((a->kind != COMPOSE_ENSURE && a->kind != COMPOSE_START) || doc == NULL)
         return 0;
     size_t most = 16;
     const struct schema_list *lists[] = {&doc->env, &doc->secret_env};

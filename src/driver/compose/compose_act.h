@@ -34,13 +34,13 @@ struct compose_act {
     void (*locked)(struct compose_act *a);
 
     /* what the first look found */
-    bool exists, has_yml, has_env, alive, same_files, foreign;
+    bool exists, has_yml, has_env, alive, same_files, mend, foreign;
     bool was_running;
     size_t n_boxes;
     struct compose_record record; /* as it is to be written */
     bool has_record;
     struct buf env; /* .env as it is to be */
-    struct buf yml; /* start: the Compose file that is there */
+    struct buf yml; /* the Compose file that is there, before an `up` of it */
     struct compose_gate gate;
     bool root_too, gate_told;   /* of the gate: it looks for rights of root; the tool was asked */
     struct docker_paths *paths; /* being looked at */
@@ -60,7 +60,7 @@ void compose_act_look_last(struct compose_act *a);
 /* compose_save.c */
 /* What the order says of the project, for the record. ERR_NO_MEMORY. */
 int compose_act_record(struct compose_act *a);
-/* files: the Compose file and .env, too. record: what is known of it. */
+/* files: the Compose file and .env, too; else .env is kept from others. record: what is known. */
 void compose_act_save(struct compose_act *a, bool files, bool record, compose_disk_fn then);
 /* For compose_act_save: ends with what there is now. */
 void compose_act_saved(void *ctx, const struct err *e, struct compose_disk *d);
@@ -95,7 +95,11 @@ void compose_act_start(struct compose_act *a);
 /* compose_up.c */
 /* The files say what the document says, in our words or in those of the original agent. */
 void compose_act_compare(struct compose_act *a, const struct compose_look *l);
-void compose_act_ensure(struct compose_act *a);
+/* The record is of what the order asks for, so its files may be written again. */
+bool compose_act_mendable(const struct compose_act *a, const struct compose_look *l);
+void compose_act_ensure(struct compose_act *a, const struct compose_look *l);
+/* Writes them, and goes on with compose_act_start. */
+void compose_act_mend(struct compose_act *a);
 void compose_act_up(struct compose_act *a); /* with the lock */
 
 /* compose_down.c */

@@ -229,9 +229,24 @@ static int put(int dir, const char *name, const struct buf *b, mode_t mode, stru
                         (uid_t)-1, (gid_t)-1, e);
 }
 
+/* The original agent lets everybody read it. */
+static int close_env(struct compose_disk *d, int dir)
+{
+    _cleanup_(file_closep) int fd =
+        openat(dir, COMPOSE_ENV, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return 0;
+    if (fd < 0 || fchmod(fd, 0600) != 0)
+        return err_sys(&d->e, errno, "\"" COMPOSE_ENV "\" of \"%s\" cannot be kept from others",
+                       d->id);
+    return 0;
+}
+
 static int write_files(struct compose_disk *d, int dir)
 {
-    int rc = 0;
+    int rc = d->close_env ? close_env(d, dir) : 0;
+    if (rc != 0)
+        return rc;
     if (d->has_env)
         rc = put(dir, COMPOSE_ENV, &d->env, 0600, &d->e);
     else if (d->drop_env && unlinkat(dir, COMPOSE_ENV, 0) != 0 && errno != ENOENT)

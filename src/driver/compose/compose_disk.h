@@ -56,6 +56,7 @@ struct compose_disk {
     bool has_folder, has_yml, has_env, has_record; /* LOAD: found. SAVE, STAGE: to be written */
     bool tidy;                                     /* SCAN: remove what a crash has left */
     bool drop_env;                                 /* SAVE: there is to be none */
+    bool close_env;                                /* SAVE: nobody else may read the one there is */
     int64_t made_ns;                               /* LOAD: of the Compose file */
     int fd;                                        /* LOCK: closed with *d unless taken */
     struct compose_folder *folders;

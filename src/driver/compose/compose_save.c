@@ -58,6 +58,7 @@ void compose_act_save(struct compose_act *a, bool files, bool record, compose_di
             rc = compose_act_copy(&d->env, &a->env);
     }
     if (rc == 0 && record) {
+        d->close_env = !files;
         d->has_record = true;
         rc = compose_record_write(&a->record, &d->record);
     }

@@ -280,6 +280,8 @@ static void judge(struct compose_sum *s, const struct tally *t, const char *miss
                   const struct compose_record *r)
 {
     bool alive = t->running + t->restarting + t->paused > 0;
+    /* Of what was never brought up by us to its end nobody knows whether it is whole. */
+    bool unknown = r != NULL && r->n_parts == 0;
     if (s->n == 0) {
         s->actual = ACTUAL_STOPPED;
         (void)snprintf(s->message, sizeof(s->message), "no containers");
@@ -289,7 +291,7 @@ static void judge(struct compose_sum *s, const struct tally *t, const char *miss
         say_bad(s, t->first_bad);
     } else if (!alive && t->done == 0) {
         say(s, ACTUAL_STOPPED, NULL, NULL);
-    } else if (missing != NULL || t->idle > 0) {
+    } else if (missing != NULL || unknown || t->idle > 0) {
         s->incomplete = true;
         say(s, ACTUAL_PENDING, missing, "is missing");
     } else if (t->restarting > 0) {

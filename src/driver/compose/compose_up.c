@@ -183,9 +183,53 @@ void compose_act_compare(struct compose_act *a, const struct compose_look *l)
          (l->has_env && (slice_eq(env, ours) || (!l->has_record && compose_env_plain(env, doc)))));
 }
 
-void compose_act_ensure(struct compose_act *a)
+bool compose_act_mendable(const struct compose_act *a, const struct compose_look *l)
+{
+    return l->has_record && slice_eqs(a->order.print, l->record.print);
+}
+
+/* False: out of memory, and the act has ended. */
+static bool take_text(struct compose_act *a)
 {
     struct err e = {0};
+    buf_done(&a->yml);
+    a->yml = BUF_INIT(DOC_TEXT_MAX);
+    if (buf_adds(&a->yml, a->order.doc->compose.compose_yaml) == 0)
+        return true;
+    (void)err_set(&e, ERR_NO_MEMORY, "out of memory");
+    compose_act_fail(a, &e);
+    return false;
+}
+
+/* The same files, for another revision or in our hands for the first time. What the tool has seen
+ * last is not known (an image may have changed behind its name, an `up` may have failed half way),
+ * so it is asked, if the services are to run; where nothing differs it changes nothing. What the
+ * original agent has brought up is taken as it is. */
+static void ensure_same(struct compose_act *a, const struct compose_look *l)
+{
+    struct err e = {0};
+    int rc = 0;
+    if (a->has_record && a->order.start_follows && a->n_boxes > 0) {
+        if (take_text(a))
+            compose_act_start(a);
+        return;
+    }
+    if (!a->has_record) {
+        a->record.stopped = a->n_boxes > 0 && !a->alive;
+        rc = compose_act_parts(&a->record, l);
+    }
+    if (rc == 0)
+        rc = compose_act_record(a);
+    if (rc == 0) {
+        compose_act_save(a, false, true, compose_act_saved);
+        return;
+    }
+    (void)err_set(&e, ERR_NO_MEMORY, "out of memory");
+    compose_act_fail(a, &e);
+}
+
+void compose_act_ensure(struct compose_act *a, const struct compose_look *l)
+{
     const struct driver_order *o = &a->order;
     bool same_record =
         a->has_record &&
@@ -196,15 +240,7 @@ void compose_act_ensure(struct compose_act *a)
         return;
     }
     if (a->same_files) {
-        /* Only the rest of the document differs, or nothing at all: no container has to know. */
-        if (!a->has_record)
-            a->record.stopped = a->n_boxes > 0 && !a->alive;
-        if (compose_act_record(a) == 0) {
-            compose_act_save(a, false, true, compose_act_saved);
-            return;
-        }
-        (void)err_set(&e, ERR_NO_MEMORY, "out of memory");
-        compose_act_fail(a, &e);
+        ensure_same(a, l);
         return;
     }
     if (!compose_act_limit(a, slice_of(o->doc->compose.compose_yaml), true))
@@ -215,4 +251,25 @@ void compose_act_ensure(struct compose_act *a)
         ensure_save(a);
     else
         stage(a);
+}
+
+/* ---- start */
+
+static void mended(void *ctx, const struct err *e, struct compose_disk *d BASE_UNUSED)
+{
+    struct compose_act *a = ctx;
+    a->disk = NULL;
+    a->has_yml = true;
+    a->has_env = a->env.len > 0;
+    if (e->code != 0)
+        compose_act_fail(a, e);
+    else
+        compose_act_start(a);
+}
+
+/* Somebody has changed or removed our files: they say again what the document says. */
+void compose_act_mend(struct compose_act *a)
+{
+    if (take_text(a))
+        compose_act_save(a, true, false, mended);
 }

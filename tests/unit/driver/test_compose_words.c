@@ -124,6 +124,17 @@ static void failures(void **state)
          FAULT_INVALID_IMAGE, "nix"},
         {"ERROR: Couldn't connect to Docker daemon at http+docker://localhost", ERR_UNREACHABLE,
          FAULT_RUNTIME_UNHEALTHY, "connect"},
+        {"Pulling b (nosuch.invalid/x:1)...\nGet \"https://nosuch.invalid/v2/\": dial tcp: lookup "
+         "nosuch.invalid: no such host",
+         ERR_TOOL, FAULT_DNS_RESOLUTION_FAILED, "no such host"},
+        {"Pulling b (r.lan/x:1)...\nERROR: Get \"https://r.lan/v2/\": dial tcp 10.0.0.1:443: "
+         "connect: "
+         "network is unreachable",
+         ERR_TOOL, FAULT_NETWORK_UNREACHABLE, "unreachable"},
+        {"ERROR: Get \"https://r.lan/v2/\": net/http: TLS handshake timeout", ERR_TOOL,
+         FAULT_NETWORK_TIMEOUT, "handshake"},
+        {"ERROR: manifest for r.lan/x:1 not found: manifest unknown", ERR_TOOL, FAULT_INVALID_IMAGE,
+         "unknown"},
         {"", ERR_TOOL, FAULT_RUNTIME_ERROR, "does not say why"},
         {"boom", ERR_TOOL, FAULT_RUNTIME_ERROR, "boom"},
     };
