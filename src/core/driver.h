@@ -221,6 +221,9 @@ struct driver_ops {
     /* remove for good is asked for also when there is no object (any more): other things of the
      * workload may be left. */
     bool releases;
+    /* True: it is not offered here at all (its program is not installed). Nothing new is taken for
+     * it, and a scheduler does not hear of it; what there is is kept. */
+    bool (*absent)(void *self);
     int (*parts)(void *self, struct slice id, driver_parts_fn fn, void *ctx);
     int (*plan)(void *self, const struct workload_doc *doc, driver_plan_fn fn, void *ctx);
     int (*usage_part)(void *self, struct slice id, struct slice part, driver_usage_fn fn,

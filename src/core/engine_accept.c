@@ -38,10 +38,16 @@ static int check_lock(const struct engine *g, const char *path, struct err *e)
                    path);
 }
 
+static bool is_absent(const struct engine *g, enum workload_type t)
+{
+    const struct driver *r = &g->drivers[t];
+    return r->ops->absent != NULL && r->ops->absent(r->self);
+}
+
 static int check_driver(struct engine *g, const struct workload_doc *d, bool whole, struct err *e)
 {
     enum workload_type t = (enum workload_type)d->type;
-    if ((unsigned)t >= WORKLOAD_TYPES || g->drivers[t].ops == NULL)
+    if ((unsigned)t >= WORKLOAD_TYPES || g->drivers[t].ops == NULL || (whole && is_absent(g, t)))
         return err_set(e, ERR_UNSUPPORTED,
                        "runtime not available: runtime not available for type: %s",
                        (unsigned)t < WORKLOAD_TYPES ? workload_type_name(t) : "unknown");

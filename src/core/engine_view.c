@@ -232,13 +232,17 @@ static int64_t next_try(const struct item *w)
                : 0;
 }
 
-/* What was measured before it stopped, or before it was started anew, is not what it uses now. Of a
+/* What was measured before it stopped is not what it uses now, nor when it is started again. Of a
  * Compose project that has failed some services may run. */
-static bool usage_holds(const struct item *w, enum workload_actual seen)
+static void view_usage(struct item *w, struct engine_view *v)
 {
-    if (seen == ACTUAL_STOPPED || (seen == ACTUAL_FAILED && w->now->type != WORKLOAD_COMPOSE))
-        return false;
-    return w->now->type == WORKLOAD_COMPOSE || w->usage->collected_ns >= w->object.started_ns;
+    if (v->seen == ACTUAL_STOPPED || (v->seen == ACTUAL_FAILED && v->type != WORKLOAD_COMPOSE))
+        mem_free(STEAL(w->usage));
+    if (w->usage == NULL)
+        return;
+    v->has_usage = true;
+    v->usage = *w->usage;
+    v->usage.id = v->id;
 }
 
 void view_fill(struct item *w, struct engine_view *v)
@@ -287,11 +291,7 @@ void view_fill(struct item *w, struct engine_view *v)
     };
     v->own_message = v->message;
     view_task(w, v);
-    if (w->usage != NULL && usage_holds(w, v->seen)) {
-        v->has_usage = true;
-        v->usage = *w->usage;
-        v->usage.id = v->id;
-    }
+    view_usage(w, v);
 }
 
 bool engine_get(struct engine *g, struct slice id, struct engine_view *ret)

@@ -263,12 +263,32 @@ def test_without_the_tool(own_keeper, tmp_path):
     k = own_keeper
     k.compose_config = f'  binary: "{tmp_path}/none here"\n'
     k.begin()
-    k.up("no-1", TWO)
+    condition = lambda: {r["type"]: r["condition"] for r in k.call("GET", "/v1/node").json()["runtimes"]}["compose"]
+    wait_for("it is looked for", lambda: "no Compose tool" in condition() and "none" in condition(), 30)
+    a = k.up("no-1", TWO)
+    assert a.status == 501 and "runtime not available" in a.json()["error"] and k.get("no-1") is None, a
+    # It is installed: nothing has to be started anew.
+    tool(tmp_path / "none", 'shift; exec docker-compose "$@"')
+    wait_for("it is found", lambda: k.up("no-1", TWO).status == 202, 30)
+    k.reaches("no-1", "running", 40, phase="idle")
+    # It goes: what is there is kept, and told; what is new is refused.
+    (tmp_path / "none").unlink()
+    k.engine.docker("rm", "-f", k.boxes("no-1")["web"][0])
     w = k.reaches("no-1", "failed", 30)
-    assert "no Compose tool" in w["failure"] and "none" in w["failure"], w
+    assert "no Compose tool" in w["failure"], w
+    assert k.up("no-2", TWO).status == 501
     tool(tmp_path / "none", 'shift; exec docker-compose "$@"')
     k.call("POST", "/v1/workloads/no-1/action", {"action": "retry"})
     k.reaches("no-1", "running", 40)
+
+
+def test_a_tool_that_does_not_answer_may_be_there(own_keeper, tmp_path):
+    k = own_keeper
+    k.compose_config = f'  binary: "{tool(tmp_path / "slow", f"[ -e {tmp_path}/quick ] || sleep 1000; exec docker-compose $*")}"\n'
+    k.begin()
+    assert k.up("slow-1", TWO).status == 202, "it is accepted while nobody knows"
+    (tmp_path / "quick").touch()
+    k.reaches("slow-1", "running", 60)
 
 
 def test_a_tool_that_hangs_is_ended(own_keeper, tmp_path):

@@ -3,6 +3,7 @@ scheduler, of the network, of certificates and of the runtime; and an hour of it
 import importlib
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,6 +215,26 @@ def test_what_has_stopped_uses_nothing(make, pb):  # noqa: F811
     n.reaches("u-1", "stopped")
     wait_for("no usage", lambda: usages(s.last("heartbeat")) == [False], 20)
     assert n.metric(used) is None and "usage" not in n.get("u-1") and "u-1" not in n.cli("stats").stdout
+
+
+def test_a_runtime_that_is_not_installed_is_not_offered(make, pb, tmp_path):  # noqa: F811
+    s, n = make(start=False)
+    n.compose_config = f'  binary: "{tmp_path}/none"\n'
+    s.start()
+    n.begin()
+    n.state("registered")
+    types = lambda: list(s.last("register").capabilities.supported_workload_types)
+    wait_for("that there is no Compose tool", lambda: types() and "compose" not in types(), 30)
+    assert "container" in types()
+    spec = pb.WorkloadSpec(compose=pb.ComposeSpec(compose_yaml="services: {a: {image: 'busybox:local', command: [sleep, '1']}}"))
+    a = s.ask("ApplyWorkload", id="c-1", type=2, revision_id="1", desired_state=1, spec=spec)
+    assert not a.applied and not a.skipped and "runtime not available" in a.message, a
+    # It is installed: the scheduler hears of it, over the same connection.
+    if shutil.which("docker-compose"):
+        (tmp_path / "none").write_text('#!/bin/sh\nexec docker-compose "$@"\n')
+        (tmp_path / "none").chmod(0o755)
+        wait_for("that there is one", lambda: "compose" in types(), 30)
+        assert len({c[2] for c in s.calls}) == 1 and n.control()["state"] == "registered"
 
 
 def test_nobody_is_asked_unless_it_was_said(make):

@@ -40,6 +40,7 @@ struct control {
     uint64_t due_ms;   /* when the heartbeat that is being prepared was due; 0: none is */
     struct control_sent sent;
     struct control_stats stats;
+    unsigned types; /* of workloads, that the scheduler was told of */
     bool registered, draining, unacknowledged, clocks_told;
     int64_t since_ns, heartbeat_ns, draining_ns;
     struct err error; /* of the last try; code 0: it went well */
@@ -223,6 +224,7 @@ static void send_register(struct control *c)
     struct control_node n = c->o.node;
     struct host_usage u;
     n.endpoint = c->endpoint;
+    c->types = control_report_types(c->o.engine);
     host_now(c, &u);
     int rc = control_write_register(&b, &n, c->o.engine, &u, wall_ns(c));
     if (rc != 0)
@@ -417,6 +419,8 @@ static void on_timer(void *ctx)
     }
     if (beats && !prepare(c))
         return;
+    if (beats && control_report_types(c->o.engine) != c->types)
+        control_plan_renew(&c->plan); /* a runtime has come, or gone */
     switch (control_plan_due(&c->plan, now)) {
     case CONTROL_DIAL:
         dial(c);

@@ -2,8 +2,8 @@
  * contract, 1.2, 2.1, 10.1): it registers, sends heartbeats, and hears whether it is to be drained.
  *
  * plan.h says when, report.h what; this file has the connection. Each connection is made with the
- * TLS files as they are then, and gives way to a new one when they have changed. Nothing here asks a runtime or writes a log: who uses it is told what
- * happened.
+ * TLS files as they are then, and gives way to a new one when they have changed. Nothing here asks
+ * a runtime or writes a log: who uses it is told what happened.
  */
 #ifndef GANTRY_API_CONTROL_CONTROL_H
 #define GANTRY_API_CONTROL_CONTROL_H

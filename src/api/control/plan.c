@@ -62,7 +62,7 @@ enum control_act control_plan_due(struct control_plan *p, uint64_t now_ms)
         move(p, CONTROL_REGISTERING);
         return p->keep ? CONTROL_REGISTER : CONTROL_DIAL;
     }
-    if (lease_over(p)) {
+    if (lease_over(p) || p->renew) {
         p->proven =
             false; /* or a scheduler that gives short leases would be asked without an end */
         move(p, CONTROL_REGISTERING);
@@ -103,7 +103,7 @@ void control_plan_accepted(struct control_plan *p, uint64_t now_ms, int64_t inte
                                                     : (uint64_t)interval_s * 1000;
     p->lease_ns = 0; /* that of an earlier registration is none of this one */
     take_lease(p, lease_ns);
-    p->proven = p->keep = false;
+    p->proven = p->keep = p->renew = false;
     p->due_ms = now_ms;
     move(p, CONTROL_REGISTERED);
 }
@@ -141,6 +141,11 @@ static void once_more(struct control_plan *p, uint64_t now_ms, bool keep)
     p->lease_ns = 0;
     p->due_ms = now_ms;
     move(p, CONTROL_WAITING);
+}
+
+void control_plan_renew(struct control_plan *p)
+{
+    p->renew = true;
 }
 
 void control_plan_forgotten(struct control_plan *p, uint64_t now_ms)

@@ -40,6 +40,7 @@ struct control_plan {
     int64_t lease_ns; /* wall time; 0: none is known */
     unsigned failures;
     bool keep;         /* the connection, at the next registration */
+    bool renew;        /* register instead of the next heartbeat */
     bool proven;       /* since the last registration a heartbeat was taken */
     bool clocks_apart; /* a lease was over when it came */
 };
@@ -57,6 +58,8 @@ void control_plan_accepted(struct control_plan *p, uint64_t now_ms, int64_t inte
 void control_plan_beaten(struct control_plan *p, uint64_t now_ms, int64_t lease_ns);
 /* Refused, failed, or no connection: waits, and begins with a new connection. */
 void control_plan_failed(struct control_plan *p, uint64_t now_ms);
+/* What was registered is not so any more: instead of the next heartbeat the node is registered. */
+void control_plan_renew(struct control_plan *p);
 /* The scheduler does not know this node (any more): it is registered over the same connection, at
  * once if heartbeats were taken before, else as after a failure. */
 void control_plan_forgotten(struct control_plan *p, uint64_t now_ms);

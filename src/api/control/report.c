@@ -54,11 +54,22 @@ static timestamp *time_of(timestamp *t, int64_t ns)
 
 /* --- registration --- */
 
-static size_t put_types(char *out[WORKLOAD_TYPES], const struct engine *g)
+unsigned control_report_types(const struct engine *g)
+{
+    unsigned types = 0;
+    for (unsigned t = WORKLOAD_CONTAINER; g != NULL && t < WORKLOAD_TYPES; t++) {
+        const struct driver *d = engine_driver(g, (enum workload_type)t);
+        if (d != NULL && (d->ops->absent == NULL || !d->ops->absent(d->self)))
+            types |= 1u << t;
+    }
+    return types;
+}
+
+static size_t put_types(char *out[WORKLOAD_TYPES], unsigned types)
 {
     size_t n = 0;
-    for (unsigned t = WORKLOAD_CONTAINER; g != NULL && t < WORKLOAD_TYPES; t++)
-        if (engine_driver(g, (enum workload_type)t) != NULL)
+    for (unsigned t = WORKLOAD_CONTAINER; t < WORKLOAD_TYPES; t++)
+        if ((types & 1u << t) != 0)
             out[n++] = plain(workload_type_name((enum workload_type)t));
     return n;
 }
@@ -105,7 +116,7 @@ int control_write_register(struct buf *out, const struct control_node *n, const 
     c.storage_pools = &pools;
     c.n_storage_pools = 1;
     c.supported_workload_types = types;
-    c.n_supported_workload_types = put_types(types, g);
+    c.n_supported_workload_types = put_types(types, control_report_types(g));
     c.supported_storage_drivers = (char **)(uintptr_t)n->storage_drivers;
     c.n_supported_storage_drivers = n->n_storage_drivers;
     int rc = put_labels(&m, n);

@@ -32,6 +32,8 @@ struct control_report;
 /* The engine is borrowed; NULL: there are no workloads. ERR_NO_MEMORY. */
 int control_report_new(struct control_report **ret, struct engine *g, struct err *e);
 void control_report_free(struct control_report *r); /* NULL is fine */
+/* The types of workloads that this node has a runtime for: 1 << enum workload_type. */
+unsigned control_report_types(const struct engine *g);
 /* Reads the documents of workloads that are new or changed, at most `most` of them. True: there are
  * more. One that finds no memory counts as asking for nothing, until the next time. */
 bool control_report_refresh(struct control_report *r, size_t most);

@@ -227,6 +227,7 @@ static const struct driver_ops ops = {
     .usage = compose_usage,
     .usage_part = compose_usage_part,
     .in_place = true,
+    .absent = compose_absent,
     .parts = compose_parts,
     .plan = compose_plan,
 };

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FIND_MS = 20000 };
+enum { FIND_MS = 20000, AGAIN_MS = 5000 };
 
 static const char *const candidates[][3] = {{"docker", "compose", NULL}, {"docker-compose", NULL}};
 
@@ -28,6 +28,7 @@ static void found(struct compose *c)
 
 static void none(struct compose *c)
 {
+    c->none = !c->doubt;
     if (c->words != NULL)
         return; /* tool_text says why the one that is configured does not answer */
     (void)snprintf(c->tool_text, sizeof(c->tool_text),
@@ -41,8 +42,10 @@ static void answered(void *ctx, const struct compose_tool_end *end)
     struct buf b = BUF_FIXED(why);
     c->finding = NULL;
     enum compose_flavour f = end->e.code == 0 ? compose_version_read(end->out) : COMPOSE_NONE;
+    c->doubt = c->doubt || (end->e.code != 0 && end->e.code != ERR_TOOL);
     if (f != COMPOSE_NONE) {
         c->flavour = f;
+        c->none = false;
     } else {
         compose_why(&b, end->tail, sizeof(why) - 1);
         (void)snprintf(c->tool_text, sizeof(c->tool_text), "%.90s: %.100s",
@@ -81,6 +84,7 @@ static void try_next(struct compose *c)
             .argv = argv, .docker_host = c->docker_host, .limit_ms = FIND_MS, .lock_fd = -1};
         if (compose_tool_run(&c->finding, c->loop, &o, answered, c, &e) == 0)
             return;
+        c->doubt = c->doubt || e.code != ERR_NO_TOOL;
         (void)snprintf(c->tool_text, sizeof(c->tool_text), "%.190s", e.msg);
     }
     none(c);
@@ -103,12 +107,25 @@ bool compose_find(struct compose *c, struct compose_wait *w)
     if (c->finding != NULL)
         return true;
     c->candidate = 0;
+    c->doubt = false;
     compose_ref(c);
     try_next(c);
     /* Should even this fail, those who wait are told by the next one who asks. */
     if (c->finding == NULL && loop_defer(c->loop, none_later, c) != 0)
         compose_unref(c);
     return true;
+}
+
+bool compose_absent(void *self)
+{
+    struct compose *c = compose_of(self);
+    uint64_t now = loop_now_ms(c->loop);
+    /* It may have been installed since. */
+    if (c->none && c->finding == NULL && now >= c->find_again_ms) {
+        c->find_again_ms = now + AGAIN_MS;
+        (void)compose_find(c, NULL);
+    }
+    return c->none;
 }
 
 void compose_find_stop(struct compose *c)

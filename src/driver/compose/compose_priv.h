@@ -58,6 +58,9 @@ struct compose {
     struct compose_tool *finding;
     struct list_node waiting; /* compose_wait.link */
     char tool_text[200];      /* why there is none */
+    bool none;                /* no candidate is installed; else it is not known */
+    bool doubt;               /* one of them may be: it did not answer in time */
+    uint64_t find_again_ms;
 
     struct docker_events events;
     struct driver_watcher watcher;
@@ -102,6 +105,8 @@ struct compose_wait {
 };
 /* fn comes once, from the loop; never if the flavour is known already (returns false). */
 bool compose_find(struct compose *c, struct compose_wait *w);
+/* True: none is installed. Looks again, from time to time. */
+bool compose_absent(void *self);
 void compose_find_stop(struct compose *c);
 void compose_tool_lost(struct compose *c);
 int compose_no_tool(const struct compose *c, struct fault *f);
