@@ -84,3 +84,22 @@ int virt_chain_check(const struct virt_roots *r, const char *path, const char *f
     return err_set(e, ERR_LIMIT, "disk \"%.300s\": more than %d images lie upon one another", path,
                    VIRT_CHAIN_MAX);
 }
+
+void virt_chain_each(const char *path, void (*fn)(void *ctx, const char *file), void *ctx)
+{
+    char at[PATH_MAX], below[PATH_MAX];
+    struct image_refs refs;
+    struct err e = {0};
+    (void)snprintf(at, sizeof(at), "%s", path);
+    for (int i = 0; i < VIRT_CHAIN_MAX; i++) {
+        const char *format = virt_disk_format(at, &e);
+        if (format == NULL || read_refs(at, format, &refs, &e) != 0)
+            return;
+        if (refs.data[0] != '\0' && resolve(at, refs.data, below, &e) == 0)
+            fn(ctx, below);
+        if (refs.backing[0] == '\0' || resolve(at, refs.backing, below, &e) != 0)
+            return;
+        fn(ctx, below);
+        memcpy(at, below, sizeof(at));
+    }
+}

@@ -12,5 +12,8 @@
  * ERR_NOT_FOUND. */
 int virt_chain_check(const struct virt_roots *r, const char *path, const char *format,
                      struct err *e);
+/* Tells of each file that the image refers to by way of qcow2, wherever it is, as far as headers
+ * can be read. */
+void virt_chain_each(const char *path, void (*fn)(void *ctx, const char *file), void *ctx);
 
 #endif

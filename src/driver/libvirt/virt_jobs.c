@@ -170,20 +170,24 @@ static void shutdown_run(struct virt_job *j, struct virt_thread *t)
 static void tell_files(struct ask *a, struct virt_thread *t, virDomainPtr d)
 {
     struct domain_seen *s = mem_zalloc(sizeof(*s)); /* large */
+    struct buf others = BUF_INIT(VIRT_USERS_MAX);
     char *xml = t->lib->DomainGetXMLDesc(d, VIR_DOMAIN_XML_INACTIVE);
     if (xml == NULL)
         (void)virt_failed(t, &a->job.f, "the description of domain \"%s\"", a->id);
     else if (s == NULL)
         (void)fault_set(&a->job.f, FAULT_RUNTIME_ERROR, ERR_NO_MEMORY, "out of memory");
-    else if (domain_xml_read(s, slice_of(xml), &a->job.f.e) == 0) {
+    else if (virt_users_read(t, a->id, &others, &a->job.f) == 0 &&
+             domain_xml_read(s, slice_of(xml), &a->job.f.e) == 0) {
         for (size_t i = 0; i < s->n_disks; i++)
-            if (strcmp(s->disks[i].type, "file") == 0 && s->disks[i].path[0] == '/')
+            if (strcmp(s->disks[i].type, "file") == 0 && s->disks[i].path[0] == '/' &&
+                !virt_users_have(&others, s->disks[i].path))
                 (void)buf_add(&a->files, s->disks[i].path, strlen(s->disks[i].path) + 1);
         if (buf_addc(&a->files, '\0') != 0)
             (void)fault_set(&a->job.f, FAULT_RUNTIME_ERROR, a->files.err, "out of memory");
         domain_seen_done(s);
     }
     mem_free(s);
+    buf_done(&others);
     free(xml);
 }
 

@@ -6,6 +6,7 @@
  *   virt_facts.c   what a description says of a domain, kept
  *   virt_look.c    inspect, list        virt_act.c      ensure, start, stop, remove
  *   virt_jobs.c    what acts ask of libvirt   virt_make.c   what is made for a domain
+ *   virt_users.c   files that others need
  *   virt_disk.c    files of disks       virt_text.c     states and failures in words
  *   virt_address.c addresses            virt_usage.c    usage
  *   virt_console.c the serial console   virt_snapshot.c snapshots
@@ -250,6 +251,14 @@ int virt_ask_send(struct virt *v, const struct virt_ask *a, virt_result_fn fn, v
 int virt_define_send(struct virt *v, struct slice id, struct buf *xml, virt_result_fn fn, void *ctx,
                      struct virt_job **ret);
 void virt_job_orphan(struct virt_job *j); /* its fn does not come any more; NULL is fine */
+
+/* virt_users.c: files that other domains need, on the thread. */
+enum { VIRT_USERS_MAX = 16 << 20 };
+/* Adds the files of all domains but one, and what these lie upon, a NUL after each. *f says why it
+ * cannot be told. */
+int virt_users_read(struct virt_thread *t, const char *but, struct buf *ret, struct fault *f);
+/* True if one of them is this file, by whatever name. */
+bool virt_users_have(const struct buf *files, const char *path);
 
 /* virt_make.c: the files and the description of a domain. */
 struct virt_making {

@@ -62,6 +62,11 @@ static int pass_usage(void *self, struct slice id, driver_usage_fn fn, void *ctx
     return INNER(self)->ops->usage(INNER(self)->self, id, fn, ctx);
 }
 
+static bool pass_absent(void *self)
+{
+    return INNER(self)->ops->absent(INNER(self)->self);
+}
+
 static int pass_parts(void *self, struct slice id, driver_parts_fn fn, void *ctx)
 {
     return INNER(self)->ops->parts(INNER(self)->self, id, fn, ctx);
@@ -100,7 +105,7 @@ static int pass_snapshot(void *self, struct slice id, enum driver_snapshot_verb 
     if (inner->member != NULL)                                                                     \
     ops->member = pass_##member
 /* A new member is passed on below, and then counted here: our self is not the inner driver's. */
-_Static_assert(sizeof(struct driver_ops) == 30 * sizeof(void *), "a call is not passed on");
+_Static_assert(sizeof(struct driver_ops) == 31 * sizeof(void *), "a call is not passed on");
 
 void pass_fill(struct driver_ops *ops, const struct driver_ops *inner)
 {
@@ -119,6 +124,7 @@ void pass_fill(struct driver_ops *ops, const struct driver_ops *inner)
     PASS(reachable);
     PASS(condition);
     PASS(detail);
+    PASS(absent);
     PASS(logs);
     PASS(exec);
     PASS(usage);
