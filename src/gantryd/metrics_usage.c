@@ -71,7 +71,7 @@ static int write_one(void *ctx, const struct engine_view *w)
     struct page *p = ctx;
     if (!w->has_usage || p->n++ >= USAGE_MOST)
         return 0;
-    double value = p->f != NULL ? p->f->value(&w->usage) : -1;
+    double value = p->f->value(&w->usage);
     const struct metric_label l[] = {{"type", slice_of(workload_type_name(w->type))},
                                      {"workload", w->id}};
     if (value >= 0)
