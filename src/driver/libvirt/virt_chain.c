@@ -59,7 +59,7 @@ int virt_chain_check(const struct virt_roots *r, const char *path, const char *f
                      struct err *e)
 {
     char at[PATH_MAX], below[PATH_MAX];
-    struct image_refs refs;
+    struct image_refs refs = {0};
     (void)snprintf(at, sizeof(at), "%s", path);
     for (int i = 0; i < VIRT_CHAIN_MAX; i++) {
         int rc = read_refs(at, format, &refs, e);
@@ -88,7 +88,7 @@ int virt_chain_check(const struct virt_roots *r, const char *path, const char *f
 void virt_chain_each(const char *path, void (*fn)(void *ctx, const char *file), void *ctx)
 {
     char at[PATH_MAX], below[PATH_MAX];
-    struct image_refs refs;
+    struct image_refs refs = {0};
     struct err e = {0};
     (void)snprintf(at, sizeof(at), "%s", path);
     for (int i = 0; i < VIRT_CHAIN_MAX; i++) {
