@@ -23,8 +23,7 @@ const struct verb cli_verbs[] = {
      cmd_get},
     {NULL, "describe", "ID...", 1, -1, WATCH, "all about workloads, with their documents", NULL,
      cmd_describe},
-    {NULL, "explain", "[node | ID | CONTAINER SERVICE]", 0, 2, WATCH,
-     "why something is as it is",
+    {NULL, "explain", "[node | ID | CONTAINER SERVICE]", 0, 2, WATCH, "why something is as it is",
      "  What it is, what it should be, why it is not, since when, what comes next, and who\n"
      "  asked.\n"
      "  Without words, or with `node`: this machine, if no workload is named so.\n",
