@@ -36,7 +36,8 @@ enum workload_goal { GOAL_RUNNING, GOAL_STOPPED, GOAL_HEALTHY, GOAL_DELETED };
 struct workload_wait {
     struct cli *c;
     uint64_t until_ms, limit_ms;
-    bool deleted; /* deletions were accepted: what is not being deleted any more was applied again */
+    bool
+        deleted; /* deletions were accepted: what is not being deleted any more was applied again */
 };
 /* The time counts from here: --timeout, or 30 s. */
 void workload_wait_begin(struct workload_wait *w, struct cli *c);
