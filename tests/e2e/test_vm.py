@@ -411,4 +411,10 @@ def test_usage(keeper, host):
         keeper.call("GET", "/v1/workloads/busy/stats").json()), 20)
     assert u["memory_bytes"] > 1 << 20 and u["source"] == "libvirt" and u["disk_read_bytes"] >= 512
     assert "busy" in keeper.cli("stats").stdout
+    used = 'gantry_workload_memory_bytes{type="vm",workload="busy"} '
+    wait_for("its metric", lambda: used in keeper.call("GET", "/metrics").body.decode(), 20)
+    # What is off uses nothing.
+    keeper.put("busy", {**vm(disk), "desired_state": "stopped"})
+    keeper.reaches("busy", "stopped")
+    assert used not in keeper.call("GET", "/metrics").body.decode() and "busy" not in keeper.cli("stats").stdout
     keeper.remove("busy")

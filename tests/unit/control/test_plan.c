@@ -203,6 +203,26 @@ static void a_lease_that_has_passed(void **state)
     assert_int_equal(next(w), CONTROL_BEAT);
 }
 
+static void what_was_registered_is_not_so_any_more(void **state)
+{
+    struct world *w = *state;
+    register_it(w, 60, 180);
+    beat(w, 180);
+    uint64_t before = w->ms;
+    control_plan_renew(&w->p);
+    assert_int_equal(next(w), CONTROL_REGISTER); /* when the heartbeat is due, and instead of it */
+    assert_in_range(w->ms - before, 54000, 60000);
+    control_plan_accepted(&w->p, w->ms, 60, lease(w, 180));
+    assert_int_equal(next(w), CONTROL_BEAT);
+    control_plan_beaten(&w->p, w->ms, lease(w, 180));
+    assert_int_equal(next(w), CONTROL_BEAT); /* once */
+    control_plan_renew(&w->p);
+    control_plan_failed(&w->p, w->ms); /* the next registration tells it anyway */
+    assert_int_equal(next(w), CONTROL_DIAL);
+    control_plan_accepted(&w->p, w->ms, 60, lease(w, 180));
+    assert_int_equal(next(w), CONTROL_BEAT);
+}
+
 /* In trouble the scheduler gives half a minute where it wants a heartbeat every minute. */
 static void a_lease_shorter_than_the_interval(void **state)
 {
@@ -275,6 +295,7 @@ int main(void)
         T(a_scheduler_that_has_forgotten),
         T(a_connection_that_was_lost),
         T(a_lease_that_has_passed),
+        T(what_was_registered_is_not_so_any_more),
         T(a_lease_shorter_than_the_interval),
         T(clocks_that_differ),
         T(without_chance),
