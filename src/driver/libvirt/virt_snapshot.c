@@ -46,10 +46,13 @@ static void take_text(struct row *r, const struct xml_in *x)
     char text[TEXT_BYTES];
     struct buf b = BUF_FIXED(text);
     int64_t seconds;
-    size_t len = x->text.len < TEXT_BYTES - 1 ? x->text.len : TEXT_BYTES - 1;
-    while (len < x->text.len && len > 0 && ((unsigned char)x->text.p[len] & 0xc0) == 0x80)
-        len--; /* not in the middle of a character */
-    (void)buf_add(&b, x->text.p, len);
+    struct slice t = x->text;
+    if (t.len > TEXT_BYTES - 1) {
+        t.len = TEXT_BYTES - 1;
+        while (t.len > 0 && ((unsigned char)t.p[t.len] & 0xc0) == 0x80)
+            t.len--; /* not in the middle of a character */
+    }
+    (void)buf_add(&b, t.p, t.len);
     if (xml_in_at(x, "domainsnapshot/description"))
         (void)snprintf(r->description, sizeof(r->description), "%s", text);
     else if (xml_in_at(x, "domainsnapshot/creationTime") &&

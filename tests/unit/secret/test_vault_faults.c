@@ -17,6 +17,7 @@
 #include "tcp_peer.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static struct loop *loop;
 static struct tcp_peer peer;
@@ -141,6 +142,12 @@ static int issue(void)
     return got.code;
 }
 
+/* Under valgrind OpenSSL takes its time. */
+static uint64_t stride(void)
+{
+    return getenv("GANTRY_UNDER_VALGRIND") != NULL ? 9 : 1;
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -175,7 +182,7 @@ static void memory(bool token, bool sticky)
 {
     struct err e = {0};
     uint64_t n = 1;
-    for (bool hit = true; hit; n++) { /* making it */
+    for (bool hit = true; hit; n += stride()) { /* making it */
         mem_fail_at(n, sticky);
         int rc = open_vault(token, &e);
         hit = mem_fail_hit();
@@ -187,7 +194,7 @@ static void memory(bool token, bool sticky)
     }
     assert_int_equal(open_vault(token, &e), 0);
     n = 1;
-    for (bool hit = true; hit; n++) {
+    for (bool hit = true; hit; n += stride()) {
         mem_fail_at(n, sticky);
         int rc = issue();
         hit = mem_fail_hit();
@@ -217,7 +224,7 @@ static void vault_closes_in_the_middle(void **state)
         for (int which = 1; which <= 2; which++) {
             const char *whole = which == 2 ? good : answer_to(token ? "lookup-self" : "login");
             long end = (long)strlen(whole) + 60; /* and some more of the head */
-            for (long at = -3; at < end; at += at < 100 ? 1 : 97) {
+            for (long at = -3; at < end; at += at < 100 ? (long)stride() : 97) {
                 cut_at = which;
                 cut = at;
                 if (at == -2 && token == 0)
