@@ -23,6 +23,8 @@ static void act_free(struct compose_act *a)
     list_remove(&a->wait.link);
     compose_look_cancel(STEAL(a->look));
     compose_disk_abandon(STEAL(a->disk));
+    if (a->unstage != NULL)
+        (void)compose_disk_start(STEAL(a->unstage), c->loop, NULL, NULL);
     compose_tool_abandon(STEAL(a->tool));
     compose_sweep_cancel(STEAL(a->sweep));
     docker_paths_cancel(STEAL(a->paths));
@@ -40,10 +42,33 @@ static void act_free(struct compose_act *a)
         act_closed(a);
 }
 
+static void end_unstaged(void *ctx, const struct err *e BASE_UNUSED,
+                         struct compose_disk *d BASE_UNUSED)
+{
+    struct compose_act *a = ctx;
+    a->disk = NULL;
+    compose_act_end(a, &a->swept, NULL);
+}
+
+/* What was being tried has secrets in it. True: it goes first. */
+static bool unstage_first(struct compose_act *a, const struct fault *f)
+{
+    struct compose_disk *d = f != NULL && !a->op.c->closed ? STEAL(a->unstage) : NULL;
+    if (d == NULL)
+        return false;
+    a->swept = *f;
+    if (compose_disk_start(d, a->op.c->loop, end_unstaged, a) != 0)
+        return false;
+    a->disk = d;
+    return true;
+}
+
 void compose_act_end(struct compose_act *a, const struct fault *f, const struct driver_object *o)
 {
     struct fault cancelled = {0};
     struct compose *c = a->op.c;
+    if (unstage_first(a, f))
+        return;
     if (f != NULL && a->cancelled) {
         (void)fault_set(&cancelled, FAULT_RUNTIME_ERROR, ERR_CANCELLED, "cancelled");
         f = &cancelled;

@@ -26,6 +26,7 @@ struct compose_act {
     struct compose_wait wait;
     struct compose_look *look; /* under way, or kept as the first one's result */
     struct compose_disk *disk;
+    struct compose_disk *unstage; /* to be started: files are there that are being tried */
     struct compose_tool *tool;
     struct compose_sweep *sweep;
     struct loop_timer timer; /* asks for the lock again */

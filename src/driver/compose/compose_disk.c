@@ -394,6 +394,28 @@ static int remove_named(int root, const char *name, struct err *e)
     return 0;
 }
 
+/* Secrets are in it: the files that are known go first, which takes no memory. */
+static void remove_staged(struct compose_disk *d, int root)
+{
+    char name[sizeof(d->id) + sizeof(COMPOSE_NEW)];
+    struct err e = {0};
+    staged_name(d, name, sizeof(name));
+    _cleanup_(file_closep) int dir = open_folder(root, name, &e);
+    if (dir < 0)
+        return;
+    (void)unlinkat(dir, COMPOSE_ENV, 0);
+    (void)unlinkat(dir, COMPOSE_FILE, 0);
+    if (unlinkat(root, name, AT_REMOVEDIR) != 0)
+        (void)remove_named(root, name, &d->e);
+}
+
+static void unstage(struct compose_disk *d)
+{
+    _cleanup_(file_closep) int root = open_root(d, &d->e);
+    if (root >= 0)
+        remove_staged(d, root);
+}
+
 /* Under another name first: what a crash leaves of it is nobody's project, and goes at the next
  * start. */
 static void remove_folder(struct compose_disk *d)
@@ -401,6 +423,8 @@ static void remove_folder(struct compose_disk *d)
     char gone[sizeof(d->id) + sizeof(COMPOSE_GONE)];
     (void)snprintf(gone, sizeof(gone), COMPOSE_GONE "%s", d->id);
     _cleanup_(file_closep) int root = open_root(d, &d->e);
+    if (root >= 0)
+        remove_staged(d, root);
     if (root < 0 || remove_named(root, gone, &d->e) != 0)
         return;
     if (renameat(root, d->id, root, gone) != 0) {
@@ -410,15 +434,6 @@ static void remove_folder(struct compose_disk *d)
     }
     (void)fsync(root);
     (void)remove_named(root, gone, &d->e);
-}
-
-static void unstage(struct compose_disk *d)
-{
-    char name[sizeof(d->id) + sizeof(COMPOSE_NEW)];
-    staged_name(d, name, sizeof(name));
-    _cleanup_(file_closep) int root = open_root(d, &d->e);
-    if (root >= 0)
-        (void)remove_named(root, name, &d->e);
 }
 
 static void forget(struct compose_disk *d)

@@ -12,6 +12,7 @@ struct planning {
     driver_plan_fn fn;
     void *ctx;
     struct compose_disk *disk;
+    struct compose_disk *unstage; /* to be started: files are there that are being tried */
     struct compose_tool *tool;
     struct compose_look *look;
     struct buf yml, env, hashes;
@@ -24,6 +25,8 @@ static void planning_free(struct planning *p)
 {
     list_remove(&p->wait.link);
     compose_disk_abandon(p->disk);
+    if (p->unstage != NULL)
+        (void)compose_disk_start(p->unstage, p->op.c->loop, NULL, NULL);
     compose_tool_abandon(p->tool);
     compose_look_cancel(p->look);
     if (p->env.data != NULL)
@@ -164,8 +167,8 @@ static void hashed(void *ctx, const struct compose_tool_end *end)
     } else if (buf_add(&p->hashes, end->out.p, end->out.len) != 0) {
         (void)fault_set(&p->f, FAULT_RUNTIME_ERROR, ERR_NO_MEMORY, "out of memory");
     }
-    struct compose_disk *d = compose_disk_new(COMPOSE_DISK_UNSTAGE, c->root, slice_of(p->stage));
-    if (d != NULL && compose_disk_start(d, c->loop, unstaged, p) == 0) {
+    struct compose_disk *d = STEAL(p->unstage);
+    if (compose_disk_start(d, c->loop, unstaged, p) == 0) {
         p->disk = d;
         return;
     }
@@ -199,8 +202,11 @@ static int stage(struct planning *p)
 {
     struct compose *c = p->op.c;
     struct compose_disk *d = compose_disk_new(COMPOSE_DISK_STAGE, c->root, slice_of(p->stage));
-    if (d == NULL)
+    p->unstage = compose_disk_new(COMPOSE_DISK_UNSTAGE, c->root, slice_of(p->stage));
+    if (d == NULL || p->unstage == NULL) {
+        compose_disk_free(d);
         return ERR_NO_MEMORY;
+    }
     buf_done(&d->yml);
     d->yml = p->yml;
     p->yml = (struct buf){0};

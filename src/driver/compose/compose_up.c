@@ -106,9 +106,8 @@ static void unstaged(void *ctx, const struct err *e BASE_UNUSED, struct compose_
 static void unstage(struct compose_act *a)
 {
     struct err e = {0};
-    struct compose *c = a->op.c;
-    struct compose_disk *d = compose_disk_new(COMPOSE_DISK_UNSTAGE, c->root, a->order.id);
-    if (d != NULL && compose_disk_start(d, c->loop, unstaged, a) == 0) {
+    struct compose_disk *d = STEAL(a->unstage);
+    if (compose_disk_start(d, a->op.c->loop, unstaged, a) == 0) {
         a->disk = d;
         return;
     }
@@ -148,7 +147,10 @@ static void stage(struct compose_act *a)
     struct err e = {0};
     struct compose *c = a->op.c;
     struct compose_disk *d = compose_disk_new(COMPOSE_DISK_STAGE, c->root, a->order.id);
-    int rc = d != NULL ? buf_adds(&d->yml, a->order.doc->compose.compose_yaml) : ERR_NO_MEMORY;
+    /* Made before, so that what is staged can be removed whatever comes. */
+    a->unstage = compose_disk_new(COMPOSE_DISK_UNSTAGE, c->root, a->order.id);
+    int rc = d != NULL && a->unstage != NULL ? buf_adds(&d->yml, a->order.doc->compose.compose_yaml)
+                                             : ERR_NO_MEMORY;
     if (rc == 0) {
         d->has_yml = true;
         d->has_env = a->env.len > 0;
