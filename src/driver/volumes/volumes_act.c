@@ -284,12 +284,29 @@ static void written(void *ctx, const struct err *e)
     act_err(a, e);
 }
 
+/* A container could put a link in the place of a machine's disk while qemu opens it, and two
+ * systems that write to one image without knowing of each other destroy it. */
+static int check_others(const struct vact *a, struct err *e)
+{
+    bool machine = a->o.doc->type == WORKLOAD_VM;
+    LIST_FOR (n, &a->x->users) {
+        const struct user *u = CONTAINER_OF(n, struct user, link);
+        if (u->machine != machine && !slice_eqs(a->o.id, u->workload))
+            return err_set(e, ERR_CONFLICT,
+                           "volume \"%s\" is %s of \"%.128s\"; it cannot be %s as well", a->x->id,
+                           u->machine ? "the disk" : "a folder", u->workload,
+                           machine ? "a machine's disk" : "a container's folder");
+    }
+    return 0;
+}
+
 /* True: the row of the user has to be written. */
 static int take_user(struct vact *a, bool *changed, struct err *e)
 {
     const struct doc_managed_volume *doc = a->wishes[a->i].doc;
+    bool machine = a->o.doc->type == WORKLOAD_VM;
     *changed = a->u == NULL || a->u->unwritten || a->u->read_only != doc->read_only ||
-               a->u->retain != doc->retain_policy ||
+               a->u->machine != machine || a->u->retain != doc->retain_policy ||
                strcmp(a->u->mount_path, doc->mount_path != NULL ? doc->mount_path : "") != 0;
     if (!*changed)
         return 0;
@@ -297,6 +314,8 @@ static int take_user(struct vact *a, bool *changed, struct err *e)
         a->added[a->i] = true;
         int r = user_new(a->x, a->o.id, doc, &a->u, e);
         a->added[a->i] = r == 0;
+        if (r == 0)
+            a->u->machine = machine;
         return r;
     }
     char *path = mem_strdup(doc->mount_path != NULL ? doc->mount_path : "");
@@ -306,6 +325,7 @@ static int take_user(struct vact *a, bool *changed, struct err *e)
     a->u->unwritten = true; /* until it is: the row decides what is deleted after a restart */
     a->u->mount_path = path;
     a->u->read_only = doc->read_only;
+    a->u->machine = machine;
     a->u->retain = doc->retain_policy;
     return 0;
 }
@@ -316,7 +336,7 @@ static void write_down(struct vact *a)
     struct volume *x = a->x;
     struct err e = {0};
     bool changed;
-    if (take_user(a, &changed, &e) != 0) {
+    if (check_others(a, &e) != 0 || take_user(a, &changed, &e) != 0) {
         act_err(a, &e);
         return;
     }

@@ -95,6 +95,7 @@ struct user {
     struct volume *volume;
     char *workload, *mount_path; /* owned */
     bool read_only;
+    bool machine;   /* a virtual machine: it has the disk, not the folder */
     int retain;     /* enum doc_retain */
     bool unwritten; /* its row may say something else: what it was before */
     char created[TIME_TEXT_SIZE], updated[TIME_TEXT_SIZE];

@@ -250,6 +250,7 @@ int commit_user(struct commit *c, const struct user *u, bool put)
         json_kstr(&j, "workload_id", u->workload);
         json_kstr(&j, "mount_path", u->mount_path);
         json_kbool(&j, "read_only", u->read_only);
+        json_kbool(&j, "machine", u->machine);
         json_key(&j, "metadata");
         json_obj(&j);
         json_kstr(&j, "driver", volume_driver_name(u->volume->driver));
@@ -371,6 +372,7 @@ static int load_user(void *ctx, struct slice id, struct slice body)
     int r = user_new(x, slice_of(workload), &doc, &u, l->e);
     if (r != 0)
         return r;
+    (void)json_get_bool(root, "machine", &u->machine);
     take_text(u->created, sizeof(u->created), json_get_str(root, "created_at"));
     take_text(u->updated, sizeof(u->updated), json_get_str(root, "updated_at"));
     return 0;

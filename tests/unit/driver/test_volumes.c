@@ -491,9 +491,29 @@ static void machine(void **state BASE_UNUSED)
     assert_int_equal(stat(path("disk/" VOLUME_DISK), &st), 0);
     assert_int_equal(st.st_size, 3ll << 30);
     assert_int_equal(st.st_blocks, 0);
+    /* A disk, and no folder as well; also after a restart. */
+    for (int i = 0; i < 2; i++) {
+        want(1, WORKLOAD_CONTAINER);
+        assert_int_equal(ensure("ct"), ERR_CONFLICT);
+        assert_non_null(strstr(result.f.e.msg, "\"local:disk\" is the disk of \"vm\""));
+        assert_int_equal(n_rows(STORE_ATTACHMENTS), 1);
+        close_volumes();
+        open_volumes();
+    }
+    want(1, WORKLOAD_VM);
+    assert_int_equal(ensure("vm-2"), 0); /* what machines do with it is theirs to know */
+    assert_int_equal(removal("vm-2", true, false), 0);
     assert_int_equal(removal("vm", true, false), 0);
     rest();
     assert_false(there("disk"));
+    want(1, WORKLOAD_CONTAINER);
+    assert_int_equal(ensure("ct"), 0);
+    want(1, WORKLOAD_VM);
+    assert_int_equal(ensure("vm"), ERR_CONFLICT);
+    assert_non_null(strstr(result.f.e.msg, "is a folder of \"ct\""));
+    assert_int_equal(ensure("ct"), 0); /* the same workload as another type: it was removed first */
+    assert_int_equal(removal("ct", true, false), 0);
+    rest();
 }
 
 static void missing(void **state BASE_UNUSED)
