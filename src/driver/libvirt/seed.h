@@ -28,8 +28,8 @@ struct seed {
 const char *seed_part_name(enum seed_part p); /* "user-data" */
 
 /* Makes the parts of the document's texts as they are (those in base64 were decoded when it was
- * settled). `ret` is initialised by it and must be done in any case. ERR_INVALID with "cloud-init-invalid: ..." (too
- * long, a NUL, not UTF-8), ERR_NO_MEMORY. */
+ * settled). `ret` is initialised by it and must be done in any case. ERR_INVALID with
+ * "cloud-init-invalid: ..." (too long, a NUL, not UTF-8), ERR_NO_MEMORY. */
 int seed_make(struct seed *ret, struct slice id, const struct doc_vm *vm, struct err *e);
 void seed_done(struct seed *s);
 
