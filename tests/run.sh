@@ -67,10 +67,10 @@ valgrind_() {
 }
 
 # What may run beside each other: the first lane's tests use what a machine has once (/run/service, users, the
-# demonstration's port), the next two lanes' engines of their own, the last lane's neither. They mostly wait.
+# demonstration's port), the others at the most engines of their own; the last lane has all the rest. They mostly wait.
 lane_one='test_profiles*.py test_conformance.py test_demo.py test_cli*.py test_docs.py'
 lane_two='test_workloads*.py test_persys.py test_docker_driver.py'
-lane_three='test_compose*.py test_vm*.py test_volumes*.py test_scheduler.py test_vault.py test_traces.py'
+lane_three='test_compose*.py test_vm*.py'
 
 # lane NAME BUILD NUMBER PYTEST-ARGUMENTS...: one pytest, its output and exit status in files.
 lane() {
