@@ -547,10 +547,10 @@ def test_pulls_from_a_registry(engine, registry, clean):
         d.ok("remove", id="pull", timeout=2)
         d.ok("ensure", id="pull", revision="1", doc=pull("auth/a", "1", login("geheim")))
         assert d.ok("start", id="pull")["actual"] == "running"
-        # a pull that is ended
+        # a pull that is ended, of an image that does not come before that
         engine.docker("rm", "-f", "pull")
         engine.docker("rmi", f"{registry}/slow/a:1", f"{closed}/open/a:1")
-        tag = d.send("ensure", id="pull", revision="1", doc=pull("slow/a"))
+        tag = d.send("ensure", id="pull", revision="1", doc=pull("hang/a"))
         d.wait(tag, "progress")
         d.send("cancel", id="pull")
         assert d.wait(tag, "done", timeout=5)["fault"]["code"] == "cancelled"

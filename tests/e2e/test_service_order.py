@@ -88,7 +88,9 @@ def test_rules_are_changed_by_a_reload(k):
     (k.root / "config.yml").write_text(text)
     assert k.call("POST", "/config/reload").status == 200
     assert k.act("worker", "down").status == 200
-    wait_for("it is held again", lambda: k.act("worker", "up").status == 409)
+    # One that is up is not held; so not before it is seen to be down.
+    wait_for("it is held again", lambda: k.explain("worker")["waits_for"] == ["order-db"])
+    assert k.act("worker", "up").status == 409
     # None at all.
     (k.root / "config.yml").write_text(text.replace(before, ""))
     assert k.call("POST", "/config/reload").status == 200
