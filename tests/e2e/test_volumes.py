@@ -244,6 +244,13 @@ def test_nfs(vols):
     wait_for("unmounted", lambda: not mounted(place), 20)
     wait_for("told", lambda: vols.calls()[-1] == f"umount {place}")
     assert list(vols.volumes()) == ["nfs:more"]
+    # whichever of two volumes is left first
+    for n in range(4):
+        vols.run("nb", local("web-data", driver="nfs"), local(f"more-{n}", "/more", driver="nfs", retain_policy="Retain"))
+        vols.reaches("nb", "running")
+        assert mounted(place)
+        vols.remove("nb")
+        wait_for("unmounted", lambda: not mounted(place), 20)
 
 
 def test_a_server_that_is_down_is_told(vols):

@@ -83,7 +83,6 @@ static void tidy(struct volumes *v)
     struct job *j = job_new(v, &x, JOB_DETACH);
     if (j == NULL)
         return;
-    j->last = true;
     job_begin(j, nothing, NULL);
 }
 

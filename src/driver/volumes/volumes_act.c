@@ -569,7 +569,7 @@ static void user_gone(void *ctx, const struct err *e)
         left(a);
         return;
     }
-    a->job->last = !driver_used(a->v, x->driver, x);
+    a->job->but = x;
     job_begin(a->job, detached, a);
 }
 

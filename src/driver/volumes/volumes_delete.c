@@ -40,19 +40,16 @@ static void forgotten(void *ctx, const struct err *e)
 {
     struct volume *x = ctx;
     struct volumes *v = x->v;
-    enum doc_volume_driver d = x->driver;
     if (e->code != 0) {
         failed_err(x, e);
         return;
     }
-    struct job *j = d == DOC_VOLUME_NFS ? job_new(v, x, JOB_DETACH) : NULL;
+    struct job *j = x->driver == DOC_VOLUME_NFS ? job_new(v, x, JOB_DETACH) : NULL;
     x->busy = false;
     x->stored = false;
     volume_drop(x);
-    if (j != NULL) {
-        j->last = !driver_used(v, d, NULL);
+    if (j != NULL)
         job_begin(j, unmounted, NULL);
-    }
 }
 
 static void forget(struct volume *x)

@@ -66,6 +66,9 @@ static void lane_next(struct volumes *v, unsigned lane)
     struct job *j = CONTAINER_OF(l->jobs.next, struct job, link);
     list_remove(&j->link);
     l->running = j;
+    /* Not earlier: of two volumes that are left at the same time one has to see that the other is
+     * done. */
+    j->last = j->kind == JOB_DETACH && !driver_used(v, j->driver, j->but);
     if (loop_work(v->loop, &j->work, work, worked) != 0) { /* of this kind there is none: a bug */
         INVARIANT(!"work is queued");
     }

@@ -55,8 +55,9 @@ struct job {
     bool fresh;   /* MAKE: it may be there not yet; else it must be */
     bool made;    /* MAKE: it is ours */
     bool machine; /* MAKE: for a virtual machine */
-    bool last;    /* DETACH, TRASH: no other volume of the driver is used */
-    int cancel;   /* atomic */
+    bool last;    /* DETACH: no other volume of the driver is used; set when the job's turn comes */
+    const struct volume *but; /* DETACH: busy for this job's sake alone; NULL: none */
+    int cancel;               /* atomic */
     /* what came of it */
     bool existed, empty;
     char source[PATH_MAX];
