@@ -22,10 +22,10 @@ DEPS_BUILD = gcc meson ninja-build pkg-config libuv1-dev libnghttp2-dev libssl-d
   libsqlite3-dev libsodium-dev libvirt-dev
 DEPS_RUN   = s6 busybox-static
 DEPS_CHECK = libcmocka-dev valgrind python3-pytest python3-websockets python3-h2 python3-grpcio python3-protobuf \
-  curl openssl iproute2 docker.io iptables nghttp2-client shellcheck chromium python3-jsonschema python3-yaml zsh fish \
+  curl openssl iproute2 docker.io docker-compose iptables nghttp2-client shellcheck chromium python3-jsonschema python3-yaml zsh fish \
   strace passwd procps libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils genisoimage dnsmasq-base ovmf
 DEPS_DEB   = dpkg-dev debhelper build-essential fakeroot
-DEPS_PACKAGES = $(DEPS_DEB) debootstrap lintian systemd systemd-container man-db mandoc groff docker-compose
+DEPS_PACKAGES = $(DEPS_DEB) debootstrap lintian systemd systemd-container man-db mandoc groff
 DEPS_FUZZ  = clang libclang-rt-14-dev
 DEPS_BENCH = nginx-light wrk libgrpc-dev
 

@@ -27,7 +27,7 @@ static const struct answer_field node_workloads[] = {
     INT("running", "running", 3),
     INT("stopped", "stopped", 1),
     INT("failed", "failed", 0),
-    INT("unknown", "not known, for now", 0),
+    INT("unknown", "not known", 0),
 };
 static const char *const node_states[] = {"ready",    "degraded",  "draining",
                                           "stopping", "not_ready", NULL};
