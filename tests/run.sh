@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs the tests. usage: tests/run.sh all | unit | asan | valgrind | e2e | e2e-asan | packages | fuzz [SECONDS]
 # Ends with "N passed, N failed" over everything that ran.
+# STRICT=1: an end-to-end test that fails beside others is not tried again by itself.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 JOBS=${JOBS:-$(nproc)}
@@ -10,6 +11,9 @@ FUZZ_SECONDS=${FUZZ_SECONDS:-60}
 CHECK_FUZZ_SECONDS=${CHECK_FUZZ_SECONDS:-15}
 passed=0
 failed=0
+unsteady=
+STRICT=${STRICT:-}
+SECOND_TRIES=4
 
 began=$(date +%s)
 say() { printf '\n== %s (after %d s)\n' "$*" $(($(date +%s) - began)); }
@@ -89,6 +93,30 @@ files() {
     done
 }
 
+# again NAME BUILD FAILED-FILE: a busy machine can fail a test that is sound, and a fault that comes seldom looks just so.
+# A few that failed are tried once more, the whole file of each by itself; what passes then counts as passed, and the end
+# tells its name: it is work for somebody. Crashes and what a sanitizer found, errors of fixtures, and more than a few are
+# not tried again.
+again() {
+    [ -z "$STRICT" ] && [ -s "$3" ] && [ "$(wc -l <"$3")" -le "$SECOND_TRIES" ] || return 0
+    ! grep -qx grave "$3" || return 0
+    sed 's/::.*//' "$3" | sort -u >"$3.files.tmp"
+    while read -r file; do
+        say "once more, by itself: $file ($1)"
+        lane "$1" "$2" again "$file" </dev/null
+        cat "$1-e2e-again.tmp"
+        if tail -n 1 "$1-e2e-again.tmp" | grep -qx 'pytest ended with 0'; then
+            n=$(grep -c "^$file::" "$3")
+            passed=$((passed + n))
+            failed=$((failed - n))
+            unsteady="$unsteady$(grep "^$file::" "$3" | sed "s/\$/ ($1)/")
+"
+        fi
+        rm -f "$1-e2e-again.tmp"
+    done <"$3.files.tmp"
+    rm -f "$3.files.tmp"
+}
+
 # pytest's own closing lines, whose counts are added.
 e2e() {
     say "end to end ($1)"
@@ -107,9 +135,12 @@ e2e() {
     # shellcheck disable=SC2086
     lane "$1" "$2" 4 $ignored tests/e2e
     wait "$first" "$second" "$third"
+    : >"$1-failed.tmp"
     for number in 1 2 3 4; do
         out=$1-e2e-$number.tmp
         cat "$out"
+        sed -n 's/^FAILED \(tests[^ ]*::[^ ]*\).*/\1/p' "$out" >>"$1-failed.tmp"
+        ! grep -qE '^ERROR |Sanitizer|runtime error:|ended with (99|-[0-9]+)' "$out" || echo grave >>"$1-failed.tmp"
         line=$(tail -n 2 "$out" | head -n 1)
         rc=$(sed -n '$s/.* //p' "$out")
         rm -f "$out"
@@ -120,6 +151,8 @@ e2e() {
         failed=$((failed + ${f:-0} + ${x:-0}))
         [ "$rc" -eq 0 ] || [ $((${f:-0} + ${x:-0})) -gt 0 ] || count "pytest ended with $rc" 1
     done
+    again "$1" "$2" "$1-failed.tmp"
+    rm -f "$1-failed.tmp"
 }
 
 e2e_asan() {
@@ -201,5 +234,6 @@ fuzz-build)
     ;;
 esac
 echo
+[ -z "$unsteady" ] || printf 'UNSTEADY, passed only by itself:\n%s\n' "$unsteady"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -50,7 +50,7 @@ class Dockerd:
         self.log_path = os.path.join(self.root, "log")
         self.process = None
 
-    def docker(self, *args, check=True, input=None, timeout=60):
+    def docker(self, *args, check=True, input=None, timeout=180):
         """Runs the docker client; its standard output as text."""
         r = subprocess.run(["docker", "-H", "unix://" + self.socket, *args], input=input, capture_output=True, timeout=timeout)
         if check and r.returncode != 0:
@@ -66,7 +66,7 @@ class Dockerd:
         with open(self.log_path, "ab") as log:
             # A session of its own, so that a Ctrl-C meant for the tests lets us end it in order.
             self.process = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-        end = time.monotonic() + 40
+        end = time.monotonic() + 120
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 break
@@ -86,7 +86,7 @@ class Dockerd:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()

@@ -286,7 +286,7 @@ def test_a_first_heartbeat_that_fails_is_no_hot_loop(make):
     time.sleep(5)
     assert len(s.named("register")) - before <= 3
     s.on_heartbeat = None
-    wait_for("heartbeats", lambda: s.named("heartbeat") and n.control()["failures"] == 0 if "failures" in n.control() else True, 40)
+    wait_for("heartbeats", lambda: (lambda v: v["state"] == "registered" and "failures" not in v)(n.control()), 40)
 
 
 def test_a_scheduler_that_starts_anew(make):

@@ -59,6 +59,7 @@ def next_of(s, name, seconds=1.0, **want):
 def test_up_down_and_crash(st):
     v = known(st, "robot/worker", "up")
     assert v["message"].startswith("up (pid ") and v["since"].endswith("Z")
+    known(st, "robot/fragile", "up")
     s = Stream(st, "/v1/events?kind=service")
     first, live = snapshot(s)
     assert {"robot/worker", "robot/fragile"} <= set(first) and live["id"] == live["data"]["cursor"]
