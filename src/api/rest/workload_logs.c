@@ -471,14 +471,15 @@ void rest_workload_logs(struct api_call *c)
 
 /* --- GET /v1/workloads/{id}/stats --- */
 
-/* The first sample has no CPU time to compare with: another one follows a little later. */
-enum { SECOND_SAMPLE_MS = 500 };
+/* The first sample has no CPU time to compare with: another one follows a little later; a third
+ * where the container has just been started anew. */
+enum { NEXT_SAMPLE_MS = 500, SAMPLES_MAX = 4 };
 
 struct sampler {
     struct api_call *c; /* held */
     const struct driver *d;
     struct loop_timer timer;
-    bool second;
+    int samples;
 };
 
 static void sampler_closed(void *ctx)
@@ -500,9 +501,8 @@ static void sampled(void *ctx, const struct fault *f, const struct driver_usage 
         return;
     }
     struct rest *r = s->c->app;
-    if (f == NULL && u->cpu_percent < 0 && !s->second) {
-        s->second = true;
-        loop_timer_start(&s->timer, SECOND_SAMPLE_MS, 0);
+    if (f == NULL && u->cpu_percent < 0 && ++s->samples < SAMPLES_MAX) {
+        loop_timer_start(&s->timer, NEXT_SAMPLE_MS, 0);
         return;
     }
     if (f != NULL) {

@@ -328,17 +328,15 @@ static void sum_up(int64_t *to, int64_t more)
 /* The sample is kept for the next time; nothing is when out of memory. */
 static double cpu_since(struct compose *c, const char *cid, const struct docker_counts *now)
 {
-    struct docker_counts *before = map_get(&c->samples, slice_of(cid));
-    double percent = before != NULL ? docker_stats_cpu(before, now) : -1;
-    if (before == NULL) {
-        before = mem_zalloc(sizeof(*before));
-        if (before == NULL || map_put(&c->samples, slice_of(cid), before) != 0) {
-            mem_free(before);
-            return percent;
+    struct docker_sample *s = map_get(&c->samples, slice_of(cid));
+    if (s == NULL) {
+        s = mem_zalloc(sizeof(*s));
+        if (s == NULL || map_put(&c->samples, slice_of(cid), s) != 0) {
+            mem_free(s);
+            return -1;
         }
     }
-    *before = *now;
-    return percent;
+    return docker_stats_next(s, now);
 }
 
 static void measured(void *ctx, const struct err *e, json_t *root);

@@ -20,4 +20,15 @@ bool docker_stats_read(const json_t *root, struct docker_counts *c);
 /* Percent of one core between the two; -1: that cannot be told (a new start, no time between). */
 double docker_stats_cpu(const struct docker_counts *before, const struct docker_counts *now);
 
+/* The last counts of one container, and what they told. All zero: none yet. */
+struct docker_sample {
+    struct docker_counts counts;
+    double percent;
+};
+
+/* docker_stats_cpu since the sample before, which the new counts replace. Answers to two who ask at
+ * about the same time may come in either order: what is hardly newer than the sample, or a little
+ * older, changes nothing and gets the sample's percent. */
+double docker_stats_next(struct docker_sample *s, const struct docker_counts *now);
+
 #endif

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-struct docker_sample {
-    struct docker_counts counts;
+struct kept_sample {
+    struct docker_sample sample;
     char cid[DOCKER_ID_DIGITS + 1];
 };
 
@@ -50,20 +50,18 @@ static void usage_fail(struct docker_op *op, const struct err *e)
 static double cpu_since(struct usage_op *o, const struct docker_counts *now)
 {
     struct docker_work *w = o->w;
-    struct docker_sample *s = map_get(&w->samples, slice_of(o->id));
-    double percent = -1;
-    if (s != NULL && strcmp(s->cid, o->cid) == 0)
-        percent = docker_stats_cpu(&s->counts, now);
+    struct kept_sample *s = map_get(&w->samples, slice_of(o->id));
     if (s == NULL) {
         s = mem_zalloc(sizeof(*s));
         if (s == NULL || map_put(&w->samples, slice_of(o->id), s) != 0) {
             mem_free(s);
-            return percent;
+            return -1;
         }
     }
-    s->counts = *now;
+    if (strcmp(s->cid, o->cid) != 0)
+        s->sample = (struct docker_sample){0};
     memcpy(s->cid, o->cid, sizeof(s->cid));
-    return percent;
+    return docker_stats_next(&s->sample, now);
 }
 
 static void stats_done(void *ctx, const struct err *e, int status BASE_UNUSED, json_t *root)

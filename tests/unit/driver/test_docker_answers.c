@@ -502,6 +502,25 @@ static void counts(void **state)
     assert_true(docker_stats_cpu(&a, &b) > 149.99 && docker_stats_cpu(&a, &b) < 150.01);
     assert_true(docker_stats_cpu(&b, &a) < 0);
     assert_true(docker_stats_cpu(&a, &a) < 0);
+    struct docker_sample s = {0};
+    assert_true(docker_stats_next(&s, &a) < 0);
+    assert_true(docker_stats_next(&s, &a) < 0);
+    assert_true(docker_stats_next(&s, &b) > 149.99 && s.percent < 150.01);
+    assert_true(docker_stats_next(&s, &a) == s.percent); /* a late answer */
+    b.read_ns += 1000000;
+    b.cpu_ns += 1000000000;
+    assert_true(docker_stats_next(&s, &b) == s.percent && s.percent < 150.01);
+    b.read_ns += 999000000;
+    assert_true(docker_stats_next(&s, &b) > 99.99 && s.percent < 100.01);
+    b.cpu_ns = 5; /* started anew */
+    b.read_ns += 1000000000;
+    assert_true(docker_stats_next(&s, &b) < 0);
+    b.read_ns += 1000000000;
+    assert_true(docker_stats_next(&s, &b) == 0);
+    b.read_ns -= 3600000000000; /* the clock was set back */
+    assert_true(docker_stats_next(&s, &b) < 0);
+    b.read_ns += 1000000000;
+    assert_true(docker_stats_next(&s, &b) == 0);
     static const char *const none[] = {
         "{}", "[]", "{\"read\":\"0001-01-01T00:00:00Z\"}",
         "{\"read\":\"2026-11-21T03:52:00Z\",\"memory_stats\":{},\"cpu_stats\":{\"cpu_usage\":{"
