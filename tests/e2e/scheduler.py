@@ -11,6 +11,8 @@ from concurrent import futures
 
 import grpc
 
+from harness import patient
+
 CONTROL = "persys.control.v1.AgentControl"
 AGENT = "persys.agent.v1.AgentService"
 STOPS_TRYING = {"INVALID_IMAGE", "INVALID_SPECIFICATION", "INVALID_CONFIGURATION", "PORT_BIND_CONFLICT"}
@@ -24,7 +26,7 @@ class Record:
     def __init__(self, id, revision, desired, spec):
         self.id, self.revision, self.desired, self.spec = id, revision, desired, spec
         self.metadata, self.state, self.log = {}, "Pending", []
-        self.applies, self.wait, self.not_before, self.steady = 0, 1.0, 0.0, 0
+        self.applies, self.wait, self.not_before, self.steady, self.steady_since = 0, 1.0, 0.0, 0, 0.0
 
 
 class Scheduler:
@@ -34,7 +36,7 @@ class Scheduler:
         self.interval, self.lease = interval, lease
         self.lock = threading.RLock()
         self.changing = threading.RLock()  # held while something is applied or deleted, as one transaction
-        self.wanted, self.nodes = {}, {}
+        self.wanted, self.nodes, self.endpoint = {}, {}, ""
         self.degraded = False
         self.on_register = self.on_heartbeat = None  # faults: called with (request, context); an answer of theirs is taken
         self.calls = []  # (time, name, peer, request, answer or None)
@@ -45,7 +47,7 @@ class Scheduler:
     # --- what the node calls
 
     def stamp(self, seconds):
-        at = time.time() + max(seconds / self.factor, 2)
+        at = time.time() + max(seconds / self.factor, patient(7))  # leases end by intent, not while a busy machine rests
         t = self.cpb.RegisterNodeResponse().lease_expires_at
         t.seconds, t.nanos = int(at), int(at % 1 * 1e9)
         return t
@@ -55,8 +57,9 @@ class Scheduler:
             self.calls.append((time.monotonic(), name, context.peer(), request, answer))
 
     def register(self, request, context):
-        if self.on_register:
-            answer = self.on_register(request, context)
+        hook = self.on_register
+        if hook:
+            answer = hook(request, context)
             if answer is not None:
                 self.note("register", context, request, answer)
                 return answer
@@ -67,14 +70,16 @@ class Scheduler:
         else:
             with self.lock:
                 self.nodes[request.node_id] = request
+                self.endpoint = request.grpc_endpoint
             answer = self.cpb.RegisterNodeResponse(accepted=True, heartbeat_interval_seconds=max(round(self.interval / self.factor), 1))
             answer.lease_expires_at.CopyFrom(self.stamp(self.lease))
         self.note("register", context, request, answer)
         return answer
 
     def heartbeat(self, request, context):
-        if self.on_heartbeat:
-            answer = self.on_heartbeat(request, context)
+        hook = self.on_heartbeat
+        if hook:
+            answer = hook(request, context)
             if answer is not None:
                 self.note("heartbeat", context, request, answer)
                 return answer
@@ -122,9 +127,13 @@ class Scheduler:
     def end(self):
         self.ending.set()
         for t in self.threads:
-            t.join(30)
+            t.join(patient(60))
             assert not t.is_alive()
         self.stop()
+
+    def forget_nodes(self):
+        with self.lock:
+            self.nodes.clear()
 
     def named(self, name):
         with self.lock:
@@ -137,9 +146,9 @@ class Scheduler:
     # --- what it calls
 
     def ask(self, method, **request):
-        """One call over a connection of its own: at most ten seconds of real time for both."""
+        """One call over a connection of its own: at most ten seconds of an idle machine for both."""
         with self.lock:
-            endpoint = next(iter(self.nodes.values())).grpc_endpoint if self.nodes else self.endpoint
+            endpoint = self.endpoint
         options = [("grpc.use_local_subchannel_pool", 1)]
         if self.tls:
             ca, certificate, key = self.tls
@@ -151,7 +160,7 @@ class Scheduler:
             call = channel.unary_unary(f"/{AGENT}/{method}", request_serializer=lambda m: m.SerializeToString(),
                                        response_deserializer=getattr(self.apb, method + "Response").FromString)
             try:
-                return call(getattr(self.apb, method + "Request")(**request), timeout=10, wait_for_ready=True)
+                return call(getattr(self.apb, method + "Request")(**request), timeout=patient(10), wait_for_ready=True)
             finally:
                 with self.lock:
                     self.agent_calls[method] += 1
@@ -204,7 +213,8 @@ class Scheduler:
         now = time.monotonic()
         is_so = r.state == ("Running" if r.desired == 1 else "Stopped")
         r.steady = r.steady + 1 if is_so else 0
-        if r.steady > 12:  # a minute; what crashes at once was running for a moment, too
+        r.steady_since = r.steady_since if r.steady > 1 else now
+        if r.steady > 12 and now - r.steady_since > 10:  # a minute, and not ours; what crashes at once was running for a moment, too
             r.wait = 1.0
         if is_so:
             return

@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 import harness
-from harness import free_port
+from harness import free_port, patient
 
 LIMIT = 4 * 1024 * 1024
 
@@ -25,7 +25,7 @@ def caller():
     subprocess.run(["ninja", "-C", str(build), "--quiet", "tests/programs/grpc_caller"], check=True, capture_output=True)
     program = str(build / "tests" / "programs" / "grpc_caller")
 
-    def call(*args, timeout=60):
+    def call(*args, timeout=patient(60)):
         r = subprocess.run([program, *map(str, args)], capture_output=True, text=True, timeout=timeout)
         assert r.returncode == 0, r.stderr
         return r.stdout.splitlines()
@@ -38,7 +38,7 @@ class Service(grpc.GenericRpcHandler):
 
     def __init__(self):
         self.seen = {}
-        self.cancelled = threading.Event()
+        self.cancelled, self.napping = threading.Event(), threading.Event()
 
     def service(self, details):
         name = details.method.rsplit("/", 1)[1]
@@ -67,10 +67,11 @@ class Service(grpc.GenericRpcHandler):
     def Slow(self, request, context):
         self.left = context.time_remaining()
         context.add_callback(self.cancelled.set)
-        self.cancelled.wait(20)
+        self.cancelled.wait(patient(20))
         return b"late"
 
     def Nap(self, request, context):
+        self.napping.set()
         time.sleep(float(request))
         return b"awake"
 
@@ -141,16 +142,16 @@ def test_large_uploads_and_messages(caller, server):
 
 def test_a_deadline_is_told_and_kept(caller, server):
     began = time.monotonic()
-    assert caller("-t", 300, server.address, "/t.S/Slow", "")[-1].startswith("status DEADLINE_EXCEEDED")
-    assert 0.25 < time.monotonic() - began < 5
-    assert 0.05 < server.service.left <= 0.31
-    assert server.service.cancelled.wait(5)
+    assert caller("-t", 6000, server.address, "/t.S/Slow", "")[-1].startswith("status DEADLINE_EXCEEDED")
+    assert 5.9 < time.monotonic() - began < patient(20)
+    assert 0 < server.service.left <= 6.01
+    assert server.service.cancelled.wait(patient(5))
 
 
 def test_cancelling_a_stream(caller, server):
     out = caller("-x", 10, server.address, "/t.S/Count", "100000000")
     assert out[:10] == [f"message {i}" for i in range(10)] and out[10:] == ["status CANCELLED the call was cancelled"]
-    assert server.service.cancelled.wait(5)
+    assert server.service.cancelled.wait(patient(5))
 
 
 def test_a_thousand_calls_at_once(caller, server):
@@ -167,7 +168,7 @@ def test_a_server_that_allows_few_calls_at_once(caller):
 
 def test_a_server_that_ends_its_connections_all_the_time(caller):
     """Each connection is left with a GOAWAY after a tenth of a second, whatever runs on it."""
-    s = Server(options=[("grpc.max_connection_age_ms", 100), ("grpc.max_connection_age_grace_ms", 20000)])
+    s = Server(options=[("grpc.max_connection_age_ms", 100), ("grpc.max_connection_age_grace_ms", 60000)])
     try:
         for _ in range(5):
             assert caller("-r", 400, s.address, "/t.S/Nap", "0.01") == ["OK 400"]
@@ -184,10 +185,10 @@ def test_nobody_there(caller):
 
 def test_waiting_for_a_server_that_comes_later(caller):
     port = free_port()
-    with subprocess.Popen([caller.program, "-w", "-t", "20000", f"127.0.0.1:{port}", "/t.S/Echo", "x"], stdout=subprocess.PIPE, text=True) as p:
+    with subprocess.Popen([caller.program, "-w", "-t", "60000", f"127.0.0.1:{port}", "/t.S/Echo", "x"], stdout=subprocess.PIPE, text=True) as p:
         time.sleep(0.6)
         s = Server(address=f"127.0.0.1:{port}")
-        out, _ = p.communicate(timeout=30)
+        out, _ = p.communicate(timeout=patient(30))
         s.stop().wait(10)
     assert out.splitlines()[-1] == "status OK "
 
@@ -207,19 +208,27 @@ def test_a_unix_socket(caller, tmp_path):
 def test_a_server_that_drains_finishes_what_runs(caller):
     s = Server()
     with subprocess.Popen([caller.program, s.address, "/t.S/Nap", "1"], stdout=subprocess.PIPE, text=True) as p:
-        time.sleep(0.4)
-        s.stop(10)  # GOAWAY
-        out, _ = p.communicate(timeout=30)
+        assert s.service.napping.wait(patient(10))
+        s.stop(60)  # GOAWAY
+        out, _ = p.communicate(timeout=patient(30))
     assert out.splitlines() == ["message awake", "status OK "]
 
 
 SERVE = """
-import sys, time
+import os, signal, sys, time
 sys.path.insert(0, {here!r})
 import test_grpc_client as t
 s = t.Server(address="127.0.0.1:{port}")
+naps, nap = [], s.service.Nap
+
+def last_nap(request, context):  # the 300th is never over
+    naps.append(1)
+    if len(naps) == 300:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return nap(request, context)
+s.service.Nap = last_nap
 print("ready", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -231,7 +240,7 @@ def test_a_server_that_dies(caller):
         with subprocess.Popen([caller.program, f"127.0.0.1:{port}", "/t.S/Slow", "x"], stdout=subprocess.PIPE, text=True) as c:
             time.sleep(0.5)
             p.send_signal(signal.SIGKILL)
-            out, _ = c.communicate(timeout=20)
+            out, _ = c.communicate(timeout=patient(20))
         assert out.startswith("status UNAVAILABLE")
     finally:
         p.kill()
@@ -245,9 +254,7 @@ def test_a_server_that_dies_under_a_thousand_calls(caller):
     try:
         assert p.stdout.readline() == "ready\n"
         with subprocess.Popen([caller.program, "-r", "1000", f"127.0.0.1:{port}", "/t.S/Nap", "0.02"], stdout=subprocess.PIPE, text=True) as c:
-            time.sleep(0.5)
-            p.send_signal(signal.SIGKILL)
-            out, _ = c.communicate(timeout=20)
+            out, _ = c.communicate(timeout=patient(20))
         counts = {line.split()[0]: int(line.split()[1]) for line in out.splitlines()}
         assert set(counts) == {"OK", "UNAVAILABLE"} and sum(counts.values()) == 1000, counts
     finally:
@@ -299,5 +306,5 @@ def test_mutual_tls_refused(caller, tls_server, pki, what):
     args = {"no certificate": ["-c", pki / "ca.pem"], "a stranger's": ["-c", pki / "ca.pem", "-k", stranger],
             "another name": ["-c", pki / "ca.pem", "-k", pair, "-n", "elsewhere.example"], "another authority": ["-c", pki / "other.pem", "-k", pair],
             "plain text": []}[what]
-    out = caller("-t", 8000, *args, tls_server.address, "/t.S/Echo", "x")
+    out = caller("-t", 60000, *args, tls_server.address, "/t.S/Echo", "x")
     assert len(out) == 1 and out[0].startswith("status UNAVAILABLE "), out

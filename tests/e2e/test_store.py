@@ -12,7 +12,7 @@ import zlib
 
 import pytest
 
-from harness import program, wait_for
+from harness import patient, program, wait_for
 
 
 def row_sum(row):
@@ -45,7 +45,7 @@ def put_rows(path, count, doc=b'{"container":{}}'):
 
 
 def check(*args):
-    return subprocess.run([program("gantryd"), *args], capture_output=True, text=True, timeout=30)
+    return subprocess.run([program("gantryd"), *args], capture_output=True, text=True, timeout=patient(30))
 
 
 def look(st, *file):
@@ -77,7 +77,7 @@ def test_backup_and_restore(filled):
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     r = check("--check-store", str(copy))
     assert r.returncode == 0 and "200 workloads" in r.stdout and "in good order" in r.stdout
-    piped = subprocess.run([program("gantry"), "--host", f"unix:{st.unix}", "store", "backup", "-"], capture_output=True, timeout=30)
+    piped = subprocess.run([program("gantry"), "--host", f"unix:{st.unix}", "store", "backup", "-"], capture_output=True, timeout=patient(30))
     assert piped.stdout == copy.read_bytes()
     # Another one in its place.
     other = st.root / "other.db"
@@ -135,7 +135,7 @@ def test_large_upload_is_checked(filled):
 def test_a_client_that_leaves(filled):
     st = filled
     for _ in range(3):
-        c = http.client.HTTPConnection("127.0.0.1", st.port, timeout=10)
+        c = http.client.HTTPConnection("127.0.0.1", st.port, timeout=60)
         c.putrequest("POST", "/v1/store/restore")
         c.putheader("content-length", "5000000")
         c.endheaders()
@@ -155,7 +155,7 @@ def test_many_at_once(filled):
     [t.start() for t in threads]
     [t.join() for t in threads]
     assert set(answers) <= {200, 503} and 200 in answers
-    assert not list(st.store.parent.glob("*.backup"))
+    wait_for("no copy left", lambda: not list(st.store.parent.glob("*.backup")))
 
 
 def test_one_gantryd_for_one_file(filled):
@@ -173,12 +173,12 @@ def test_one_gantryd_for_one_file(filled):
         wait_for("its word about the store", lambda: "serving" in log.read_text())
         assert f"used by process {pid}" in log.read_text() and "store-unusable" in log.read_text()
         r = subprocess.run([program("gantry"), "--host", f"unix:{st.sockets}/second.sock", "store", "backup", str(st.root / "x")],
-                           capture_output=True, text=True, timeout=20)
+                           capture_output=True, text=True, timeout=patient(20))
         assert r.returncode == 1 and f"process {pid}" in r.stderr
         assert not (st.root / "x").exists()
     finally:
         p.terminate()
-        assert p.wait(20) == 0
+        assert p.wait(patient(20)) == 0
 
 
 def test_damage_is_told_and_left_alone(filled):
