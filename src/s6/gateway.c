@@ -223,15 +223,27 @@ static int send_start(struct gateways *g, struct slice name, uint64_t wait_ms, s
     return rc;
 }
 
+/* Whether s6-supervise would leave it down at its own start: what a stop leaves behind. */
+static bool stays_down(const struct gateways *g, struct slice name)
+{
+    struct s6_status st;
+    return read_s6(g, name, &st) && !st.normally_up;
+}
+
 /* Down first, and up when it is gone: right for every exit status and every finish script, and for
- * one that was down (contract 14.3, 14.4, 15.4). */
+ * one that was down (contract 14.3, 14.4, 15.4). A stop that comes meanwhile is the later wish. */
 static int send_restart(struct gateways *g, struct slice name, uint64_t wait_ms, struct err *e)
 {
     uint64_t limit = (uint64_t)g->l->timeout_kill + END_EXTRA_MS;
+    bool stopped = stays_down(g, name);
     int rc = order(g, name, "d", e);
     if (rc == 0 && !wait_for(g, name, false, false,
                              limit)) /* to its end: half a restart would leave it down */
         rc = timed_out(name, "stop", limit, e);
+    if (rc == 0 && !stopped && stays_down(g, name))
+        rc = err_set(e, ERR_STATE,
+                     "gateway '%.*s' was stopped while it was being restarted: it stays down",
+                     (int)name.len, name.p);
     return rc == 0 ? send_start(g, name, wait_ms, e) : rc;
 }
 
