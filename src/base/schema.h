@@ -101,6 +101,9 @@ struct schema_report {
 };
 void schema_report_done(struct schema_report *r);
 
+/* A text without the byte order mark that some editors begin it with. */
+struct slice schema_text(struct slice text);
+
 /* Reads a YAML document (libyaml; aliases refused; depth at most 32; 1 MiB at most) into obj,
  * which must hold defaults. All faults are found in one pass. 0; ERR_INVALID with faults in *r
  * (obj then holds valid parts and must still be schema_done); ERR_NO_MEMORY. Empty text is valid.

@@ -648,8 +648,14 @@ static int conclude(struct schema_reader *rd, struct err *e)
                    f->msg, r->errors - 1);
 }
 
+struct slice schema_text(struct slice text)
+{
+    return slice_starts(text, "\xef\xbb\xbf") ? (struct slice){text.p + 3, text.len - 3} : text;
+}
+
 static int read_text(struct schema_reader *rd, struct slice text, struct err *e)
 {
+    text = schema_text(text); /* to the parser it is a column: the next line is less deep */
     if (text.len > MAX_BYTES) {
         schema_fault(rd, (yaml_mark_t){0}, false, "the text is larger than %d bytes", MAX_BYTES);
     } else {

@@ -163,6 +163,7 @@ int workload_docs_split(struct slice text,
                         int (*fn)(void *ctx, struct slice document, int first_line), void *ctx,
                         struct err *e)
 {
+    text = schema_text(text);
     struct slice rest = text, line;
     const char *begin = text.p;
     bool idle = true, marked = false;

@@ -89,6 +89,7 @@ static const struct {
 } cases[] = {
     {"x: 1\n", "1:1: unknown key \"x\" at the top level\n"},
     {"http:\n  prot: 1\n", "2:3: unknown key \"prot\" in http\n"},
+    {"\xEF\xBB\xBFhttp:\r\n  port: 1\r\nx: 1\r\n", "3:1: unknown key \"x\" at the top level\n"},
     {"http:\n  port: 0\n", "2:9: http.port: \"0\" is not between 1 and 65535\n"},
     {"http: {port: 99999}", "1:14: http.port: \"99999\" is not between 1 and 65535\n"},
     {"http: {port: \"80\"}", "1:14: http.port: \"80\" is not an integer\n"},

@@ -379,6 +379,7 @@ static void splits(void **state)
         {"a\n---\n# c\n--- b\n---\r\n\n--- # x\nc\n", "1[a\n]4[--- b\n]7[--- # x\nc\n]"},
         {"%YAML 1.1\n---\na\n...\n---\nb\n", "1[%YAML 1.1\n---\na\n...\n]5[---\nb\n]"},
         {"a: |\n  ---\n ---\n---x\n----\nb", "1[a: |\n  ---\n ---\n---x\n----\nb]"},
+        {"\xEF\xBB\xBF---\na\n---\nb\n", "1[---\na\n]3[---\nb\n]"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct seen s = {""};
