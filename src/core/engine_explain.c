@@ -75,14 +75,37 @@ static void add_text(struct buf *b, const char *text, size_t max)
         (void)buf_addc(b, '.');
 }
 
+/* Why it stopped, after a blank unless it is the first. */
+static void add_cause(struct buf *b, const struct item *w, const struct engine_view *v)
+{
+    if (v->seen == ACTUAL_RUNNING || v->cause == STOP_NONE)
+        return;
+    if (b->len > 0)
+        (void)buf_addc(b, ' ');
+    if (v->cause != STOP_POLICY || w->stop_why == NULL) {
+        (void)buf_adds(b, cause_text(v->cause));
+        return;
+    }
+    (void)buf_addlit(b, "It was stopped by a rule of its own document: it was unhealthy, ");
+    add_text(b, w->stop_why, 200);
+}
+
+/* It is to be healthy by the runtime's own check, but there is none. */
+static bool no_check(const struct item *w, const struct engine_view *v)
+{
+    return v->seen == ACTUAL_RUNNING && v->health == HEALTH_NONE && w->now->rules != NULL &&
+           w->now->rules->health.kind == DOC_HEALTH_RUNTIME;
+}
+
 static void say_why(const struct item *w, const struct engine_view *v, struct engine_explain *x)
 {
     char old[128];
     struct buf b = BUF_FIXED(x->why);
     if (item_settled(w) && v->reason == FAULT_NONE && v->seen != ACTUAL_PENDING) {
         (void)buf_addlit(&b, "It is as it should be.");
-        if (v->seen != ACTUAL_RUNNING && v->cause != STOP_NONE)
-            (void)buf_addf(&b, " %s", cause_text(v->cause));
+        add_cause(&b, w, v);
+        if (no_check(w, v))
+            (void)buf_addlit(&b, " Its health is not known: the runtime has no check for it.");
         return;
     }
     if (v->terminal || v->failure[0] != '\0') {
@@ -91,8 +114,11 @@ static void say_why(const struct item *w, const struct engine_view *v, struct en
                        v->attempts == 1 ? "failure" : "failures");
         add_text(&b, v->failure, 200);
         (void)buf_addc(&b, ' ');
-    } else if (v->seen != ACTUAL_RUNNING && v->cause != STOP_NONE)
-        (void)buf_addf(&b, "%s ", cause_text(v->cause));
+    } else {
+        add_cause(&b, w, v);
+        if (b.len > 0)
+            (void)buf_addc(&b, ' ');
+    }
     if (v->acting) {
         (void)buf_addf(&b, "An act is under way: %s%s", v->phase,
                        w->act->progress[0] != '\0' ? ", " : "");

@@ -135,6 +135,8 @@ void health_judge(struct item *w)
                           ? w->probing->last
                           : object_message(&w->object);
     if (h->action == DOC_HEALTH_STOP) {
+        mem_free(w->stop_why);
+        w->stop_why = why[0] != '\0' ? mem_strdup(why) : NULL; /* without memory less is told */
         if (eng_now(w->g) < w->hold_ms || change_policy(w, "policy:health", &e) != 0)
             slot_set(w, SLOT_RETRY, eng_now(w->g) + SOON_MS);
         return;

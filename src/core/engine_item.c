@@ -249,6 +249,7 @@ void item_free(struct item *w)
     object_done(&w->object);
     tries_forget(&w->tries);
     mem_free(w->usage);
+    mem_free(w->stop_why);
     mem_free(w);
 }
 

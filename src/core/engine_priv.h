@@ -259,6 +259,7 @@ struct item {
     struct task_entry *later; /* open: of what is made when what is there has gone; NULL: none */
     struct probing *probing;
     struct driver_usage *usage; /* NULL: no sample yet */
+    char *stop_why;             /* for what its own rule stopped it; NULL: not since the start */
     uint32_t order_at, heap_at; /* heap_at: from 1; 0: not in it */
     uint32_t mark;              /* of the last walk that came by */
     struct item *mark_from;     /* where that walk came from */

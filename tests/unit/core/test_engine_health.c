@@ -119,6 +119,42 @@ static void stopped_by_rule(void **state)
     rig_done(r);
 }
 
+/* explain tells what was wrong with it, until it is started again. */
+static void stop_is_explained(void **state)
+{
+    (void)state;
+    struct rig *r = open_rig();
+    struct engine_explain x;
+    (void)rig_apply(r, "web", "1", PROBED("stop"));
+    rig_pass(r, 10);
+    r->probe_fault = "HTTP 503";
+    rig_pass(r, 35 * S);
+    assert_true(engine_explain(r->g, SLICE_LIT("web"), &x));
+    assert_string_equal(x.why, "It is as it should be. It was stopped by a rule of its own "
+                               "document: it was unhealthy, HTTP 503.");
+    r->probe_fault = NULL;
+    (void)rig_apply(r, "web", "1", PROBED("stop"));
+    rig_pass(r, 35 * S);
+    assert_true(engine_explain(r->g, SLICE_LIT("web"), &x));
+    assert_string_equal(x.why, "It is as it should be.");
+    rig_done(r);
+}
+
+/* It would be waited for without an end, and nobody would know why. */
+static void no_check_is_explained(void **state)
+{
+    (void)state;
+    struct rig *r = open_rig();
+    struct engine_explain x;
+    (void)rig_apply(r, "web", "1", "container: {image: a}\nhealth: {kind: runtime}\n");
+    rig_pass(r, 10 * S);
+    assert_int_equal(rig_view(r, "web").health, HEALTH_NONE);
+    assert_true(engine_explain(r->g, SLICE_LIT("web"), &x));
+    assert_string_equal(x.why, "It is as it should be. Its health is not known: the runtime has "
+                               "no check for it.");
+    rig_done(r);
+}
+
 static void start_period(void **state)
 {
     (void)state;
@@ -200,10 +236,16 @@ static void pending_too_long(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(probes),           cmocka_unit_test(restarted),
-        cmocka_unit_test(recovers_in_time), cmocka_unit_test(stopped_by_rule),
-        cmocka_unit_test(start_period),     cmocka_unit_test(runtime_health),
-        cmocka_unit_test(probe_under_way),  cmocka_unit_test(pending_too_long),
+        cmocka_unit_test(probes),
+        cmocka_unit_test(restarted),
+        cmocka_unit_test(recovers_in_time),
+        cmocka_unit_test(stopped_by_rule),
+        cmocka_unit_test(start_period),
+        cmocka_unit_test(runtime_health),
+        cmocka_unit_test(stop_is_explained),
+        cmocka_unit_test(no_check_is_explained),
+        cmocka_unit_test(probe_under_way),
+        cmocka_unit_test(pending_too_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
