@@ -21,8 +21,8 @@
  * character. */
 #define AGENT_MAX_ANSWER (8u * 1024u * 1024u)
 /* Calls about profiles wait for processes, up to minutes: readers have a thread of their own, and
- * changes of one profile one of the others, so that they come one after the other. */
-#define AGENT_LANES 5
+ * changes are made on the others, those of one profile one after the other. */
+#define AGENT_LANES 17
 
 struct agent {
     uint32_t magic;

@@ -63,14 +63,40 @@ void agent_lanes_close(struct agent *a, void (*done)(struct agent *a))
     close_next(a);
 }
 
+static bool is_of(const struct agent_job *job, const char *name)
+{
+    return strcmp(CONTAINER_OF(job, const struct profile_job, job)->name, name) == 0;
+}
+
+static bool has_job_of(const struct agent_jobs *s, const char *name)
+{
+    if (s->running != NULL && is_of(s->running, name))
+        return true;
+    LIST_FOR (n, &s->waiting)
+        if (is_of(CONTAINER_OF(n, const struct agent_job, link), name))
+            return true;
+    return false;
+}
+
+static size_t load(const struct agent_jobs *s)
+{
+    return s->n_waiting + (s->running != NULL);
+}
+
+/* The lane where its profile is worked on already, else the one with the least to do: who waits for
+ * one profile holds up another only when all lanes are taken. */
 static struct agent_jobs *lane_of(struct agent *a, const struct profile_job *j)
 {
     if (j->kind == KIND_LIST || j->kind == KIND_STATUS)
         return &a->lanes[READER_LANE];
-    uint32_t hash = 2166136261u; /* FNV-1a */
-    for (const char *p = j->name; *p != '\0'; p++)
-        hash = (hash ^ (unsigned char)*p) * 16777619u;
-    return &a->lanes[1 + hash % (AGENT_LANES - 1)];
+    struct agent_jobs *best = &a->lanes[READER_LANE + 1];
+    for (size_t i = READER_LANE + 1; i < AGENT_LANES; i++) {
+        if (has_job_of(&a->lanes[i], j->name))
+            return &a->lanes[i];
+        if (load(&a->lanes[i]) < load(best))
+            best = &a->lanes[i];
+    }
+    return best;
 }
 
 /* ---- answers
