@@ -368,7 +368,7 @@ container:
   env: {PATH: /bin}
   stop_timeout_s: 3
 END
-    "$state/gantry" apply -f "$state/workload.yml" --wait --timeout 20s >"$state/workload.log" 2>&1 && workload=$id
+    "$state/gantry" apply -f "$state/workload.yml" --wait --timeout 60s >"$state/workload.log" 2>&1 && workload=$id
     return 0
 }
 
@@ -448,13 +448,13 @@ attempt() {
     # shellcheck disable=SC2086 # words are wanted; paths with blanks come in through $state/gantry
     case "$1" in
     "$shown/gantry logs -f"*)
-        timeout --preserve-status -s INT 3 "$state/gantry" ${1#"$shown/gantry"} >"$state/check.log" 2>&1
+        timeout --preserve-status -s INT 8 "$state/gantry" ${1#"$shown/gantry"} >"$state/check.log" 2>&1
         code=$?
         cat "$state/check.log"
         [ "$code" -eq 130 ] && grep -q '^tick [0-9]' "$state/check.log"
         ;;
     "$shown/gantry "*) "$state/gantry" ${1#"$shown/gantry"} ;;
-    *) $1 --fail --max-time 10 ;;
+    *) $1 --fail --max-time 60 ;;
     esac
     code=$?
     [ "$code" -eq 0 ] || say "FAILED ($code): $1"

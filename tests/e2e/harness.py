@@ -246,6 +246,8 @@ class S6Tree:
         self.svscan = Process("s6-svscan", ["s6-svscan", str(self.scandir)], self.root / "svscan.log")
         for name in SERVICES:
             wait_for(f"{name} supervised", lambda: (self.scandir / name / "supervise" / "status").exists())
+        for name in ("idle", "idle-log", "ticker", "ready", "stubborn"):
+            wait_for(f"{name} up", lambda: self.svstat(name).startswith("up "))
 
     def svstat(self, name):
         return subprocess.run(["s6-svstat", str(self.scandir / name)], capture_output=True, text=True).stdout.strip()
@@ -255,7 +257,7 @@ class S6Tree:
             return
         subprocess.run(["s6-svc", "-k", str(self.scandir / "stubborn")], capture_output=True)
         subprocess.run(["s6-svscanctl", "-t", str(self.scandir)], capture_output=True)
-        end = time.monotonic() + 10
+        end = time.monotonic() + patient(10)
         while self.svscan.alive() and time.monotonic() < end:
             subprocess.run(["s6-svc", "-xk", str(self.scandir / "stubborn")], capture_output=True)
             time.sleep(0.05)
