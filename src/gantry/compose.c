@@ -75,12 +75,16 @@ static int no_memory(struct cli *c)
 static int folder_of(struct cli *c, const char *file, char out[PATH_ROOM])
 {
     char real[PATH_ROOM];
+    if (strcmp(file, "-") == 0)
+        return cli_fail(
+            c, EXIT_USAGE, NULL,
+            "\"-\": paths in a Compose file are those of its folder: give it as a file");
     const char *slash = strrchr(file, '/');
     size_t n = slash != NULL ? (size_t)(slash - file) : 0;
     char *dir = slash == NULL ? mem_strdup(".") : mem_strndup(file, n > 0 ? n : 1);
     if (dir == NULL)
         return no_memory(c);
-    const char *found = strcmp(file, "-") == 0 ? NULL : realpath(dir, real);
+    const char *found = realpath(dir, real);
     mem_free(dir);
     if (found == NULL)
         return cli_fail(c, EXIT_USAGE, NULL, "%s: its folder cannot be found", file);

@@ -137,6 +137,8 @@ static const char *hint_for(const struct cli *c, int status, const char *text)
     case 404:
         if (token)
             return "see: gantry token list";
+        if (strncmp(text, "workload \"", 10) == 0 && strstr(text, "\" has no service \"") != NULL)
+            return NULL; /* it names those that are there */
         if (workload || strncmp(text, "Workload '", 10) == 0)
             return "see: gantry get";
         if (its_log) /* the workload is there */

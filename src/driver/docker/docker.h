@@ -73,10 +73,10 @@ struct docker_driver_options {
  * ERR_CANCELLED. At most once a client. Shares connections, link and deadlines with docker_runtime.
  * ERR_NO_MEMORY, ERR_STATE.
  *
- * An object is ours if its labels say so: persys.managed=true and persys.workload_id, its name. One
- * of that name that is not ours is never touched: inspect and ensure say ERR_EXISTS, start does so
- * too, stop and remove have nothing to do.
- * Source of the rules: compute-agent contract 5.1. */
+ * An object is ours if its labels say so: persys.managed=true and persys.workload_id, its name.
+ * What Compose made is not, although the service of a Compose file may bring these labels along.
+ * One of that name that is not ours is never touched: inspect and ensure say ERR_EXISTS, start does
+ * so too, stop and remove have nothing to do. Source of the rules: compute-agent contract 5.1. */
 int docker_driver(struct docker *d, const struct docker_driver_options *o, struct driver *out,
                   struct err *e);
 

@@ -139,7 +139,7 @@ struct slice docker_labels_id(const json_t *labels)
 {
     struct slice id = get_slice(labels, DOCKER_LABEL_ID);
     if (!slice_eqs(get_slice(labels, DOCKER_LABEL_MANAGED), "true") || !docker_name_valid(id) ||
-        id.len > WORKLOAD_ID_MAX)
+        id.len > WORKLOAD_ID_MAX || get_slice(labels, DOCKER_LABEL_COMPOSE).len > 0)
         return (struct slice){NULL, 0};
     return id;
 }

@@ -242,8 +242,9 @@ static void write_env(struct json_out *j, const struct doc_container *c)
 
 static bool label_is_ours(const char *key)
 {
-    static const char *const ours[] = {DOCKER_LABEL_MANAGED, DOCKER_LABEL_ID, DOCKER_LABEL_REVISION,
-                                       DOCKER_LABEL_NODE, DOCKER_LABEL_PRINT};
+    static const char *const ours[] = {DOCKER_LABEL_MANAGED,  DOCKER_LABEL_ID,
+                                       DOCKER_LABEL_REVISION, DOCKER_LABEL_NODE,
+                                       DOCKER_LABEL_PRINT,    DOCKER_LABEL_COMPOSE};
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
         if (strcmp(key, ours[i]) == 0)
             return true;

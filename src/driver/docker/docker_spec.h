@@ -18,6 +18,8 @@ enum { DOCKER_IMAGE_MAX = 400 }; /* bytes of an image's name, tag and digest */
 #define DOCKER_LABEL_ID "persys.workload_id"
 #define DOCKER_LABEL_REVISION "persys.revision_id"
 #define DOCKER_LABEL_NODE "persys.node_id"
+/* Compose gives it to each container of its own, and no image brings it along. */
+#define DOCKER_LABEL_COMPOSE "com.docker.compose.config-hash"
 #define DOCKER_LABEL_PRINT "persys.spec_hash"
 
 struct docker_roots {

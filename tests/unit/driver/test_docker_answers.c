@@ -85,8 +85,10 @@ static void body(void **state)
         "}}}");
     buf_done(&b);
     /* The least; and a count that the engine would refuse. */
-    d.container =
-        (struct doc_container){.image = "i", .restart_policy = {DOC_RESTART_UNLESS_STOPPED, 3}};
+    struct doc_pair not_theirs = {.key = DOCKER_LABEL_COMPOSE, .value = "0a"};
+    d.container = (struct doc_container){.image = "i",
+                                         .labels = {&not_theirs, 1},
+                                         .restart_policy = {DOC_RESTART_UNLESS_STOPPED, 3}};
     o.node_id = SLICE_LIT("n1");
     o.print = SLICE_LIT("p1");
     log = (struct docker_log_choice){0};
@@ -293,6 +295,9 @@ static void whose(void **state)
          false},
         {"\"Name\":\"/other\",\"Config\":{\"Labels\":{\"persys.managed\":\"true\",\"persys."
          "workload_id\":\"web\"}}",
+         false},
+        {"\"Name\":\"/web\",\"Config\":{\"Labels\":{\"persys.managed\":\"true\",\"persys.workload_"
+         "id\":\"web\",\"com.docker.compose.config-hash\":\"0a\"}}",
          false},
         {"\"Name\":\"/web\",\"Config\":{\"Labels\":null}", false},
         {"\"Name\":\"/web\"", false},
