@@ -125,8 +125,14 @@ def end_svscan(process, scandir, seconds=8):
     process.stop()
 
 
+def websocket(url, **kw):
+    """websockets.connect, whose own limits of 10 and 20 s are for people who wait."""
+    import websockets
+    return websockets.connect(url, **{"open_timeout": patient(20), "ping_timeout": patient(40), "close_timeout": patient(5), **kw})
+
+
 class UnixHTTPConnection(http.client.HTTPConnection):
-    def __init__(self, path, timeout=60):
+    def __init__(self, path, timeout=patient(40)):
         super().__init__("agent", timeout=timeout)
         self.path = str(path)
 
@@ -166,16 +172,20 @@ def ask(conn, method, path, body=None, headers=None):
         conn.close()
 
 
-def raw(address, data, seconds=5, half_close=False):
-    """Sends bytes as they are, to (host, port) or a socket path, and returns all that comes until the end."""
+def raw(address, data, seconds=patient(20), half_close=False):
+    """Sends bytes as they are, to (host, port) or a socket path, and returns all that comes until the end; also of a server
+    that answers and closes before it has taken everything."""
     s = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
     s.settimeout(seconds)
     s.connect(address)
     out = b""
     try:
-        s.sendall(data)
-        if half_close:
-            s.shutdown(socket.SHUT_WR)
+        try:
+            s.sendall(data)
+            if half_close:
+                s.shutdown(socket.SHUT_WR)
+        except (ConnectionResetError, BrokenPipeError):
+            pass
         while True:
             b = s.recv(65536)
             if not b:
@@ -246,11 +256,17 @@ class S6Tree:
         self.svscan = Process("s6-svscan", ["s6-svscan", str(self.scandir)], self.root / "svscan.log")
         for name in SERVICES:
             wait_for(f"{name} supervised", lambda: (self.scandir / name / "supervise" / "status").exists())
-        for name in ("idle", "idle-log", "ticker", "ready", "stubborn"):
-            wait_for(f"{name} up", lambda: self.svstat(name).startswith("up "))
+        for name in set(SERVICES) - {"crasher", "normally-down"}:
+            wait_for(f"{name} up", lambda: self.svstat(name).startswith("up"))
+        wait_for("the ticker's log", lambda: self.ticks() > 2)
 
     def svstat(self, name):
         return subprocess.run(["s6-svstat", str(self.scandir / name)], capture_output=True, text=True).stdout.strip()
+
+    def ticks(self):
+        """How many lines the ticker's log has."""
+        log = self.logs / "ticker" / "current"
+        return log.read_bytes().count(b"\n") if log.exists() else 0
 
     def stop(self):
         if not self.svscan:
@@ -350,7 +366,7 @@ audit:
                                env=env or self.env, **kw)
         if wait:
             wait_for("gantryd's answer", lambda: self.gantryd.alive() and self._answers(
-                http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)))
+                http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)))
 
     @staticmethod
     def _answers(conn):
@@ -362,7 +378,7 @@ audit:
     def get(self, path, **kw):
         return self.ask("GET", path, **kw)
 
-    def ask(self, method, path, body=None, headers=None, timeout=60):
+    def ask(self, method, path, body=None, headers=None, timeout=patient(40)):
         return ask(http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout), method, path, body, headers)
 
     def ask_agent(self, method, path, body=None, headers=None):
@@ -372,9 +388,9 @@ audit:
         ctx = ssl.create_default_context(cafile=str(ca))
         if cert:
             ctx.load_cert_chain(*map(str, cert))
-        return ask(http.client.HTTPSConnection("localhost", port, context=ctx, timeout=20), "GET", path)
+        return ask(http.client.HTTPSConnection("localhost", port, context=ctx, timeout=patient(20)), "GET", path)
 
-    def cli(self, *args, timeout=90, **kw):
+    def cli(self, *args, timeout=patient(40), **kw):
         """The gantry program against this gantryd's Unix socket."""
         env = dict(self.env, GANTRY_HOST=f"unix:{self.unix}")
         return subprocess.run([program("gantry"), *args], capture_output=True, text=True, timeout=timeout, env=env, **kw)

@@ -15,7 +15,7 @@ import time
 import pytest
 import websockets
 
-from harness import Stack, UnixHTTPConnection, ask, free_port, program, wait_for
+from harness import Stack, UnixHTTPConnection, ask, free_port, patient, program, wait_for, websocket
 from test_protocol import Ca
 
 GUARDED = {"token", "audit", "config"}
@@ -46,7 +46,7 @@ class Auth(Stack):
         h = {"X-Request-Id": request, **(headers or {})}
         if token is not None:
             h["Authorization"] = f"Bearer {token}"
-        c = http.client.HTTPConnection("127.0.0.1", port or self.asks, timeout=30,
+        c = http.client.HTTPConnection("127.0.0.1", port or self.asks, timeout=patient(30),
                                        source_address=(source, 0) if source else None)
         r = ask(c, method, path, body, h)
         self.note(request, r.status)
@@ -63,7 +63,8 @@ class Auth(Stack):
         return r.json()["token"]
 
     def records(self):
-        lines = self.audit_file.read_text().splitlines() if self.audit_file.exists() else []
+        text = self.audit_file.read_text() if self.audit_file.exists() else ""
+        lines = text[:text.rfind("\n") + 1].splitlines()  # the last one may be half written
         return {r["request"]: r for r in map(json.loads, lines)}
 
 
@@ -125,8 +126,10 @@ def test_every_route_for_every_role(auth, operations, role):
 
 
 def test_every_route_for_nobody_and_for_what_is_not_valid(auth, operations):
-    revoked, expired = auth.token("revoked", "admin"), auth.token("expired", "admin", expires_in=1)
-    assert auth.call("GET", "/whoami", revoked).status == auth.call("GET", "/whoami", expired).status == 200
+    revoked, began = auth.token("revoked", "admin"), time.monotonic()
+    expired = auth.token("expired", "admin", expires_in=1)
+    assert auth.call("GET", "/whoami", expired, source=fresh()).status == 200 or time.monotonic() - began > 1
+    assert auth.call("GET", "/whoami", revoked).status == 200
     assert auth.ask("DELETE", "/tokens/revoked").status == 200
     time.sleep(1.1)
     shown = [None, "gantry_" + "A" * 43, revoked, expired]
@@ -203,15 +206,20 @@ def test_tokens_cannot_be_shown_elsewhere(auth):
 
 
 def test_guessing_is_slowed_down(auth):
-    guesser, neighbour = fresh(), fresh()
-    good, later = auth.token("guess-good", "viewer"), auth.token("guess-later", "viewer")
-    assert auth.call("GET", "/containers", good, source=guesser).status == 200
-    got = [auth.call("GET", "/containers", f"gantry_{i:043}", source=guesser) for i in range(30)]
+    for turn in range(20):
+        guesser, neighbour = fresh(), fresh()
+        good, later = auth.token(f"guess-good-{turn}", "viewer"), auth.token(f"guess-later-{turn}", "viewer")
+        assert auth.call("GET", "/containers", good, source=guesser).status == 200
+        began = time.monotonic()
+        got = [auth.call("GET", "/containers", f"gantry_{i:043}", source=guesser) for i in range(30)]
+        right = auth.call("GET", "/containers", later, source=guesser)
+        if time.monotonic() - began < 6:
+            break  # else a try may have come back meanwhile: anew, from elsewhere
     assert [r.status for r in got[:10]] == [401] * 10
     assert {r.status for r in got[10:]} == {429}
     assert 1 <= int(got[-1].headers["retry-after"]) <= 6
     # A right guess does not get in either; who was let in before goes on; others notice nothing.
-    assert auth.call("GET", "/containers", later, source=guesser).status == 429
+    assert right.status == 429
     assert auth.call("GET", "/containers", good, source=guesser).status == 200
     assert auth.call("GET", "/containers", later, source=neighbour).status == 200
     time.sleep(6.2)
@@ -219,9 +227,10 @@ def test_guessing_is_slowed_down(auth):
 
 
 def test_replays(auth):
+    where, began = fresh(), time.monotonic()
     t = auth.token("replayed", "viewer", expires_in=2)
-    where = fresh()
-    assert auth.call("GET", "/whoami", t, source=where).json()["expires"]
+    r = auth.call("GET", "/whoami", t, source=where)
+    assert r.json()["expires"] if r.status == 200 else time.monotonic() - began > 2
     time.sleep(2.1)
     r = auth.call("GET", "/whoami", t, source=where)
     assert r.status == 401 and "expired" in r.json()["error"]
@@ -289,9 +298,8 @@ def test_websockets(auth):
         request = f"t{next(ids)}"
         h = {"X-Request-Id": request, **{k.replace("_", "-"): v for k, v in headers.items()}}
         try:
-            async with websockets.connect(f"ws://127.0.0.1:{port}{path}", subprotocols=protocols,
-                                          extra_headers=h) as ws:
-                frame = json.loads(await asyncio.wait_for(ws.recv(), 10))
+            async with websocket(f"ws://127.0.0.1:{port}{path}", subprotocols=protocols, extra_headers=h) as ws:
+                frame = json.loads(await asyncio.wait_for(ws.recv(), patient(20)))
                 assert frame["type"] == "logs"
                 return ws.subprotocol or "open"
         except websockets.InvalidStatusCode as e:
@@ -313,12 +321,12 @@ def test_websockets(auth):
             assert await status(path, port, Origin="http://localhost:8080", **where) == "open"
         assert await status(path, auth.port) == "open"
         assert await status(path, auth.port, protocols=["gantry.v1", "gantry.bearer.wrong"]) == 401
-    asyncio.run(asyncio.wait_for(go(), 60))
+    asyncio.run(asyncio.wait_for(go(), patient(60)))
     assert b" 421 " in raw_upgrade(auth, LOGS.format("ticker"), "evil.example", viewer)
 
 
 def raw_upgrade(st, path, host, token):
-    with socket.create_connection(("127.0.0.1", st.asks), timeout=10) as s:
+    with socket.create_connection(("127.0.0.1", st.asks), timeout=patient(20)) as s:
         s.sendall((f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                    f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
                    f"Authorization: Bearer {token}\r\n\r\n").encode())
@@ -327,19 +335,26 @@ def raw_upgrade(st, path, host, token):
 
 def test_open_streams_end_with_their_token(auth):
     """A live log is cut at its next line once its token is revoked or has expired."""
-    async def go(end):
-        t = auth.token(f"stream-{end}", "viewer", **({"expires_in": 2} if end == "expires" else {}))
-        async with websockets.connect(f"ws://127.0.0.1:{auth.asks}{LOGS.format('ticker')}",
-                                      extra_headers={"Authorization": f"Bearer {t}"}) as ws:
-            await asyncio.wait_for(ws.recv(), 10)
+    async def go(end, life):
+        """False if the token did not live long enough to get in."""
+        name = f"stream-{end}-{life}"
+        began = time.monotonic()
+        t = auth.token(name, "viewer", **({"expires_in": life} if end == "expires" else {}))
+        try:
+            ws = await websocket(f"ws://127.0.0.1:{auth.asks}{LOGS.format('ticker')}", extra_headers={"Authorization": f"Bearer {t}"})
+        except websockets.InvalidStatusCode as e:
+            assert end == "expires" and e.status_code == 401 and time.monotonic() - began > life
+            return False
+        with pytest.raises(websockets.ConnectionClosed) as e:
             if end == "revoked":
-                assert auth.ask("DELETE", f"/tokens/stream-{end}").status == 200
-            with pytest.raises(websockets.ConnectionClosed) as e:
-                while True:
-                    await asyncio.wait_for(ws.recv(), 10)
-            assert e.value.rcvd.code == 1008
+                await asyncio.wait_for(ws.recv(), patient(20))
+                assert (await asyncio.to_thread(auth.ask, "DELETE", f"/tokens/{name}")).status == 200
+            while True:
+                await asyncio.wait_for(ws.recv(), patient(20))
+        assert e.value.rcvd.code == 1008
+        return True
     for end in ("revoked", "expires"):
-        asyncio.run(asyncio.wait_for(go(end), 30))
+        assert any(asyncio.run(asyncio.wait_for(go(end, life), patient(60))) for life in (2, 10, 50))
 
 
 def test_the_command_line(auth, tmp_path):
@@ -397,7 +412,7 @@ def test_certificates(own_stack, tmp_path):
         ctx = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
         if cert:
             ctx.load_cert_chain(*map(str, cert))
-        return ask(http.client.HTTPSConnection("localhost", port, context=ctx, timeout=20), method, path)
+        return ask(http.client.HTTPSConnection("localhost", port, context=ctx, timeout=patient(20)), method, path)
 
     who = tls("GET", "/whoami", mapped).json()
     assert who["name"] == "cert:ops-alice" and who["kind"] == "certificate"
@@ -434,7 +449,7 @@ def test_users_of_a_unix_socket(own_stack):
 
     def ask_as(uid, groups, target):
         r = subprocess.run([sys.executable, "-c", ASK_AS, everybody, str(uid), groups, target], capture_output=True,
-                           text=True, timeout=30)
+                           text=True, timeout=patient(30))
         assert r.returncode == 0, r.stderr
         status, body = r.stdout.split(" ", 1)
         return int(status), json.loads(body)
@@ -514,7 +529,7 @@ def test_new_rules_end_what_came_in_by_the_old_ones(own_stack):
 def start_with(tmp_path, text, *flags):
     f = tmp_path / "c.yml"
     f.write_text(f'auth: {{tokens: "{tmp_path}/tokens.json"}}\naudit: {{file: none}}\n{text}')
-    return subprocess.run([program("gantryd"), "--config", str(f), *flags], capture_output=True, text=True, timeout=20)
+    return subprocess.run([program("gantryd"), "--config", str(f), *flags], capture_output=True, text=True, timeout=patient(20))
 
 
 @pytest.mark.parametrize("flags", [(), ("--check-config",)])
@@ -541,7 +556,7 @@ def test_a_token_is_enough_to_listen_beyond_this_machine(own_stack):
     port = free_port()
     st.listeners.append(f'{{address: "0.0.0.0:{port}"}}')
     st.start_gantryd()
-    c = lambda: http.client.HTTPConnection("127.0.0.1", port, timeout=20)  # noqa: E731
+    c = lambda: http.client.HTTPConnection("127.0.0.1", port, timeout=patient(20))  # noqa: E731
     assert ask(c(), "GET", "/containers").status == 401
     assert ask(c(), "GET", "/containers", headers={"Authorization": f"Bearer {token}"}).status == 200
 

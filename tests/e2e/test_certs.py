@@ -9,13 +9,13 @@ import subprocess
 import pytest
 
 import harness
-from harness import program, wait_for
+from harness import patient, program, wait_for
 
 grpc = pytest.importorskip("grpc")
 
 
 def gantry(*args, **kw):
-    return subprocess.run([program("gantry"), "certs", *args], capture_output=True, text=True, timeout=30, **kw)
+    return subprocess.run([program("gantry"), "certs", *args], capture_output=True, text=True, timeout=patient(30), **kw)
 
 
 @pytest.fixture(scope="module")
@@ -134,11 +134,11 @@ audit: {{file: "{tmp_path}/audit.log"}}
         for host in ("localhost", "127.0.0.1"):
             with grpc.secure_channel(f"{host}:{port}", creds) as channel:
                 call = channel.unary_unary("/grpc.health.v1.Health/Check")
-                assert call(b"", timeout=10) == b"\x08\x01"
+                assert call(b"", timeout=patient(20)) == b"\x08\x01"
         with grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials((out / "ca.pem").read_bytes())) as channel:
             with pytest.raises(grpc.RpcError):
-                channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=5)
+                channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=patient(20))
     finally:
         p.terminate()
-        p.wait(15)
+        p.wait(patient(15))
         log.close()

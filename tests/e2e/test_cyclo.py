@@ -12,7 +12,7 @@ import time
 import pytest
 import websockets
 
-from harness import Stack, raw, wait_for
+from harness import Stack, patient, raw, wait_for, websocket
 
 IMAGE = "busybox:local"
 XML = '<?xml version="1.0"?>\n<package format="3">\n  <name>ffw</name>\n  <version compatibility="1.1.0"> 1.4.2 </version>\n</package>\n'
@@ -242,6 +242,7 @@ def test_robot_type(cyclo):
 def test_docker_paths(cyclo):
     old, new = cyclo.get("/docker/containers/cy_run/status").json(), cyclo.get("/docker/cy_run/status").json()
     assert old == new and new["running"] is True
+    wait_for("its first words", lambda: cyclo.get("/docker/cy_run/logs?tail=5").json()["logs"])
     logs = cyclo.get("/docker/cy_run/logs?tail=5").json()
     assert logs["container"] == "cy_run" and logs["tail"] == 5 and "hello" in logs["logs"]
     assert cyclo.ask("POST", "/docker/cy_run", {"action": "restart", "timeout": 2}).json() == \
@@ -368,10 +369,10 @@ def test_names_that_are_path_tricks(cyclo):
 # --- WebSockets ---
 
 async def frames(st, path, n=1):
-    async with websockets.connect(f"ws://127.0.0.1:{st.port}{path}") as ws:
-        out = [json.loads(await asyncio.wait_for(ws.recv(), 10)) for _ in range(n)]
+    async with websocket(f"ws://127.0.0.1:{st.port}{path}") as ws:
+        out = [json.loads(await asyncio.wait_for(ws.recv(), patient(20))) for _ in range(n)]
         if out[-1]["type"] == "error":
-            await asyncio.wait_for(ws.wait_closed(), 10)
+            await asyncio.wait_for(ws.wait_closed(), patient(20))
             assert ws.close_code == 1000
         return out
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 import openapi
-from harness import SANITIZED, Stack, build_dir, program, wait_for
+from harness import SANITIZED, Stack, build_dir, patient, program, wait_for
 
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 TYPES = {"swagger-ui.css": "text/css; charset=utf-8", "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
@@ -46,13 +46,13 @@ def validate():
     if not (root / "node_modules").is_dir() or (root / "package-lock.json").read_text() != lock:
         shutil.rmtree(root, ignore_errors=True)
         shutil.copytree(TESTS / "web", root)
-        subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=root, check=True, timeout=300)
+        subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=root, check=True, timeout=patient(200))
 
     def run(document, path):
         path.write_text(json.dumps(document))
         return subprocess.run(
             ["node", "node_modules/@seriousme/openapi-schema-validator/bin/validate-api-cli.js", str(path)], cwd=root,
-            capture_output=True, text=True, timeout=120)
+            capture_output=True, text=True, timeout=patient(120))
     return run
 
 
@@ -243,7 +243,7 @@ def browse(st, page, tmp_path):
          "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
          "--disable-dev-shm-usage", "--virtual-time-budget=20000",
          "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", f"--log-net-log={net}", "--enable-logging=stderr",
-         "--dump-dom", f"{st.url}/{page}"], capture_output=True, text=True, timeout=180)
+         "--dump-dom", f"{st.url}/{page}"], capture_output=True, text=True, timeout=patient(120))
     assert r.returncode == 0, r.stderr[-3000:]
     events = json.loads(net.read_text())["events"]
     asked = {e["params"]["url"] for e in events

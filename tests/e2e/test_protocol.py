@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from harness import free_port, raw, wait_for
+from harness import free_port, patient, raw, wait_for, websocket
 
 HOST = b"Host: localhost\r\n"
 BODY = b'{"action":"up"}'
@@ -80,7 +80,7 @@ def test_pipelining_in_order(stack):
 
 def test_byte_by_byte_and_chunked(stack):
     s = socket.create_connection(stack.address)
-    s.settimeout(10)
+    s.settimeout(patient(20))
     req = POST + HOST + b"Transfer-Encoding: chunked\r\nTrailer: x-t\r\n\r\n5;ext=1\r\n" + BODY[:5] + b"\r\na\r\n" + BODY[5:] \
         + b"\r\n0\r\nX-T: 1\r\n\r\n"
     for i in range(len(req)):
@@ -91,7 +91,7 @@ def test_byte_by_byte_and_chunked(stack):
 
 def test_expect_continue(stack):
     s = socket.create_connection(stack.address)
-    s.settimeout(10)
+    s.settimeout(patient(20))
     s.sendall(POST + HOST + b"Expect: 100-continue\r\nContent-Length: 15\r\n\r\n")
     assert s.recv(65536).startswith(b"HTTP/1.1 100 ")
     s.sendall(BODY)
@@ -118,24 +118,30 @@ def test_slow_and_silent_peers_are_let_go(own_stack):
     st = own_stack
     st.extra_config = "  limits:\n    first_byte: 300ms\n    head: 500ms\n    body: 500ms\n    idle: 600ms\n"
     st.start()
-    began = time.monotonic()
-    assert b"<still open>" not in raw(st.address, b"", seconds=6)
-    out = raw(st.address, b"GET / HTTP/1.1\r\nHost", seconds=6)
-    assert b"<still open>" not in out and (out == b"" or out.startswith(b"HTTP/1.1 408"))
-    out = raw(st.address, POST + HOST + b"Content-Length: 15\r\n\r\n{", seconds=6)
-    assert out.startswith(b"HTTP/1.1 408") or out == b""
-    out = raw(st.address, b"GET / HTTP/1.1\r\n" + HOST + b"\r\n", seconds=6)
-    assert out.startswith(b"HTTP/1.1 200") and b"<still open>" not in out
-    assert time.monotonic() - began < 12
+    # The second number is the limit that there would be without these lines. Who is too slow to send it all gets nothing.
+    head = b"GET / HTTP/1.1\r\nHost"
+    for data, default, answers in ((b"", 10, (b"",)), (head, 10, (b"", b"HTTP/1.1 408")),
+                                   (POST + HOST + b"Content-Length: 15\r\n\r\n{", 30, (b"", b"HTTP/1.1 408")),
+                                   (b"GET / HTTP/1.1\r\n" + HOST + b"\r\n", 75, (b"HTTP/1.1 200",))):
+        def let_go():
+            began = time.monotonic()
+            out = raw(st.address, data)
+            return b"<still open>" not in out and out[:12] in answers and time.monotonic() - began < default / 2
+        wait_for(f"the end of {data}", let_go, 2 * default)
+
+
+def ended(port):
+    """Nothing of earlier connections is left on the server's side: each line of the table has the local port, and its state."""
+    rows = [line.split() for line in open("/proc/net/tcp").readlines()[1:]]
+    return not [r for r in rows if int(r[1].split(":")[1], 16) == port and r[3] in ("01", "03", "08")]  # open, being opened, half closed
 
 
 def test_connection_limit(own_stack):
     st = own_stack
-    st.extra_config = "  limits:\n    max_connections: 20\n"
+    st.extra_config = "  limits:\n    max_connections: 20\n    first_byte: 300s\n"
     st.start()
-    time.sleep(0.5)  # the connections of the start are gone
+    wait_for("the end of the connections of the start", lambda: ended(st.port))
     socks = [socket.create_connection(st.address) for _ in range(20)]
-    time.sleep(0.2)
     out = raw(st.address, b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
     assert out == b"" or out.startswith(b"HTTP/1.1 503"), out
     for s in socks:
@@ -206,7 +212,7 @@ def test_tls_alpn(tls_stack, tmp_path, flag, version):
     st = tls_stack
     r = subprocess.run(["curl", "-sS", flag, "--cacert", str(tmp_path / "ca.pem"), "-o", "/dev/null", "-w",
                         "%{http_code} %{http_version}", f"https://localhost:{st.tls}/containers/robot/services/idle/status"],
-                       capture_output=True, text=True, timeout=20)
+                       capture_output=True, text=True, timeout=patient(20))
     assert r.stdout == f"200 {version}", r
 
 
@@ -222,7 +228,7 @@ def test_tls_files_are_reloaded_and_a_bad_pair_is_not_used(tls_stack, tmp_path):
     old = st.server_cert[0].read_bytes()
     st.server_cert[0].write_text("garbage\n")
     os.kill(st.gantryd.pid, signal.SIGHUP)
-    time.sleep(1.5)
+    wait_for("the refusal", lambda: '"id":"tls-reload-failed"' in st.gantryd.text())
     assert serial(st.tls, ca) == first
     st.ca.issue("server", "localhost")
     os.kill(st.gantryd.pid, signal.SIGHUP)
@@ -242,13 +248,12 @@ def test_tls_handshake_that_never_ends(tls_stack):
 
 def test_websocket_over_tls(tls_stack, tmp_path):
     import asyncio
-    import websockets
     st = tls_stack
 
     async def go():
         ctx = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
-        async with websockets.connect(f"wss://localhost:{st.tls}/ws/containers/robot/services/idle/logs", ssl=ctx) as ws:
-            assert "line 300" in await asyncio.wait_for(ws.recv(), 10)
+        async with websocket(f"wss://localhost:{st.tls}/ws/containers/robot/services/idle/logs", ssl=ctx) as ws:
+            assert "line 300" in await asyncio.wait_for(ws.recv(), patient(20))
     asyncio.run(go())
 
 
@@ -258,14 +263,14 @@ def h2_connect(address):
     import h2.config
     import h2.connection
     s = socket.create_connection(address)
-    s.settimeout(10)
+    s.settimeout(patient(20))
     c = h2.connection.H2Connection(h2.config.H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False))
     c.initiate_connection()
     s.sendall(c.data_to_send())
     return s, c
 
 
-def h2_read(s, c, want, seconds=10):
+def h2_read(s, c, want, seconds=patient(20)):
     """Events until want(event), or the end of the connection (None)."""
     import h2.events
     events = []
@@ -309,15 +314,24 @@ def test_h2_rapid_reset_is_cut(stack):
         for i in range(20_000):
             c.send_headers(1 + 2 * i, HEAD, end_stream=True)
             c.reset_stream(1 + 2 * i)
-            if i % 50 == 49:
-                s.sendall(c.data_to_send())
-        ev, _ = h2_read(s, c, lambda e: type(e).__name__ == "ConnectionTerminated")
-        assert ev is not None, "20,000 resets were served"
+        s.sendall(c.data_to_send())  # all at once: it is their number in a second that counts
+        while s.recv(65536):
+            pass  # until it is cut
+    except socket.timeout:
+        pytest.fail("20,000 resets were served")
     except (BrokenPipeError, ConnectionResetError):
         pass
     finally:
         s.close()
     assert stack.get("/").status == 200
+
+
+def still_open_after(s, frame):
+    """What was sent may wait in the kernel for a server that has no time yet: it gets some, and a frame now and then."""
+    end = time.monotonic() + patient(10)
+    while time.monotonic() < end:
+        s.sendall(frame)
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("frame", [b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", b"\x00\x00\x08\x06\x00\x00\x00\x00\x00abcdefgh"],
@@ -328,6 +342,7 @@ def test_h2_floods_are_cut(stack, frame):
     try:
         for _ in range(3000):
             s.sendall(frame * 100)
+        still_open_after(s, frame)
     except (BrokenPipeError, ConnectionResetError, socket.timeout):
         cut = True
     s.close()
@@ -361,6 +376,7 @@ def test_h2_continuation_flood(stack):
         for _ in range(5000):
             s.sendall(b"\x00\x00\x04\x09\x00\x00\x00\x00\x01\x10\x01a\x00" * 20)
             time.sleep(0.0001)
+        still_open_after(s, b"\x00\x00\x04\x09\x00\x00\x00\x00\x01\x10\x01a\x00")
     except (BrokenPipeError, ConnectionResetError):
         cut = True
     s.close()
@@ -389,5 +405,5 @@ def test_h2_malformed_requests(stack, bad):
 
 
 def test_h2load(stack):
-    r = subprocess.run(["h2load", "-n", "2000", "-c", "10", "-m", "10", f"{stack.url}/containers"], capture_output=True, text=True, timeout=60)
+    r = subprocess.run(["h2load", "-n", "2000", "-c", "10", "-m", "10", f"{stack.url}/containers"], capture_output=True, text=True, timeout=patient(60))
     assert "2000 succeeded, 0 failed" in r.stdout, r.stdout

@@ -10,21 +10,21 @@ import time
 import pytest
 import websockets
 
-from harness import wait_for
+from harness import patient, wait_for, websocket
 
 LOGS = "/ws/containers/robot/services/{}/logs"
 
 
 def run(coro, seconds=60):
-    return asyncio.run(asyncio.wait_for(coro, seconds))
+    return asyncio.run(asyncio.wait_for(coro, patient(seconds)))
 
 
 def connect(stack, path, **kw):
-    return websockets.connect(f"ws://127.0.0.1:{stack.port}{path}", **kw)
+    return websocket(f"ws://127.0.0.1:{stack.port}{path}", **kw)
 
 
-async def frame(ws, seconds=10):
-    return json.loads(await asyncio.wait_for(ws.recv(), seconds))
+async def frame(ws):
+    return json.loads(await asyncio.wait_for(ws.recv(), patient(20)))
 
 
 def ticks(text):
@@ -66,24 +66,20 @@ def test_all_viewers_share_one_upstream(own_stack):
         before = upstreams()
         views = [await connect(st, LOGS.format("ticker")) for _ in range(50)]
         texts = [""] * 50
+        texts[0] = (await frame(views[0]))["data"]
+        last = ticks(texts[0])[-1] + 30
+
         async def read(i):
-            end = time.monotonic() + 3
-            while time.monotonic() < end:
-                try:
-                    texts[i] += (await frame(views[i], 1))["data"]
-                except asyncio.TimeoutError:
-                    pass
+            while not texts[i] or ticks(texts[i])[-1] < last:
+                texts[i] += (await frame(views[i]))["data"]
         await asyncio.gather(*(read(i) for i in range(50)))
         assert upstreams() - before <= 2, "each viewer has an upstream of its own"
-        lasts = []
         for t in texts:
             n = ticks(t)
-            assert len(n) > 10 and n == list(range(n[0], n[0] + len(n)))
-            lasts.append(n[-1])
-        assert max(lasts) - min(lasts) <= 5
+            assert n == list(range(n[0], n[0] + len(n))) and last in n
         for v in views:
             await v.close()
-        end = time.monotonic() + 5
+        end = time.monotonic() + patient(10)
         while upstreams() > before + 1 and time.monotonic() < end:  # one idle pooled connection may stay
             await asyncio.sleep(0.1)
         assert upstreams() <= before + 1, "viewers that left still cost something"
@@ -109,7 +105,7 @@ def test_failed_first_fetch_is_told_and_recovers(own_stack):
             f = await frame(ws)
             assert f["type"] == "error" and f["data"].startswith("Failed to fetch initial logs: ")
             st.start_agent()
-            f = await frame(ws, 15)
+            f = await frame(ws)
             assert f["type"] == "logs" and f["data"].endswith("line 300\n")
     run(go())
 
@@ -126,16 +122,13 @@ def test_agent_restart_loses_and_repeats_nothing(own_stack):
                 await asyncio.to_thread(st.stop_agent, signal.SIGKILL)
                 await asyncio.sleep(1)
                 await asyncio.to_thread(st.start_agent)
-            end = time.monotonic() + 6
-            while time.monotonic() < end:
-                try:
-                    f = await frame(ws, 3)
-                except asyncio.TimeoutError:
-                    continue
+            until = ticks(text)[-1] + 30
+            while ticks(text)[-1] < until:
+                f = await frame(ws)
                 if f["type"] == "logs":
                     text += f["data"]
             n = ticks(text)
-            assert len(n) > 30 and n == list(range(n[0], n[0] + len(n)))
+            assert n == list(range(n[0], n[0] + len(n)))
     run(go())
 
 
@@ -182,7 +175,7 @@ def test_viewer_that_cannot_keep_up_is_cut_and_others_are_not(own_stack):
     st.start_gantryd()
 
     async def go():
-        slow = await connect(st, LOGS.format("flood"), compression=None, max_queue=1, read_limit=1024)
+        slow = await connect(st, LOGS.format("flood"), compression=None, max_queue=1, read_limit=1024, ping_interval=None)
         fast = await connect(st, LOGS.format("flood"), compression=None, max_size=None)
         await frame(slow)
         await frame(fast)
@@ -200,12 +193,13 @@ def test_viewer_that_cannot_keep_up_is_cut_and_others_are_not(own_stack):
         slow.transport.resume_reading()
         with pytest.raises(websockets.ConnectionClosed):
             while True:
-                await asyncio.wait_for(slow.recv(), 20)
+                await asyncio.wait_for(slow.recv(), patient(20))
         await fast.close()
     run(go(), 120)
 
 
 def test_departed_viewers_do_not_keep_the_process(own_stack):
+    own_stack.extra_config = "shutdown: {limit: 1h}\n"
     st = own_stack.start()
 
     async def go():
@@ -213,9 +207,7 @@ def test_departed_viewers_do_not_keep_the_process(own_stack):
         for v in views:
             v.transport.abort()
     run(go())
-    began = time.monotonic()
     assert st.stop_gantryd() == 0
-    assert time.monotonic() - began < 5
 
 
 def test_plain_get_and_other_paths(stack):
@@ -243,11 +235,11 @@ def test_too_large_message_and_ping(stack):
     async def go():
         async with connect(stack, LOGS.format("idle"), ping_interval=None) as ws:
             await frame(ws)
-            await asyncio.wait_for(await ws.ping(), 5)
+            await asyncio.wait_for(await ws.ping(), patient(20))
             await ws.send("ignored")
-            await ws.send("x" * (1 << 20))
             with pytest.raises(websockets.ConnectionClosed) as e:
-                await asyncio.wait_for(ws.recv(), 5)
+                await ws.send("x" * (1 << 20))
+                await asyncio.wait_for(ws.recv(), patient(20))
             assert e.value.code == 1009
     run(go())
 

@@ -42,7 +42,7 @@ one() {
     fi
     ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:allocator_may_return_null=1} \
         UBSAN_OPTIONS=${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1} \
-        "$exe" "$work/$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=65536 \
+        "$exe" "$work/$name" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=1024 -max_len=65536 \
         ${FUZZ_SEED:+"-seed=$FUZZ_SEED"} \
         -artifact_prefix="$crashes/$name-" -print_final_stats=1 >"$log" 2>&1
     rc=$?

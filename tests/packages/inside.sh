@@ -72,14 +72,14 @@ start_gantryd() {
     setpriv --reuid gantry --regid gantry --init-groups --inh-caps=-all --bounding-set=-all --no-new-privs \
         env XDG_RUNTIME_DIR=/run XDG_STATE_HOME=/var/lib LOGS_DIRECTORY=/var/log/gantry gantryd >>/tmp/gantryd.log 2>&1 &
     gantryd=$!
-    await 10 gantry containers || { tail -n 20 /tmp/gantryd.log; return 1; }
+    await 60 gantry containers || { tail -n 20 /tmp/gantryd.log; return 1; }
 }
 
 pages() { gantry api GET /docs | grep -q swagger-ui && gantry api GET /redoc | grep -q redoc; }
 
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
-audited() { await 5 grep -q talker /var/log/gantry/audit.log; }
+audited() { await 60 grep -q talker /var/log/gantry/audit.log; }
 
 stop_gantryd() {
     kill "$gantryd" && wait "$gantryd"
@@ -99,7 +99,7 @@ start_tree() {
     cp "$from/gantry-agent-log/run" "$from/gantry-agent-log/notification-fd" /run/service/gantry-agent/log
     s6-svscan /run/service >/tmp/svscan.log 2>&1 &
     svscan=$!
-    await 10 test -S /run/agent/s6_agent.sock
+    await 60 test -S /run/agent/s6_agent.sock
 }
 
 write_config() {
@@ -113,7 +113,7 @@ END
 }
 
 first_request() { gantry services robot | grep talker && gantry status robot talker | grep up; }
-agent_logs() { await 5 test -s /var/log/gantry-agent/current || return 1; cat /var/log/gantry-agent/current; grep -q s6_agent.sock /var/log/gantry-agent/current; }
+agent_logs() { await 60 grep -q s6_agent.sock /var/log/gantry-agent/current || { cat /var/log/gantry-agent/current; return 1; }; }
 upgrade() { apt_ install "$@" && [ "$(version)" != "$before" ]; }
 # A file that both sides changed is a question; this is how to answer it without a terminal.
 upgrade_3() { upgrade -o Dpkg::Options::=--force-confold /test/3/*.deb; }
@@ -164,7 +164,7 @@ check "the new default lies beside it" grep -q 'another default' /etc/gantry/con
 check "gantryd stops at the end" stop_gantryd
 touch /var/lib/gantry/state /var/log/gantry/audit.log
 s6-svscanctl -t /run/service
-check "the s6 tree ends" await 10 gone "$svscan"
+check "the s6 tree ends" await 60 gone "$svscan"
 mark=$(date +%s%N)
 check "remove" apt_ remove gantryd gantry gantry-agent
 took "remove"

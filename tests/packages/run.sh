@@ -231,7 +231,7 @@ END
 }
 
 boot() {
-    timeout -s KILL 120 systemd-nspawn -q -D "$work/booted" --boot --private-network --register=no --keep-unit --console=pipe \
+    timeout -s KILL 600 systemd-nspawn -q -D "$work/booted" --boot --private-network --register=no --keep-unit --console=pipe \
         --machine "gantry-test-$$" </dev/null >"$work/boot.log" 2>&1
     [ -f "$work/booted/test/booted.log" ] || cat "$work/boot.log"
     grep -qx end "$work/booted/test/booted.log"
@@ -256,7 +256,7 @@ start_engine() {
     "$PYTHON" tests/e2e/dockerd.py run <"$work/engine" >"$work/engine.socket" 2>"$work/engine.log" &
     engine=$!
     exec 8>"$work/engine"
-    for _ in $(seq 400); do
+    for _ in $(seq 1200); do
         [ -s "$work/engine.socket" ] && break
         kill -0 "$engine" 2>/dev/null || break
         sleep 0.1
@@ -299,7 +299,7 @@ compose_up() {
 
 # COMMAND in the running container, until it succeeds.
 ask_image() {
-    for _ in $(seq 50); do
+    for _ in $(seq 600); do
         docker exec gantry gantry "$@" && return 0
         sleep 0.1
     done
