@@ -9,6 +9,7 @@ machine: it has a network namespace of its own (an engine told to use no bridge 
 It is ended by its process id, with everything that it started.
 As a program: `dockerd.py run` starts one, prints its socket and waits for the end of its input.
 """
+import contextlib
 import io
 import os
 import shutil
@@ -41,6 +42,15 @@ def busybox_tar(without=()):
     return out.getvalue()
 
 
+def has_ended(pid):
+    """Whether there is no such process any more; one that nobody has waited for has ended, too."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 class Dockerd:
     def __init__(self, root=None):
         self.own_root = root is None
@@ -50,7 +60,7 @@ class Dockerd:
         self.log_path = os.path.join(self.root, "log")
         self.process = None
 
-    def docker(self, *args, check=True, input=None, timeout=180):
+    def docker(self, *args, check=True, input=None, timeout=300):
         """Runs the docker client; its standard output as text."""
         r = subprocess.run(["docker", "-H", "unix://" + self.socket, *args], input=input, capture_output=True, timeout=timeout)
         if check and r.returncode != 0:
@@ -66,18 +76,23 @@ class Dockerd:
         with open(self.log_path, "ab") as log:
             # A session of its own, so that a Ctrl-C meant for the tests lets us end it in order.
             self.process = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 break
-            if os.path.exists(self.socket) and subprocess.run(
-                    ["docker", "-H", "unix://" + self.socket, "version"], capture_output=True, timeout=30).returncode == 0:
+            if os.path.exists(self.socket) and self.answers():
                 return self
             time.sleep(0.1)
         with open(self.log_path, encoding="utf-8", errors="replace") as f:
             tail = f.read()[-2000:]
         self.halt()
         raise RuntimeError("dockerd does not come up:\n" + tail)
+
+    def answers(self):
+        try:
+            return subprocess.run(["docker", "-H", "unix://" + self.socket, "version"], capture_output=True, timeout=60).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
 
     def halt(self):
         """Ends the engine and its containerd, and keeps the data."""
@@ -86,11 +101,12 @@ class Dockerd:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(60)
+                self.process.wait(180)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-                os.killpg(self.process.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.process.pid, signal.SIGKILL)
         self.process = None
 
     def start(self):

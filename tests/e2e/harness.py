@@ -256,8 +256,8 @@ class S6Tree:
         self.svscan = Process("s6-svscan", ["s6-svscan", str(self.scandir)], self.root / "svscan.log")
         for name in SERVICES:
             wait_for(f"{name} supervised", lambda: (self.scandir / name / "supervise" / "status").exists())
-        for name in set(SERVICES) - {"crasher", "normally-down"}:
-            wait_for(f"{name} up", lambda: self.svstat(name).startswith("up"))
+        for name in ("idle", "idle-log", "ticker", "ready", "stubborn", "café"):
+            wait_for(f"{name} up", lambda: self.svstat(name).startswith("up "))
         wait_for("the ticker's log", lambda: self.ticks() > 2)
 
     def svstat(self, name):

@@ -1,16 +1,17 @@
 """A registry of one image for a Docker Engine to pull from: as a program in the engine's network namespace.
 
-    registry.py     prints two ports, and ends with its input
+    registry.py [GATE]     prints two ports, and ends with its input
 
 On the first port anybody may pull, on the second only user bob with the password geheim. The repository decides what
-happens: open/a is there, slow/a too (but its layers come with pauses), hang/a gives no answer. Tag "1" exists, others do not. Protocol: Docker Registry
-HTTP API V2, image manifest version 2 schema 2.
+happens: open/a is there, slow/a too (but its layers come with pauses, and no layer ends while there is a file GATE), hang/a gives no answer.
+Tag "1" exists, others do not. Protocol: Docker Registry HTTP API V2, image manifest version 2 schema 2.
 """
 import base64
 import gzip
 import hashlib
 import http.server
 import json
+import os
 import sys
 import threading
 import time
@@ -42,6 +43,10 @@ class Image:
 IMAGE = Image()
 
 
+def is_held():
+    return len(sys.argv) > 1 and os.path.exists(sys.argv[1])
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -62,9 +67,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            for i in range(0, len(data), len(data) // 20 + 1):
-                self.wfile.write(data[i:i + len(data) // 20 + 1])
-                time.sleep(0.1)
+            piece = len(data) // 100 + 1
+            for i in range(0, len(data), piece):
+                time.sleep(0.5 if is_held() else 0.02)
+                while is_held() and i >= len(data) // 2:
+                    time.sleep(0.1)
+                self.wfile.write(data[i:i + piece])
         else:
             self.answer(200, data, "application/octet-stream", Docker_Content_Digest=digest(data))
 
@@ -75,7 +83,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200) if known else self.problem(401, "UNAUTHORIZED")
         repo = "/".join(path.split("/")[2:4])
         if repo == "hang/a":
-            time.sleep(60)
+            time.sleep(600)
         if not known:
             return self.problem(401, "UNAUTHORIZED")
         if "/manifests/" in path:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import program, wait_for
+from harness import patient, program, wait_for
 
 
 def test_containers_and_services(stack):
@@ -49,13 +49,13 @@ def test_follow_until_interrupted_and_over_a_restart(own_stack):
     st.stop_gantryd()
     time.sleep(0.5)
     st.start_gantryd()
-    end = time.monotonic() + 20
+    end = time.monotonic() + patient(20)
     while time.monotonic() < end and len(got) < 150:
         got.append(p.stdout.readline())
         if len(got) > 60 and len(got) > 5:
             break
     p.send_signal(signal.SIGINT)
-    p.communicate(timeout=10)
+    p.communicate(timeout=patient(20))
     n = [int(l.split()[1]) for l in got if l.startswith("tick ")]
     assert n == list(range(n[0], n[0] + len(n))), "a line was lost or repeated over the restart"
     assert p.returncode in (0, 130, -signal.SIGINT)
@@ -94,7 +94,7 @@ def test_docker(own_stack, engine):
     try:
         wait_for("the engine", lambda: st.cli("docker", "ps").returncode == 0)
         assert re.search(r"cli_run\s.*running|running.*cli_run", st.cli("docker", "ps").stdout)
-        assert "hi" in st.cli("docker", "logs", "cli_run").stdout
+        wait_for("its log", lambda: "hi" in st.cli("docker", "logs", "cli_run").stdout)
         assert st.cli("docker", "stop", "-t", "3", "cli_run").returncode == 0
         assert "cli_run" not in st.cli("docker", "ps").stdout and "cli_run" in st.cli("docker", "ps", "-a").stdout
         assert st.cli("docker", "start", "cli_run").returncode == 0
@@ -109,5 +109,5 @@ def test_terminal_output_has_no_foreign_escapes(stack):
     d.mkdir(exist_ok=True)
     (d / "current").write_bytes(b"a\x1b]0;title\x07b \x1b[31mred\x1b[0m \x9b2J\n")
     r = subprocess.run(["script", "-qec", f"{program('gantry')} logs robot evil", "/dev/null"], capture_output=True,
-                       env=dict(os.environ, GANTRY_HOST=f"unix:{stack.unix}"), stdin=subprocess.DEVNULL, timeout=20)
+                       env=dict(os.environ, GANTRY_HOST=f"unix:{stack.unix}"), stdin=subprocess.DEVNULL, timeout=patient(20))
     assert b"red" in r.stdout and b"\x1b]0" not in r.stdout

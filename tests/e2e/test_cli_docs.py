@@ -7,13 +7,13 @@ import subprocess
 
 import pytest
 
-from harness import program
+from harness import patient, program
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def run(*args):
-    return subprocess.run([program("gantry"), *args], capture_output=True, text=True, check=True, timeout=20).stdout
+    return subprocess.run([program("gantry"), *args], capture_output=True, text=True, check=True, timeout=patient(20)).stdout
 
 
 def commands():

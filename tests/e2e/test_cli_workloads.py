@@ -11,7 +11,7 @@ import time
 import pytest
 import yaml
 
-from harness import program, wait_for
+from harness import patient, program, wait_for
 from test_workloads import Keeper
 
 SLEEP = "container:\n  image: busybox:local\n  command: [sleep, '86400']\n  stop_timeout_s: 1\n"
@@ -35,7 +35,7 @@ def env(keeper):
 
 @pytest.fixture
 def run(keeper):
-    def run(*args, code=0, input=None, timeout=60):
+    def run(*args, code=0, input=None, timeout=200):
         r = keeper.cli(*args, timeout=timeout, input=input)
         assert r.returncode == code, (args, r.returncode, r.stdout, r.stderr)
         return r
@@ -50,7 +50,7 @@ def test_apply_get_describe_delete(run, tmp_path):
     f = tmp_path / "two.yaml"
     # The first one needs the second one: the order of the documents does not matter.
     f.write_text(doc("c-web", "depends_on: [{id: c-db}]\n") + "---\n" + doc("c-db"))
-    out = run("apply", "-f", str(f), "--wait", "--timeout", "50s").stdout.splitlines()
+    out = run("apply", "-f", str(f), "--wait", "--timeout", "150s").stdout.splitlines()
     assert re.match(r"c-web: accepted \(apply-c-web-\d+\)$", out[0]) and out[1].startswith("c-db: accepted"), out
     assert out[2:] == ["c-web: running", "c-db: running"]
     assert run("apply", "-f", str(f)).stdout == "c-web: unchanged\nc-db: unchanged\n"
@@ -65,9 +65,9 @@ def test_apply_get_describe_delete(run, tmp_path):
     assert re.search(r"^Should be: .*running", run("explain", "c-web").stdout, re.M)
     assert "apply_workload" in run("tasks", "c-web").stdout
     assert "docker" in run("node").stdout
-    assert re.search(r"workload  c-web  created - -> running", run("events", "--name", "c-*").stdout)
+    wait_for("its event", lambda: re.search(r"workload  c-web  created - -> running", run("events", "--name", "c-*").stdout))
     # One that others need cannot go before them: whatever the order of the documents, it goes last.
-    run("delete", "-f", str(f), "--wait", "--timeout", "50s")
+    run("delete", "-f", str(f), "--wait", "--timeout", "150s")
     assert run("get").stdout.splitlines()[1:] == []
     r = run("describe", "c-web", code=1)
     assert r.stderr == "gantry: Workload 'c-web' not found (see: gantry get)\n"
@@ -80,7 +80,7 @@ def test_diff_and_dry_run(run, tmp_path, keeper):
     assert r.stdout.startswith("d-one: create\n") and '+ container.image: "busybox:local"' in r.stdout
     assert run("apply", "--dry-run", "-f", str(f)).stdout == "d-one: create\n"
     assert keeper.get("d-one") is None
-    run("apply", "-f", str(f), "--wait")
+    run("apply", "-f", str(f), "--wait", "--timeout", "150s")
     assert run("diff", "-f", str(f)).stdout == "d-one: unchanged\n"
     f.write_text(doc("d-one") + "  env: {A: b}\n")
     r = run("diff", "-f", str(f), code=1)
@@ -88,7 +88,7 @@ def test_diff_and_dry_run(run, tmp_path, keeper):
     # What is printed as JSON is the server's answer.
     plan = json.loads(run("-o", "json", "diff", "-f", str(f), code=1).stdout)
     assert plan["verdict"] == "update" and plan["recreate"]
-    run("delete", "d-one", "--wait", "--timeout", "40s")
+    run("delete", "d-one", "--wait", "--timeout", "150s")
 
 
 def test_bad_documents_change_nothing(run, tmp_path, keeper):
@@ -110,23 +110,21 @@ def test_bad_documents_change_nothing(run, tmp_path, keeper):
     good.write_text(loop + "---\n" + doc("f-good"))
     r = run("apply", "-f", str(good), code=1)
     assert len(r.stdout.splitlines()) == 1 and r.stderr.count("gantry: ") == 1, r
-    run("delete", "f-self", "f-good", "--force", "--wait", "--timeout", "40s")
+    run("delete", "f-self", "f-good", "--force", "--wait", "--timeout", "150s")
 
 
 def test_waiting_says_why_not(run, tmp_path):
     f = tmp_path / "w.yaml"
     f.write_text(doc("w-need", "depends_on: [{id: w-none}]\n"))
-    r = run("apply", "-f", str(f), "--wait", "--timeout", "2s", code=1)
-    assert "w-need is not running after 2.0 s, it is pending" in r.stderr and "w-none" in r.stderr, r.stderr
+    r = run("apply", "-f", str(f), "--wait", "--timeout", "8s", code=1)
+    assert "w-need is not running after 8.0 s, it is pending" in r.stderr and "w-none" in r.stderr, r.stderr
     assert "w-none" in run("explain", "w-need").stdout
     f.write_text(doc("w-bad", body="container:\n  image: busybox:local\n  command: [sh, '-c', 'exit 3']\n"))
-    before = time.monotonic()
-    r = run("apply", "-f", str(f), "--wait", "--timeout", "50s", code=1)
+    r = run("apply", "-f", str(f), "--wait", "--timeout", "150s", code=1)
     assert "w-bad is not running: it has been given up; it is failed" in r.stderr, r.stderr
-    assert time.monotonic() - before < 45
     assert run("retry", "w-bad").stdout.startswith("w-bad: accepted")
-    run("delete", "w-need", "w-bad", "--force", "--wait", "--timeout", "40s")
-    run("wait", "w-bad", "--for", "deleted")
+    run("delete", "w-need", "w-bad", "--force", "--wait", "--timeout", "150s")
+    run("wait", "w-bad", "--for", "deleted", "--timeout", "150s")
 
 
 def test_explain_of_the_machine(run, tmp_path, keeper):
@@ -141,10 +139,10 @@ def test_explain_of_the_machine(run, tmp_path, keeper):
     # A workload of that name is meant before the machine.
     f = tmp_path / "w.yaml"
     f.write_text(doc("node"))
-    run("apply", "-f", str(f), "--wait", "--timeout", "40s")
+    run("apply", "-f", str(f), "--wait", "--timeout", "150s")
     assert run("explain", "node").stdout.startswith("Workload:     node\n")
     assert "1 workload, 1 of them running" in run("explain").stdout
-    run("delete", "node", "--wait", "--timeout", "40s")
+    run("delete", "node", "--wait", "--timeout", "150s")
     # An engine that stands still is amiss.
     os.kill(keeper.engine.process.pid, signal.SIGSTOP)
     try:
@@ -158,29 +156,29 @@ def test_applied_again_while_it_is_deleted(run, tmp_path, keeper):
     lock = keeper.root / "busy-again"
     f = tmp_path / "w.yaml"
     f.write_text(doc("g-one", f"lock_file: {lock}\n"))
-    run("apply", "-f", str(f), "--wait")
+    run("apply", "-f", str(f), "--wait", "--timeout", "150s")
     first = keeper.inspect("g-one")["Id"]
     lock.write_text("")
-    p = subprocess.Popen([program("gantry"), "delete", "g-one", "--wait", "--timeout", "50s"], text=True,
+    p = subprocess.Popen([program("gantry"), "delete", "g-one", "--wait", "--timeout", "150s"], text=True,
                          env=dict(keeper.env, GANTRY_HOST=f"unix:{keeper.unix}"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_for("it is being deleted", lambda: keeper.get("g-one").get("deleting"))
     run("apply", "-f", str(f))
-    out, err = p.communicate(timeout=20)
+    out, err = p.communicate(timeout=200)
     assert p.returncode == 1, (out, err)
     assert re.match(r"gantry: g-one is not deleted: it was applied again meanwhile, and is to stay; it is ", err), err
     assert err.endswith("(see: gantry explain g-one)\n")
     assert keeper.inspect("g-one")["Id"] == first
     lock.unlink()
-    run("wait", "g-one", "--timeout", "40s")
-    assert keeper.inspect("g-one")["Id"] != first
-    run("delete", "g-one", "--wait", "--timeout", "40s")
+    wait_for("another container", lambda: (keeper.inspect("g-one") or {"Id": first})["Id"] != first, 40)
+    run("wait", "g-one", "--timeout", "150s")
+    run("delete", "g-one", "--wait", "--timeout", "150s")
 
 
 def test_restart_and_lock_file(run, tmp_path, keeper):
     lock = keeper.root / "busy"
     f = tmp_path / "w.yaml"
     f.write_text(doc("l-one", f"lock_file: {lock}\n"))
-    run("apply", "-f", str(f), "--wait")
+    run("apply", "-f", str(f), "--wait", "--timeout", "150s")
     first = keeper.inspect("l-one")["State"]["StartedAt"]
     lock.write_text("")
     run("restart", "l-one")
@@ -188,22 +186,22 @@ def test_restart_and_lock_file(run, tmp_path, keeper):
     assert keeper.inspect("l-one")["State"]["StartedAt"] == first
     run("force", "l-one")
     wait_for("another start", lambda: (keeper.inspect("l-one") or {"State": {"StartedAt": first}})["State"]["StartedAt"] != first, 30)
-    run("wait", "l-one")
+    run("wait", "l-one", "--timeout", "150s")
     # Its sleep does not heed SIGTERM and was killed, which is no failure of a restart.
     assert "failed" not in run("events", "--name", "l-one").stdout
     lock.unlink()
-    run("delete", "l-one", "--wait", "--timeout", "40s")
+    run("delete", "l-one", "--wait", "--timeout", "150s")
 
 
 def test_import_of_a_command_line(run, keeper):
     text = run("import", "docker-run", "--", "docker", "run", "-d", "--name", "i-one", "--stop-timeout", "1", "-e", "A=b", "busybox:local", "sleep", "500").stdout
     made = yaml.safe_load(text)
     assert made["id"] == "i-one" and made["container"]["env"] == {"A": "b"}
-    run("apply", "-f", "-", "--wait", input=text)
+    run("apply", "-f", "-", "--wait", "--timeout", "150s", input=text)
     assert "A=b" in keeper.inspect("i-one")["Config"]["Env"]
     r = run("import", "docker-run", "--apply", "--", "docker", "run", "-d", "--name", "i-one", "--stop-timeout", "1", "-e", "A=b", "busybox:local", "sleep", "500")
     assert r.stdout == "i-one: unchanged\n"
-    run("delete", "i-one", "--wait", "--timeout", "40s")
+    run("delete", "i-one", "--wait", "--timeout", "150s")
 
 
 def test_events_go_on_over_a_restart(run, tmp_path, keeper, env):
@@ -216,18 +214,18 @@ def test_events_go_on_over_a_restart(run, tmp_path, keeper, env):
 
         def until(part):
             def more():
-                while select.select([p.stdout], [], [], 0)[0]:
-                    seen.append(os.read(p.stdout.fileno(), 65536).decode())
+                while select.select([p.stdout], [], [], 0)[0] and (b := os.read(p.stdout.fileno(), 65536)):
+                    seen.append(b.decode())
                 return part in "".join(seen)
             wait_for(part, more, 30)
-        run("apply", "-f", str(f), "--wait")
+        run("apply", "-f", str(f), "--wait", "--timeout", "150s")
         until("-> running")
         keeper.stop_gantryd()
         keeper.start_gantryd()
-        run("delete", "e-one", "--wait", "--timeout", "40s")
+        run("delete", "e-one", "--wait", "--timeout", "150s")
         until("deleted")
         p.send_signal(signal.SIGTERM)
-        _, err = p.communicate(timeout=10)
+        _, err = p.communicate(timeout=patient(20))
         assert p.returncode == -signal.SIGTERM
         assert "lost unix:" in err and "connected again" in err
     finally:
@@ -249,9 +247,9 @@ def talker(run, tmp_path, keeper):
     f = tmp_path / "t.yaml"
     f.write_text(doc("t-one", body="container:\n  image: busybox:local\n  stop_timeout_s: 1\n  command:\n  - sh\n  - -c\n"
                      "  - i=0; while :; do i=$((i+1)); echo out $i; echo err $i >&2; sleep 0.5; done\n"))
-    run("apply", "-f", str(f), "--wait")
+    run("apply", "-f", str(f), "--wait", "--timeout", "150s")
     yield "t-one"
-    run("delete", "t-one", "--force", "--wait", "--timeout", "40s")
+    run("delete", "t-one", "--force", "--wait", "--timeout", "150s")
 
 
 def test_logs_and_stats(run, talker, env):
@@ -261,12 +259,20 @@ def test_logs_and_stats(run, talker, env):
     assert re.search(r"^2\d{3}-\S+Z E err 1$", run("-o", "wide", "logs", "-n", "all", talker).stdout, re.M)
     assert len(run("logs", "-n", "2", talker).stdout.splitlines()) == 2
     p = subprocess.Popen([program("gantry"), "logs", "-f", "-n", "all", talker], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(2)
+    out = ""
+
+    def read():
+        nonlocal out
+        while select.select([p.stdout], [], [], 0)[0] and (b := os.read(p.stdout.fileno(), 65536)):
+            out += b.decode()
+        return "out 7\n" in out
+    wait_for("the seventh", read, 30)
     p.send_signal(signal.SIGINT)
-    out, _ = p.communicate(timeout=10)
+    p.communicate(timeout=patient(20))
     numbers = [int(n) for n in re.findall(r"^out (\d+)$", out, re.M)]
     assert p.returncode == -signal.SIGINT and numbers == list(range(1, len(numbers) + 1)) and len(numbers) > 4
-    row = run("stats", talker).stdout.splitlines()[1].split()
+    row = wait_for("its numbers", lambda: (lambda r: r if r[1].endswith("%") else None)(
+        run("stats", talker).stdout.splitlines()[1].split()))
     assert row[0] == talker and row[1].endswith("%") and row[2][-1] in "BKM"
 
 
@@ -279,7 +285,7 @@ def on_terminal(args, env):
 
 
 def read_until(master, part, seconds=15):
-    text, end = b"", time.monotonic() + seconds
+    text, end = b"", time.monotonic() + patient(seconds)
     while part not in text and time.monotonic() < end:
         if select.select([master], [], [], 0.2)[0]:
             try:
@@ -291,7 +297,7 @@ def read_until(master, part, seconds=15):
 
 
 def exit_of(pid, seconds=15):
-    end = time.monotonic() + seconds
+    end = time.monotonic() + patient(seconds)
     while time.monotonic() < end:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
@@ -318,7 +324,7 @@ def test_exec(run, talker, env, keeper):
     assert (r.stdout, r.stderr) == ("out\n", "err\n")
     assert run("exec", "-i", talker, "tr", "a-z", "A-Z", input="hello\n").stdout == "HELLO\n"
     much = "".join(f"{i}\n" for i in range(200000))
-    assert run("exec", "-i", talker, "cat", input=much, timeout=100).stdout == much
+    assert run("exec", "-i", talker, "cat", input=much).stdout == much
     answer = json.loads(run("-o", "json", "exec", talker, "sh", "-c", "echo x; exit 3", code=3).stdout)
     assert answer["exit_code"] == 3 and answer["stdout"] == "x\n"
     assert "not found" in run("exec", "no-such", "ls", code=1).stderr
@@ -333,10 +339,14 @@ def test_exec_on_a_terminal(talker, env, keeper):
     import termios
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 97, 0, 0))
     read_until(master, b"#")
-    os.write(master, b"stty size; tty\n")
-    text = read_until(master, b"/dev/")
+    for _ in range(100):  # the new size follows the start on a way of its own
+        os.write(master, b"stty size; tty\n")
+        text = read_until(master, b"/dev/")
+        if b"31 97" in text:
+            break
+        time.sleep(0.1)
     assert b"31 97" in text, text
-    os.write(master, b"sleep 100\n")
+    os.write(master, b"sleep 1000\n")
     time.sleep(0.5)
     os.write(master, b"\x03")  # ends sleep, not us
     os.write(master, b"echo still; exit 9\n")

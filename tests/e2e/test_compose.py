@@ -494,6 +494,26 @@ def test_what_an_apply_would_change(keeper, shop, tmp_path):
     assert "prots" in a["steps_error"], a
 
 
+def test_a_service_is_no_workload_of_its_own(keeper):
+    keeper.up("imit-1", """services:
+  web:
+    image: busybox:local
+    container_name: imitated
+    command: [sleep, '1000']
+    stop_grace_period: 1s
+    labels: {persys.managed: 'true', persys.workload_id: imitated, persys.revision_id: '1'}
+""")
+    keeper.reaches("imit-1", "running", 60)
+    was = keeper.boxes("imit-1")["web"][1]
+    keeper.put("imitated", {"revision_id": "1", "container": {"image": "busybox:local", "command": ["sleep", "1000"], "stop_timeout_s": 1}})
+    w = wait_for("refused", lambda: (lambda w: w if w.get("failure") else None)(keeper.get("imitated")))
+    assert "already in use" in w["failure"] and w["actual_state"] != "running", w
+    assert keeper.call("DELETE", "/v1/workloads/imitated?force=true").status == 202
+    wait_for("it is gone", lambda: keeper.get("imitated") is None, 60)
+    assert keeper.boxes("imit-1")["web"][1] == was
+    keeper.remove("imit-1")
+
+
 def test_import_compose(keeper, tmp_path):
     folder = tmp_path / "My-App"
     folder.mkdir()
@@ -519,6 +539,10 @@ def test_import_compose(keeper, tmp_path):
     (folder / "docker-compose.yml").write_text("services:\n  web: {build: .}\n  db: {image: x, extends: {file: a.yml, service: db}}\n")
     r = keeper.cli("import", "compose", str(folder / "docker-compose.yml"))
     assert r.returncode == 1 and "nothing is built" in r.stderr and "extends" in r.stderr and ":2:" in r.stderr, r
+    r = keeper.cli("import", "compose", "-")
+    assert r.returncode == 2 and "give it as a file" in r.stderr, r
+    r = keeper.cli("compose", "logs", "imp-1", "absent")
+    assert r.returncode == 1 and r.stderr.endswith('there are "web"\n'), r
     keeper.remove("imp-1")
 
 

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,11 +15,45 @@ import time
 
 import pytest
 
-from harness import SANITIZED, Process, program, wait_for
+from harness import Process, UnixHTTPConnection, ask, patient, program, wait_for
+from test_profiles import supervisors
 
 CASES = pathlib.Path(__file__).resolve().parents[3] / "shared" / "conformance" / "services"
 if not (CASES / "replay.py").exists():
     pytest.skip("no recorded cases beside this checkout", allow_module_level=True)
+
+
+def svstat(name):
+    return subprocess.run(["s6-svstat", f"/run/service/{name}"], capture_output=True, text=True).stdout
+
+
+def keep_crashed():
+    """The crasher was recorded while it waited for its restart: its supervisor (which is returned) is stopped there. Otherwise
+    it would be up now and then."""
+    def stopped():
+        pids = [int(p) for p in supervisors("/run/service/crasher")]
+        if len(pids) != 1 or not svstat("crasher").startswith("down (exitcode 3)"):
+            return None
+        os.kill(pids[0], signal.SIGSTOP)
+        time.sleep(0.1)
+        if svstat("crasher").startswith("down (exitcode 3)"):
+            return pids[0]
+        os.kill(pids[0], signal.SIGCONT)
+        return None
+    return wait_for("the crasher between two starts", stopped, 20)
+
+
+def settled():
+    """What starts by itself has started."""
+    return all(svstat(name).startswith("up ") for name in ("idle", "idle-log", "ticker", "linked", "symlinked", "prod", "prod-log")) \
+        and ", ready " in svstat("ready") and svstat("normally-down").startswith("down ")
+
+
+def agent_answers(path):
+    try:
+        return ask(UnixHTTPConnection(path), "GET", "/").status > 0
+    except OSError:
+        return False
 
 
 @pytest.fixture
@@ -29,13 +64,12 @@ def recorded(engine, tmp_path):
     side = pathlib.Path(f"/tmp/gantry-side-{os.getpid()}")
     side.mkdir()
     env = dict(os.environ, SIDE=str(side), DOCKER_HOST=f"unix://{engine.socket}", GANTRY_COMPAT="talos-0.1.2")
-    procs = []
+    procs, crashed = [], None
     start = lambda name, argv: procs.append(Process(name, argv, side / f"{name}.log", env=env)) or procs[-1]
     sh = lambda f: subprocess.run(["bash", str(CASES / f)], env=env, check=True, capture_output=True)
     try:
         engine.import_busybox(without=("true",))
         sh("s6-tree.sh")
-        # Recorded while it waited for its restart; its 0.3 s of running would make that a matter of luck.
         pathlib.Path("/run/service/crasher/run").write_text("#!/bin/sh\nexit 3\n")
         for a in ("ai_worker", "refused", "fake", "rc", "nos6"):
             (side / "agents" / a).mkdir(parents=True)
@@ -51,9 +85,15 @@ def recorded(engine, tmp_path):
         (side / "config.yml").write_text(cfg)
         start("gantryd", [program("gantryd"), "--config", str(side / "config.yml")])
         wait_for("gantryd", lambda: subprocess.run(["curl", "-sf", "-o", "/dev/null", "http://127.0.0.1:8081/"]).returncode == 0)
-        time.sleep(2.5)
+        for a in ("ai_worker", "fake"):
+            wait_for(f"the agent {a}", lambda: agent_answers(side / f"agents/{a}/s6_agent.sock"))
+        wait_for("the services", settled)
+        crashed = keep_crashed()
+        time.sleep(2.5)  # some of their seconds are counted
         yield side, env
     finally:
+        if crashed:
+            os.kill(crashed, signal.SIGCONT)
         subprocess.run(["s6-svscanctl", "-t", "/run/service"], capture_output=True)
         time.sleep(1)
         for p in reversed(procs):
@@ -74,8 +114,16 @@ def replay(recorded, cases):
     (side / "bin" / "curl").write_text(f'#!/bin/sh\nsleep 0.03\nexec {shutil.which("curl")} "$@"\n')
     (side / "bin" / "curl").chmod(0o755)
     env = dict(env, PATH=f"{side}/bin:{os.environ['PATH']}")
+    # The next step counts on what an order has done, and an order is only given.
+    steps = [json.loads(line) for line in pathlib.Path(cases).read_text("utf-8").splitlines()]
+    for s in steps:
+        done = {'{"action":"down"}': "-d", '{"action":"up"}': "-u"}.get((s.get("body") or "").replace(" ", ""))
+        if done and s.get("path", "").endswith("/services/idle") and s["status"].startswith("200"):
+            s["after"] = f"s6-svwait {done} -t 30000 /run/service/idle; {s.get('after') or ''}"
+    cases = side / "steps.jsonl"
+    cases.write_text("".join(json.dumps(s) + "\n" for s in steps), "utf-8")
     r = subprocess.run(["/usr/bin/python3", str(CASES / "replay.py"), str(cases), "--side", str(side)],
-                       capture_output=True, text=True, env=env, timeout=600)
+                       capture_output=True, text=True, env=env, timeout=patient(600))
     end = re.search(r"^(\d+) passed, 0 failed, \d+ skipped$", r.stdout, re.M)
     assert end, r.stdout[-6000:] + r.stderr[-2000:]
     return int(end.group(1))

@@ -19,7 +19,7 @@ import pytest
 
 import harness
 import persys_wire as wire
-from harness import wait_for
+from harness import patient, wait_for
 from test_workloads import Keeper
 
 grpc = pytest.importorskip("grpc")
@@ -105,7 +105,7 @@ class Agent(Keeper):
         """One call by the generated code."""
         call = channel.unary_unary(f"/{SERVICE}/{method}", request_serializer=getattr(self.pb, method + "Request").SerializeToString,
                                    response_deserializer=getattr(self.pb, method + "Response").FromString)
-        return call(getattr(self.pb, method + "Request")(**request), timeout=10, metadata=metadata)
+        return call(getattr(self.pb, method + "Request")(**request), timeout=patient(20), metadata=metadata)
 
     def status(self, channel, id):
         return self.rpc(channel, "GetWorkloadStatus", id=id).status
@@ -133,6 +133,7 @@ def sleeper(**more):
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory, engine, pb):
     a = Agent(tmp_path_factory.mktemp("persys"), engine, pb)
+    a.workloads["retry"] = "{first: 500ms, most: 2s, steady: 30s}"  # what ends at once may be seen to run for seconds
     a.begin()
     yield a
     for w in a.call("GET", "/v1/workloads").json()["workloads"]:
@@ -208,7 +209,7 @@ def test_numbers_that_the_server_tells(agent, channel, pb):
                                      request_serializer=r.ServerReflectionRequest.SerializeToString,
                                      response_deserializer=r.ServerReflectionResponse.FromString)
         answers = list(call(iter([r.ServerReflectionRequest(list_services=""), r.ServerReflectionRequest(file_containing_symbol=SERVICE)]),
-                            timeout=10))
+                            timeout=patient(20)))
         names = {s.name for s in answers[0].list_services_response.service}
         assert {SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"} <= names
         files = [descriptor_pb2.FileDescriptorProto.FromString(b) for b in answers[1].file_descriptor_response.file_descriptor_proto]
@@ -238,15 +239,15 @@ def test_bytes_by_hand(agent, channel):
     b = wire.build("ApplyWorkloadRequest", values)
     # Fields that are not known are left alone, wherever they are.
     b += wire.field(99, wire.VARINT, 5) + wire.field(1000, wire.BYTES, b"later") + wire.field(77, wire.FIXED64, 1.5)
-    a = wire.parse("ApplyWorkloadResponse", raw(channel, "ApplyWorkload")(b, timeout=10))
+    a = wire.parse("ApplyWorkloadResponse", raw(channel, "ApplyWorkload")(b, timeout=patient(20)))
     assert a["applied"] and "skipped" not in a and a["message"] == "workload apply submitted for processing", a
     s = a["status"]
     assert s["id"] == "hand-1" and s["actual_state"] == PENDING and s["message"] == "task pending execution", s
     assert s["metadata"]["task_id"].startswith("apply-hand-1-") and s["metadata"]["task_status"] == "pending"
-    assert abs(s["updated_at"] - time.time()) < 10
+    assert abs(s["updated_at"] - time.time()) < 120
 
     def get():
-        return wire.parse("GetWorkloadStatusResponse", raw(channel, "GetWorkloadStatus")(wire.one(1, "string", "hand-1"), timeout=10))["status"]
+        return wire.parse("GetWorkloadStatusResponse", raw(channel, "GetWorkloadStatus")(wire.one(1, "string", "hand-1"), timeout=patient(20)))["status"]
     s = wait_for("it runs", lambda: (lambda s: s if s["actual_state"] == RUNNING else None)(get()))
     box = agent.inspect("hand-1")
     assert (s["type"], s["revision_id"], s["desired_state"]) == (1, "r1", 1) and s["metadata"]["container.id"] == box["Id"][:12], s
@@ -257,33 +258,32 @@ def test_bytes_by_hand(agent, channel):
     assert (host["CpuShares"], host["Memory"], host["MemorySwap"]) == (512, 64 << 20, 64 << 20)
     # A count with another policy than on-failure is taken, as clients' own example has it, and dropped.
     assert host["RestartPolicy"] == {"Name": "unless-stopped", "MaximumRetryCount": 0}
-    rows = wire.parse("ListWorkloadsResponse", raw(channel, "ListWorkloads")(wire.one(1, "int32", 1), timeout=10))["workloads"]
+    rows = wire.parse("ListWorkloadsResponse", raw(channel, "ListWorkloads")(wire.one(1, "int32", 1), timeout=patient(20)))["workloads"]
     assert [r["revision_id"] for r in rows if r["id"] == "hand-1"] == ["r1"]
-    h = wire.parse("HealthCheckResponse", raw(channel, "HealthCheck")(b"", timeout=10))
+    h = wire.parse("HealthCheckResponse", raw(channel, "HealthCheck")(b"", timeout=patient(20)))
     assert h["healthy"] and h["version"] == "7.8.9" and h["runtime_status"]["container"] == "healthy", h
     assert all(0 < h[k] <= 100 for k in ("memory_utilization", "disk_utilization")) and 0 <= h.get("cpu_utilization", 0) <= 100
-    wait_for("a sample of its usage", lambda: get().get("usage"), 45)
-    u = get()["usage"]
+    u = wait_for("a sample of its usage", lambda: get().get("usage"), 45)
     assert u["workload_id"] == "hand-1" and u["type"] == 1 and u["memory_bytes"] > 0 and u["source"] == "docker", u
-    d = wire.parse("DeleteWorkloadResponse", raw(channel, "DeleteWorkload")(wire.one(1, "string", "hand-1"), timeout=10))
+    d = wire.parse("DeleteWorkloadResponse", raw(channel, "DeleteWorkload")(wire.one(1, "string", "hand-1"), timeout=patient(20)))
     assert d == {"success": True, "message": "workload deletion submitted for processing"}
     wait_for("it is gone", lambda: agent.get("hand-1") is None, 40)
     rows = wire.parse("ListActionsResponse", raw(channel, "ListActions")(
-        wire.build("ListActionsRequest", {"workload_id": " hand-1 ", "newest_first": True, "limit": 5}), timeout=10))["actions"]
+        wire.build("ListActionsRequest", {"workload_id": " hand-1 ", "newest_first": True, "limit": 5}), timeout=patient(20)))["actions"]
     assert [r["action_type"] for r in rows] == ["delete_workload", "apply_workload"], rows
     assert all(r["status"] == "completed" and r["created_at"] <= r["started_at"] <= r["ended_at"] for r in rows), rows
 
 
 def test_what_is_wrong_on_the_wire(agent, channel):
     apply = raw(channel, "ApplyWorkload")
-    assert "4194305" in fails(lambda: apply(wire.field(50, wire.BYTES, b"x" * (LIMIT + 1 - 6)), timeout=30), "RESOURCE_EXHAUSTED").details()
-    a = wire.parse("ApplyWorkloadResponse", apply(wire.field(50, wire.BYTES, b"x" * (LIMIT - 6)), timeout=30))
+    assert "4194305" in fails(lambda: apply(wire.field(50, wire.BYTES, b"x" * (LIMIT + 1 - 6)), timeout=patient(20)), "RESOURCE_EXHAUSTED").details()
+    a = wire.parse("ApplyWorkloadResponse", apply(wire.field(50, wire.BYTES, b"x" * (LIMIT - 6)), timeout=patient(20)))
     assert not a.get("applied")  # a message of just that size is read
     for b in (wire.field(1, wire.BYTES, b"\xff\xfe"), b"\x0a\x7fshort", b"\x0b"):
-        fails(lambda: apply(b, timeout=10), "INTERNAL")
-        fails(lambda: raw(channel, "GetWorkloadStatus")(b, timeout=10), "INTERNAL")
-    fails(lambda: raw(channel, "RetryWorkload")(b"", timeout=10), "UNIMPLEMENTED")
-    fails(lambda: channel.unary_unary("/persys.control.v1.AgentControl/Heartbeat")(b"", timeout=10), "UNIMPLEMENTED")
+        fails(lambda: apply(b, timeout=patient(20)), "INTERNAL")
+        fails(lambda: raw(channel, "GetWorkloadStatus")(b, timeout=patient(20)), "INTERNAL")
+    fails(lambda: raw(channel, "RetryWorkload")(b"", timeout=patient(20)), "UNIMPLEMENTED")
+    fails(lambda: channel.unary_unary("/persys.control.v1.AgentControl/Heartbeat")(b"", timeout=patient(20)), "UNIMPLEMENTED")
     # The port is no web server.
     out = harness.raw(("127.0.0.1", agent.rpc_port), b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert b"HTTP/1.1 200" not in out
@@ -394,7 +394,7 @@ def test_two_hundred_connections_like_the_scheduler(agent, channel):
     for _ in range(200):
         with agent.channel() as c:
             assert agent.status(c, "poll-1").id == "poll-1"
-    assert time.monotonic() - begin < 60
+    assert time.monotonic() - begin < patient(60)
     agent.drop(channel, "poll-1")
 
 
@@ -429,7 +429,7 @@ def test_metrics_under_the_agents_names(agent, channel):
     from test_observe import parse_metrics
 
     def scrape():
-        with urllib.request.urlopen(f"http://127.0.0.1:{agent.metrics_port}/metrics", timeout=10) as r:
+        with urllib.request.urlopen(f"http://127.0.0.1:{agent.metrics_port}/metrics", timeout=patient(20)) as r:
             assert r.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
             return parse_metrics(r.read().decode())
     before = wait_for("a sample of the processors", lambda: (lambda m: m if ("persys_agent_system_cpu_utilization_percent", ()) in m else None)(scrape()))
@@ -445,7 +445,7 @@ def test_metrics_under_the_agents_names(agent, channel):
     assert m[(p + "workload_count", (("state", "running"), ("type", "container")))] >= 1
     assert grown(p + "task_executions_total", type="apply_workload", status="completed") == 1
     assert grown(p + "task_latency_seconds_count", type="apply_workload", status="completed") == 1
-    assert m[(p + "task_failures_total", (("type", "delete_workload"),))] == 0 and m[(p + "task_queue_depth", ())] == 0
+    assert grown(p + "task_failures_total", type="delete_workload") == 0 and m[(p + "task_queue_depth", ())] == 0
     assert m[(p + "runtime_health_status", (("runtime_type", "container"),))] == 1
     assert 0 < m[(p + "system_memory_utilization_percent", ())] < 100 and (p + "system_cpu_utilization_percent", ()) in m
     assert 0 < m[(p + "system_disk_utilization_percent", (("mount_point", "/"),))] < 100
@@ -467,10 +467,10 @@ def test_metrics_under_the_agents_names(agent, channel):
     assert grown("gantry_events_published_total") > 0 and m[("gantry_grpc_connections", ())] >= 1
     # The same over REST.
     assert b"persys_agent_workload_count" in agent.call("GET", "/metrics").body
-    with urllib.request.urlopen(f"http://127.0.0.1:{agent.metrics_port}/health", timeout=10) as r:
+    with urllib.request.urlopen(f"http://127.0.0.1:{agent.metrics_port}/health", timeout=patient(20)) as r:
         assert r.status == 200 and json.loads(r.read()) == {"status": "healthy"}
     for request, status in ((b"GET /v1/workloads HTTP/1.1", b"404"), (b"POST /metrics HTTP/1.1", b"405")):
-        assert status in harness.raw(("127.0.0.1", agent.metrics_port), request + b"\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        assert status in harness.raw(("127.0.0.1", agent.metrics_port), request + b"\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", patient(20))
     agent.drop(channel, "count-1")
 
 
@@ -513,7 +513,7 @@ def test_grpc_on_the_listeners_of_rest(make_agent):
     wait_for("its socket", lambda: '"id":"started"' in a.gantryd.text())
     with grpc.insecure_channel(f"127.0.0.1:{a.port}") as c:
         fails(lambda: a.rpc(c, "HealthCheck"), "UNAUTHENTICATED")
-        assert c.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=10) == b"\x08\x01"
+        assert c.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=patient(20)) == b"\x08\x01"
     with grpc.insecure_channel(f"unix:{a.unix}", options=[("grpc.default_authority", "localhost")]) as c:
         assert a.rpc(c, "HealthCheck").healthy  # our own user
         assert a.rpc(c, "ApplyWorkload", id="unix-1", spec=sleeper()).applied
@@ -559,7 +559,7 @@ def handshake(a, version=None, who="scheduler-1"):
             ctx.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
             ctx.maximum_version = version
         ctx.set_ciphers("ALL:@SECLEVEL=0")
-    with socket.create_connection(("127.0.0.1", a.rpc_port), 10) as s, ctx.wrap_socket(s, server_hostname="localhost") as t:
+    with socket.create_connection(("127.0.0.1", a.rpc_port), patient(20)) as s, ctx.wrap_socket(s, server_hostname="localhost") as t:
         return dict(x[0] for x in t.getpeercert()["subject"])["commonName"], t.selected_alpn_protocol(), t.version()
 
 
@@ -602,7 +602,7 @@ def test_allowed_names_and_roles(make_agent, pki):
     with a.channel("plain") as c:
         assert "grpc.allowed_names" in fails(lambda: a.rpc(c, "HealthCheck"), "UNAUTHENTICATED").details()
         fails(lambda: a.rpc(c, "HealthCheck", metadata=(("authorization", f"Bearer {token}"),)), "UNAUTHENTICATED")
-        assert c.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=10) == b"\x08\x01"
+        assert c.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=patient(20)) == b"\x08\x01"
     a.stop_gantryd()
     # Rules of certificates decide as soon as there are any.
     del a.persys["PERSYS_TLS_ALLOWED_CN"]
@@ -662,13 +662,13 @@ def test_plain_beyond_this_machine_is_asked_for(make_agent):
     ("PERSYS_STATE_PATH", "state.db", "state.db"), ("PERSYS_CONFIG_FILE", "/nonexistent/agent_config.yaml", "/nonexistent/agent_config.yaml"),
 ])
 def test_bad_values_are_refused_by_name(tmp_path, name, value, words):
-    r = subprocess.run([harness.program("gantryd"), "--check-config"], capture_output=True, text=True, timeout=20, cwd=tmp_path,
+    r = subprocess.run([harness.program("gantryd"), "--check-config"], capture_output=True, text=True, timeout=patient(40), cwd=tmp_path,
                        env=dict(os.environ, **{name: value}))
     assert r.returncode == 1 and f"{name}: " in r.stderr and words in r.stderr, r
 
 
 def effective(tmp_path, **env):
-    r = subprocess.run([harness.program("gantryd"), "--print-config", "effective"], capture_output=True, text=True, timeout=20, cwd=tmp_path,
+    r = subprocess.run([harness.program("gantryd"), "--print-config", "effective"], capture_output=True, text=True, timeout=patient(40), cwd=tmp_path,
                        env=dict(os.environ, **env))
     assert r.returncode == 0, r
     return r.stdout
@@ -687,14 +687,14 @@ def test_variables_and_their_file(tmp_path):
         assert has(key, value), (key, value, out)
     assert 'node.labels: {"zone":"z1"}' in out and "rack" not in out and "PERSYS_RECONCILE_INTERVAL" in out and "agent_config.yaml:1" in out
     (tmp_path / "agent_config.yaml").write_text("grpc_prot: 6001\n")
-    r = subprocess.run([harness.program("gantryd"), "--check-config"], capture_output=True, text=True, timeout=20, cwd=tmp_path,
+    r = subprocess.run([harness.program("gantryd"), "--check-config"], capture_output=True, text=True, timeout=patient(40), cwd=tmp_path,
                        env=dict(os.environ, PERSYS_CONFIG_FILE=str(tmp_path / "agent_config.yaml")))
     assert r.returncode == 1 and "agent_config.yaml:1" in r.stderr and "grpc_prot" in r.stderr, r
-    r = subprocess.run([harness.program("gantryd"), "--check-config"], capture_output=True, text=True, timeout=20, cwd=tmp_path,
+    r = subprocess.run([harness.program("gantryd"), "--check-config"], capture_output=True, text=True, timeout=patient(40), cwd=tmp_path,
                        env=dict(os.environ, PERSYS_STORAGE_NFS_SERVER="x", PERSYS_NONSENSE="1"))
     assert r.returncode == 0 and "PERSYS_NONSENSE: warning: there is no such setting" in r.stderr, r
     assert "PERSYS_STORAGE_NFS_SERVER" not in r.stderr
-    r = subprocess.run([harness.program("gantryd"), "--check-config"], capture_output=True, text=True, timeout=20, cwd=tmp_path,
+    r = subprocess.run([harness.program("gantryd"), "--check-config"], capture_output=True, text=True, timeout=patient(40), cwd=tmp_path,
                        env=dict(os.environ, PERSYS_DOCKER_ENABLED="0", PERSYS_COMPOSE_ENABLED="f", PERSYS_VM_ENABLED="False"))
     assert r.returncode == 1 and "no runtime is left" in r.stderr, r
 
@@ -715,10 +715,10 @@ def test_a_store_of_the_original_agent_is_left_alone(make_agent):
         h = importlib.import_module("health_made")
         check = c.unary_unary("/grpc.health.v1.Health/Check", request_serializer=h.HealthCheckRequest.SerializeToString,
                               response_deserializer=h.HealthCheckResponse.FromString)
-        assert check(h.HealthCheckRequest(service=""), timeout=10).status == 1
-        assert check(h.HealthCheckRequest(service=SERVICE), timeout=10).status == 2
+        assert check(h.HealthCheckRequest(service=""), timeout=patient(20)).status == 1
+        assert check(h.HealthCheckRequest(service=SERVICE), timeout=patient(20)).status == 2
     with pytest.raises(urllib.error.HTTPError) as e:
-        urllib.request.urlopen(f"http://127.0.0.1:{a.metrics_port}/health", timeout=10)
+        urllib.request.urlopen(f"http://127.0.0.1:{a.metrics_port}/health", timeout=patient(20))
     assert e.value.code == 503
     a.stop_gantryd()
     assert old.read_bytes() == before
@@ -727,15 +727,16 @@ def test_a_store_of_the_original_agent_is_left_alone(make_agent):
 def test_stopping(make_agent):
     """Health says so at once, who watches it is told, and gantryd ends although connections are open."""
     a = make_agent()
+    a.extra_config = "shutdown: {limit: 2m}\n"
     a.begin()
     h = importlib.import_module("health_made")
     with a.channel() as c:
         watch = c.unary_stream("/grpc.health.v1.Health/Watch", request_serializer=h.HealthCheckRequest.SerializeToString,
-                               response_deserializer=h.HealthCheckResponse.FromString)(h.HealthCheckRequest(service=SERVICE), timeout=30)
+                               response_deserializer=h.HealthCheckResponse.FromString)(h.HealthCheckRequest(service=SERVICE), timeout=patient(60))
         assert next(watch).status == 1
         begin = time.monotonic()
         assert a.stop_gantryd() == 0
-        assert time.monotonic() - begin < 8
+        assert time.monotonic() - begin < 100
         with pytest.raises(grpc.RpcError):
             assert next(watch).status == 2
             next(watch)

@@ -210,6 +210,26 @@ def test_a_gateway_that_exits_0_on_sigterm_comes_back_after_a_restart(own):
     assert own.status("polite")["pid"] not in (None, pid)
 
 
+def test_a_stop_in_the_middle_of_a_restart_is_the_last_word(own):
+    d = own.profile("slow", "running", "#!/bin/sh\ntrap 'touch told; until [ -e go ]; do sleep 0.02; done; exit 0' TERM\n"
+                                       "cd \"$PROFILE_DIR\"; touch there; while :; do sleep 0.02; done\n")
+    layout = ["--home", str(own.home), "--scandir", str(own.scandir), "--set", f"uid={UID}", "--set", f"gid={UID}",
+              "--set", "user=gantrytest", "--set", "timeout_kill=60s"]  # it has its time to end
+    subprocess.run([str(own.agent), "reconcile", *layout], check=True, preexec_fn=own.demote, capture_output=True)
+    wait_for("it listens", lambda: (d / "there").exists())
+    restart = Process("restart", [str(own.agent), "gateway", "restart", "slow", "--wait", *layout], own.root / "restart.out",
+                      preexec_fn=own.demote)
+    wait_for("it was told to end", lambda: (d / "told").exists())
+    own.run("gateway", "stop", "slow")
+    (d / "go").touch()
+    wait_for("the restart has ended", lambda: not restart.alive())
+    assert restart.stop() == 1 and "gateway 'slow' was stopped while it was being restarted: it stays down" in restart.text()
+    s = own.status("slow")
+    assert (s["state"], s["desired_state"], s["reason"]) == ("down", "stopped", "not_wanted")
+    own.run("gateway", "restart", "slow", "--wait")  # and a later one starts it
+    assert own.status("slow")["desired_state"] == "running"
+
+
 def ignores(pid, sig):
     with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as f:
         mask = next(line.split()[1] for line in f if line.startswith("SigIgn:"))

@@ -272,6 +272,28 @@ def test_many_at_once(st):
     wait_for("nothing left behind", lambda: [n for n in os.listdir(st.tree.scandir) if n.startswith(".") and n not in (".s6-svscan", ".pg.lock")] == [])
 
 
+def test_who_waits_for_one_profile_holds_up_no_other(st):
+    names = [f"other{i}" for i in range(8)]
+    st.make("waiter")
+    slot = st.tree.scandir / "gateway-waiter"
+    (slot / "run").chmod(0o644)  # it cannot come up
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(st.act, "waiter", "start", 250)
+        try:
+            wait_for("the order", lambda: st.state("waiter")["desired_state"] == "running")
+            for n in names:
+                st.make(n)
+                assert st.act(n, "start", 20).status == 200
+                assert st.state(n)["state"] == "up"
+            st.remove(*names)
+            assert not waiting.done()
+        finally:
+            (slot / "run").chmod(0o755)
+            subprocess.run(["s6-svc", "-u", str(slot)], check=True)
+        assert waiting.result().status == 200
+    st.remove("waiter")
+
+
 def test_a_client_that_leaves_and_an_agent_that_stops_while_it_waits(st):
     st.make("waiter")
     (st.tree.scandir / "gateway-waiter/run").chmod(0o644)

@@ -1,4 +1,5 @@
 """Workloads over REST, on a real Docker Engine: what was asked for is kept, through crashes of gantryd and of the engine."""
+import contextlib
 import http.client
 import json
 import os
@@ -9,7 +10,7 @@ import time
 import pytest
 
 import harness
-from harness import ask, wait_for
+from harness import ask, patient, wait_for
 
 
 class Keeper(harness.Stack):
@@ -32,7 +33,7 @@ class Keeper(harness.Stack):
         return self
 
     def call(self, method, path, body=None, headers=None):
-        return ask(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30), method, path, body, headers)
+        return ask(http.client.HTTPConnection("127.0.0.1", self.port, timeout=patient(30)), method, path, body, headers)
 
     def put(self, id, doc, query="", headers=None):
         return self.call("PUT", f"/v1/workloads/{id}{query}", {"id": id, "type": "container", **doc}, headers)
@@ -69,6 +70,7 @@ SLEEPER = {"container": {"image": "busybox:local", "command": ["sleep", "86400"]
 @pytest.fixture(scope="module")
 def keeper(tmp_path_factory, engine):
     k = Keeper(tmp_path_factory.mktemp("keeper"), engine)
+    k.workloads["retry"] = "{first: 500ms, most: 2s, steady: 30s}"  # what ends at once may be seen to run for seconds
     k.begin()
     yield k
     for w in k.call("GET", "/v1/workloads").json()["workloads"]:
@@ -142,8 +144,9 @@ def test_a_crash_is_tried_again_and_then_given_up(keeper):
     x = keeper.call("GET", "/v1/explain/workload/bad-1").json()
     assert "running" in x["should_be"] and "code 7" in x["why"] and x["next"] and "open" in x["asked_by"], x
     # An operator may say: try again. It is then tried again, in vain.
+    before = keeper.inspect("bad-1")["State"]["StartedAt"]
     assert keeper.call("POST", "/v1/workloads/bad-1/action", {"action": "retry"}).status == 202
-    wait_for("it is tried again", lambda: not keeper.get("bad-1").get("given_up"))
+    wait_for("it is tried again", lambda: (keeper.inspect("bad-1") or {"State": {"StartedAt": before}})["State"]["StartedAt"] != before)
     # A better document brings it up.
     keeper.put("bad-1", SLEEPER)
     w = keeper.reaches("bad-1", "running")
@@ -196,9 +199,10 @@ def test_dry_run_and_conditions(keeper):
     assert keeper.put("dry-1", SLEEPER, headers={"If-Match": tag}).status == 412
     w = keeper.reaches("dry-1", "running", phase="idle")
     assert w["spec"]["container"]["secret_env"] == {"PIN": "(set)"}, w["spec"]
-    wait_for("the secret is in its environment", lambda: "PIN=1234" in keeper.inspect("dry-1")["Config"]["Env"])
+    wait_for("the secret is in its environment", lambda: "PIN=1234" in (keeper.inspect("dry-1") or {"Config": {"Env": []}})["Config"]["Env"])
     for name in os.listdir(keeper.root / "state"):
-        assert b"1234" not in (keeper.root / "state" / name).read_bytes(), name
+        with contextlib.suppress(FileNotFoundError):  # what was being written bears another name when it is whole
+            assert b"1234" not in (keeper.root / "state" / name).read_bytes(), name
     keeper.remove("dry-1")
 
 
@@ -244,7 +248,7 @@ def test_dependencies_are_waited_for(keeper):
 
 def test_health_with_an_action(keeper):
     doc = {"container": {"image": "busybox:local", "command": ["sh", "-c", "touch /ok; exec sleep 86400"], "stop_timeout_s": 1},
-           "health": {"kind": "command", "command": ["test", "-e", "/ok"], "interval": "500ms", "timeout": "5s", "retries": 2,
+           "health": {"kind": "command", "command": ["test", "-e", "/ok"], "interval": "500ms", "timeout": "1m", "retries": 2,
                       "start_period": "1s", "action": "restart"}}
     a = keeper.put("sick-1", doc)
     assert a.status == 202, a
@@ -278,7 +282,8 @@ def test_list_filters_and_pages(keeper):
 def test_node(keeper):
     n = keeper.call("GET", "/v1/node").json()
     assert n["id"] == "n1" and n["labels"]["os"] == "linux" and n["usage"]["memory_total_bytes"] > 0
-    assert {"type": "container", "name": "docker", "condition": "healthy"} in n["runtimes"], n
+    n = wait_for("the engine", lambda: (lambda n: n if {"type": "container", "name": "docker", "condition": "healthy"} in n["runtimes"] else None)(
+        keeper.call("GET", "/v1/node").json()))
     assert {r["type"] for r in n["runtimes"]} <= {"container", "compose", "vm"}, n
 
 
@@ -286,7 +291,7 @@ class Events:
     """Reads /v1/events as it comes."""
 
     def __init__(self, keeper, query="", last=None):
-        self.c = http.client.HTTPConnection("127.0.0.1", keeper.port, timeout=30)
+        self.c = http.client.HTTPConnection("127.0.0.1", keeper.port, timeout=patient(30))
         self.c.request("GET", "/v1/events" + query, headers={"Last-Event-ID": last} if last else {})
         self.r = self.c.getresponse()
         assert self.r.status == 200 and self.r.getheader("content-type").startswith("text/event-stream")
@@ -294,7 +299,9 @@ class Events:
     def next(self):
         event = {}
         while True:
-            line = self.r.readline().decode().rstrip("\n")
+            line = self.r.readline().decode()
+            assert line, "the stream has ended"
+            line = line.rstrip("\n")
             if not line and event:
                 return event["event"], event.get("id"), json.loads(event["data"])
             if line and not line.startswith(":"):

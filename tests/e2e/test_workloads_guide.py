@@ -2,15 +2,17 @@
 import os
 import pathlib
 import re
+import time
 
 import pytest
 
-from harness import program
+from harness import patient, program
 from test_api_guide import Shell, examples, matches
 from test_workloads import Keeper
 
 GUIDE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "guide" / "workloads.md"
 BLOCK = re.compile(r"^```(yaml|console)\n(.*?)^```$", re.M | re.S)
+LATER = re.compile(r"^(sleep|timeout) (\d+)|^gantry describe ")  # a failure's last words come a moment after it
 
 
 def blocks(text):
@@ -22,6 +24,7 @@ def blocks(text):
 def keeper(tmp_path, engine):
     # Retries come sooner than by default, so that the page is read in seconds; what it tells of is the same.
     k = Keeper(tmp_path, engine)
+    k.workloads["retry"] = "{first: 500ms, most: 2s, steady: 30s}"
     engine.docker("tag", "busybox:local", "busybox:1.36")
     k.begin()
     yield k
@@ -31,6 +34,17 @@ def keeper(tmp_path, engine):
     engine.docker("rmi", "busybox:1.36")
     k.stop()
     k.check_clean()
+
+
+def shown(sh, command, expected):
+    """What a command prints. One that shows what has come about after some seconds is given more of them where the machine is slow."""
+    later = LATER.search(command)
+    for times in (1, 4, 16):
+        got = sh.run(f"{later[1]} {int(later[2]) * times}{command[later.end():]}" if later and later[1] else command, patient(60))
+        if not later or matches(got, expected):
+            break
+        time.sleep(times)
+    return got
 
 
 def test_the_guide_of_workloads(keeper, tmp_path):
@@ -49,7 +63,7 @@ def test_the_guide_of_workloads(keeper, tmp_path):
             continue
         for number, command, expected in examples("```console\n" + text):
             n += 1
-            got = sh.run(own(command), 60)
+            got = shown(sh, own(command), own(expected))
             if not matches(got, own(expected)):
                 wrong.append(f"{GUIDE.name}:{line + number - 2}: {command}\n  expected: {own(expected)!r}\n  got:      {got!r}")
     sh.close()

@@ -3,7 +3,7 @@ import signal
 import time
 
 from harness import wait_for
-from test_workloads_faults import boxes, calm, failed, quick, registries  # noqa: F401
+from test_workloads_faults import boxes, calm, failed, gate, quick, registries  # noqa: F401
 
 
 def life(k, id):
@@ -78,7 +78,7 @@ def test_killed_while_it_is_fetched(calm, registries):
     k.put("up-k", {**quick(image=f"{free}/hang/a:1", image_pull="always"), "revision_id": "4"})
     k.reaches("up-k", "pending", revision_id="4", phase="preparing")
     assert k.call("DELETE", "/v1/workloads/up-k").status == 202
-    wait_for("it is gone", lambda: k.get("up-k") is None)
+    wait_for("it is gone", lambda: k.get("up-k") is None, 40)
     assert boxes(k, "up-k") == []
 
 
@@ -119,8 +119,7 @@ def test_an_accepted_restart_outlives_a_kill(calm, tmp_path):
     wait_for("it waits for the lock file", lambda: "lock file" in k.get("up-r").get("waits_for", ""))
     assert life(k, "up-r") == before
     lock.unlink()
-    wait_for("it is restarted", lambda: life(k, "up-r") not in (None, before) and life(k, "up-r")[2])
-    after = life(k, "up-r")
+    after = wait_for("it is restarted", lambda: (lambda now: now if now not in (None, before) and now[2] else None)(life(k, "up-r")))
     assert after[0] == before[0]
     k.reaches("up-r", "running", phase="idle")
     # Once.
