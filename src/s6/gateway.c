@@ -157,9 +157,14 @@ static bool read_s6(const struct gateways *g, struct slice name, struct s6_statu
     return s6_status_read(&g->slots.place, (struct slice){slot, b.len}, ret, NULL) == 0;
 }
 
+static bool is_set(const bool *flag)
+{
+    return flag != NULL && __atomic_load_n(flag, __ATOMIC_RELAXED);
+}
+
 static bool is_stopping(const struct gateways *g)
 {
-    return g->stopping != NULL && __atomic_load_n(g->stopping, __ATOMIC_RELAXED);
+    return is_set(g->stopping);
 }
 
 /* Looks until the gateway is as wanted. A process that finishes is neither up nor gone. */
@@ -173,7 +178,8 @@ static bool wait_for(const struct gateways *g, struct slice name, bool up, bool 
         bool known = read_s6(g, name, &st);
         if (up ? known && s6_status_up(&st) : !known || st.pid == 0)
             return true;
-        if (clock_mono_ms(&clock_system) >= until || (may_end && is_stopping(g)))
+        if (clock_mono_ms(&clock_system) >= until || (may_end && is_stopping(g)) ||
+            is_set(g->superseded))
             return false;
         (void)poll(NULL, 0, step);
         step = step * 2 > STEP_MAX_MS ? STEP_MAX_MS : step * 2;
@@ -189,8 +195,12 @@ static int timed_out(struct slice name, const char *what, uint64_t ms, struct er
 static int no_effect(const struct gateways *g, struct slice name, const char *what, uint64_t ms,
                      struct err *e)
 {
-    return is_stopping(g) ? err_set(e, ERR_BUSY, "this program is stopping; the order was given")
-                          : timed_out(name, what, ms, e);
+    if (is_stopping(g))
+        return err_set(e, ERR_BUSY, "this program is stopping; the order was given");
+    if (is_set(g->superseded))
+        return err_set(e, ERR_STATE, "gateway '%.*s' did not %s: a later order wants the opposite",
+                       (int)name.len, name.p, what);
+    return timed_out(name, what, ms, e);
 }
 
 /* Tells the supervisor. A slot of the boot pass may not have one yet: s6-svscan is told to look,
@@ -239,8 +249,8 @@ static int send_restart(struct gateways *g, struct slice name, uint64_t wait_ms,
     int rc = order(g, name, "d", e);
     if (rc == 0 && !wait_for(g, name, false, false,
                              limit)) /* to its end: half a restart would leave it down */
-        rc = timed_out(name, "stop", limit, e);
-    if (rc == 0 && !stopped && stays_down(g, name))
+        rc = is_set(g->superseded) ? 0 : timed_out(name, "stop", limit, e);
+    if (rc == 0 && (is_set(g->superseded) || (!stopped && stays_down(g, name))))
         rc = err_set(e, ERR_STATE,
                      "gateway '%.*s' was stopped while it was being restarted: it stays down",
                      (int)name.len, name.p);

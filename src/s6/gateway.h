@@ -18,6 +18,9 @@ struct gateways {
     /* Set by another thread, with __atomic, when waits for an effect are to end with ERR_BUSY;
      * NULL: never. Borrowed. */
     const bool *stopping;
+    /* The same, when a later order for the gateway wants the opposite: waits end with ERR_STATE,
+     * and a restart stays half done. */
+    const bool *superseded;
 };
 
 /* Who starts slots here: s6, if pid 1 is s6-svscan (contract 7.1), or if one reads the scandir's

@@ -294,6 +294,19 @@ def test_who_waits_for_one_profile_holds_up_no_other(st):
     st.remove("waiter")
 
 
+def test_a_stop_does_not_wait_for_those_who_wait_for_the_start(st):
+    st.make("waiter")
+    (st.tree.scandir / "gateway-waiter/run").chmod(0o644)  # it cannot come up
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(st.act, "waiter", "start", 250)
+        wait_for("the order", lambda: st.state("waiter")["desired_state"] == "running")
+        assert st.act("waiter", "stop", 20).status == 200
+        r = waiting.result()
+        assert r.status == 409 and "gateway 'waiter' did not come up: a later order wants the opposite" in r.json()["error"], r
+    assert st.state("waiter")["desired_state"] == "stopped" and st.state("waiter")["reason"] == "not_wanted"
+    st.remove("waiter")
+
+
 def test_a_client_that_leaves_and_an_agent_that_stops_while_it_waits(st):
     st.make("waiter")
     (st.tree.scandir / "gateway-waiter/run").chmod(0o644)

@@ -22,6 +22,7 @@ struct profile_job {
     unsigned staged;
     enum gateway_action action;
     uint64_t wait_ms;
+    bool superseded; /* read by its thread too: with __atomic */
     size_t n_env;
     struct slot_env env[SLOT_ENV_MAX]; /* in the call's body */
     /* The outcome, for the loop. */
@@ -303,6 +304,7 @@ static void on_thread(struct agent_job *job)
     }
     g.slots.counter = j->staged;
     g.stopping = &a->draining;
+    g.superseded = &j->superseded;
     work[j->kind](j, &g);
     gateways_close(&g);
 }
@@ -373,14 +375,40 @@ static void job_refuse(struct profile_job *j, const struct err *e)
     mem_free(j);
 }
 
+static bool wants_up(const struct profile_job *j)
+{
+    return j->kind == KIND_ACT && j->action != GATEWAY_STOP;
+}
+
+static void supersede(struct agent_job *job, const struct profile_job *by)
+{
+    struct profile_job *j = CONTAINER_OF(job, struct profile_job, job);
+    if (j->kind == KIND_ACT && wants_up(j) != wants_up(by) && strcmp(j->name, by->name) == 0)
+        __atomic_store_n(&j->superseded, true, __ATOMIC_RELAXED);
+}
+
+/* Who has a gateway stopped does not wait until those who wait for its start have their answer. */
+static void supersede_all(struct agent_jobs *lane, const struct profile_job *by)
+{
+    if (by->kind != KIND_ACT && by->kind != KIND_DELETE)
+        return;
+    if (lane->running != NULL)
+        supersede(lane->running, by);
+    LIST_FOR (n, &lane->waiting)
+        supersede(CONTAINER_OF(n, struct agent_job, link), by);
+}
+
 static void job_start(struct profile_job *j)
 {
     struct agent *a = j->call->app;
+    struct agent_jobs *lane = lane_of(a, j);
     struct err e = {0};
     j->staged = a->staged;
     a->staged += 16; /* more than one job uses */
-    if (agent_jobs_add(lane_of(a, j), &j->job, &e) != 0)
+    if (agent_jobs_add(lane, &j->job, &e) != 0)
         job_refuse(j, &e);
+    else
+        supersede_all(lane, j);
 }
 
 /* Takes the {name} of the call. False: answered, and the job is gone. */
