@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 #define STEP_MAX_MS 20
-#define TAKEN_MS 2000 /* until s6-svscan has a new slot, as slot.c */
+#define TAKEN_MS 2000 /* until s6-svscan, which has read that it is to look, has a new slot */
+#define READ_MS 10000 /* until it has read that, as slot.c */
 #define TAKEN_STEP_MS 5
 #define END_EXTRA_MS 6000 /* beyond timeout_kill, as slot.c */
 #define TALLY_ENTRY 14    /* of supervise/death_tally: TAI64N, exit status, signal */
@@ -204,16 +205,19 @@ static int no_effect(const struct gateways *g, struct slice name, const char *wh
 }
 
 /* Tells the supervisor. A slot of the boot pass may not have one yet: s6-svscan is told to look,
- * and gets a moment. */
+ * and gets a moment; a longer one while it has not come to that. */
 static int order(struct gateways *g, struct slice name, const char *letters, struct err *e)
 {
     int rc = slot_control(&g->slots, name, letters, e);
     if (rc != ERR_STATE || slot_supervised(&g->slots, name, false) || !slots_scanned(&g->slots))
         return rc;
-    uint64_t until = clock_mono_ms(&clock_system) + TAKEN_MS;
-    while (rc == ERR_STATE && clock_mono_ms(&clock_system) < until && !is_stopping(g)) {
+    uint64_t now = clock_mono_ms(&clock_system), most = now + READ_MS, until = now + TAKEN_MS;
+    while (rc == ERR_STATE && now < until && !is_stopping(g)) {
+        if (now < most && slots_unread(&g->slots))
+            until = now + TAKEN_MS;
         (void)poll(NULL, 0, TAKEN_STEP_MS);
         rc = slot_control(&g->slots, name, letters, e);
+        now = clock_mono_ms(&clock_system);
     }
     if (rc == 0)
         *e = (struct err){0};

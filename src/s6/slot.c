@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -24,7 +25,8 @@
 #define LOCK_MS 10000
 #define NEW_PREFIX ".pg-new-"
 #define OLD_PREFIX ".pg-old-"
-#define TAKEN_MS 2000     /* until s6-svscan has a new slot */
+#define TAKEN_MS 5000     /* until s6-svscan, which has read that it is to look, has a new slot */
+#define READ_MS 10000     /* until it has read that */
 #define END_EXTRA_MS 6000 /* beyond timeout_kill: finish has five seconds */
 #define STEP_MAX_MS 20
 #define NAME_SIZE SLOT_DOT_SIZE
@@ -227,6 +229,13 @@ bool slots_scanned(const struct slots *s)
     return send_letters(s->fd, ".s6-svscan/control", "", NULL) == 0;
 }
 
+bool slots_unread(const struct slots *s)
+{
+    int n = 0;
+    _cleanup_(file_closep) int fd = s6_open_steps(s->fd, ".s6-svscan/control", O_WRONLY);
+    return fd >= 0 && ioctl(fd, FIONREAD, &n) == 0 && n > 0;
+}
+
 int slot_control(const struct slots *s, struct slice name, const char *letters, struct err *e)
 {
     char slot[SLOT_NAME_SIZE], path[SLOT_NAME_SIZE + 32];
@@ -345,10 +354,13 @@ static bool slot_answers(const struct slots *s, struct slice name)
 static int wait_until_taken(struct slots *s, struct slice name, struct err *e)
 {
     struct wait w = wait_begin(TAKEN_MS);
+    const struct wait most = wait_begin(READ_MS);
     int rc = slots_rescan(s, SLOTS_NEW, e);
     if (rc != 0)
         return rc;
     while (!slot_answers(s, name)) {
+        if (slots_unread(s) && clock_mono_ms(&clock_system) < most.until_ms)
+            w.until_ms = wait_begin(TAKEN_MS).until_ms; /* on a busy machine it comes to it late */
         if (!wait_more(&w))
             return err_set(e, ERR_STATE, "s6-svscan does not supervise '%.*s' (service limit?)",
                            (int)name.len, name.p);

@@ -106,6 +106,8 @@ enum slots_scan {
 int slots_rescan(struct slots *s, enum slots_scan what, struct err *e);
 /* True when an s6-svscan reads what it is told. */
 bool slots_scanned(const struct slots *s);
+/* True when it has not read all of that yet. */
+bool slots_unread(const struct slots *s);
 /* Removes what crashed programs left: staging trees whose process is gone, and retired ones without
  * supervisors. Returns how many could not be removed; 0: all clean. */
 size_t slots_sweep(struct slots *s);

@@ -76,7 +76,7 @@ class Pass:
 
     def run(self, home, *more):
         return subprocess.run([str(self.agent), "reconcile", "--layout", "hermes", "--home", str(home), "--scandir",
-                               str(home / "scandir"), *more], capture_output=True, text=True, timeout=120,
+                               str(home / "scandir"), *more], capture_output=True, text=True, timeout=harness.patient(120),
                               preexec_fn=self.demote)
 
 

@@ -56,7 +56,7 @@ def test_a_start_right_after_the_boot_pass_waits_for_the_supervisor(own):
         own.run("reconcile")
         with concurrent.futures.ThreadPoolExecutor() as pool:
             started = pool.submit(own.run, "gateway", "start", "coder", "--wait")
-            time.sleep(0.3)
+            time.sleep(3)  # it may take s6-svscan so long on a busy machine
             assert not started.done()
             own.svscan.p.send_signal(signal.SIGCONT)
             started.result()
@@ -78,7 +78,7 @@ def test_a_staging_folder_of_root_that_the_service_user_cannot_remove(own):
 
 
 def test_two_containers_on_one_volume(own, service_user):
-    """The second one's gateway does not get the lock; it takes over when the first is gone."""
+    """The second one's gateway does not get the lock; it takes over when the first is gone, if it does not give up before."""
     script = '#!/bin/sh\necho $$ >>"$PROFILE_DIR/starts"\nexec sleep 1000\n'
     d = own.profile("coder", "running", script)
     other = Place(UID)
@@ -87,7 +87,7 @@ def test_two_containers_on_one_volume(own, service_user):
         other.home = own.home
         own.run("reconcile")
         wait_for("first is up", (d / "starts").exists)
-        other.run("reconcile")
+        other.run("reconcile", "--set", "crash_deaths=0")
         wait_for("the second tries", lambda: other.status("coder")["reason"] == "restarting")
         time.sleep(1.5)
         assert len((d / "starts").read_text().split()) == 1 and not lock_free(own, "coder")
@@ -154,7 +154,7 @@ def test_a_logger_that_a_full_disk_keeps(own, tmpfs):
     began = time.monotonic()
     r = own.run("profile", "delete", "chatty")  # timeout_kill is 2 s here, and 6 s beyond
     took = time.monotonic() - began
-    assert 7 < took < 12, took
+    assert 7 < took < harness.patient(20), took
     assert f'its logger (s6-log for "{own.home}/logs/gateways/chatty") has not: is that disk full?' in r.stdout
     assert not (own.home / "profiles" / "chatty").exists() and not (own.scandir / "gateway-chatty").exists()
     assert len(own.dots()) == 1
@@ -201,7 +201,7 @@ def test_a_boot_does_not_keep_svscan_from_ending(own):
         own.run("reconcile")
         os.kill(own.svscan.pid, signal.SIGTERM)
     held(own, act)
-    wait_for("s6-svscan has ended", lambda: not own.svscan.alive(), 5)
+    wait_for("s6-svscan has ended", lambda: not own.svscan.alive())
 
 
 def test_an_svscan_that_forgot_its_supervisors_can_be_ended(own):
@@ -217,10 +217,9 @@ def test_an_svscan_that_forgot_its_supervisors_can_be_ended(own):
     held(own, act)
     os.close(fd)
     time.sleep(0.5)
-    if own.svscan.alive():
-        harness.end_services(own.scandir)
-    wait_for("s6-svscan has ended", lambda: not own.svscan.alive(), 5)
-    assert supervisors(own.scandir) == []
+    # Told again: one that had not come to the order to end yet would have started them anew.
+    wait_for("s6-svscan has ended", lambda: not own.svscan.alive() or harness.end_services(own.scandir))
+    wait_for("no supervisor", lambda: supervisors(own.scandir) == [])
 
 
 def test_a_full_home(service_user, tmpfs):
@@ -346,7 +345,7 @@ def container(tmp_path):
                                env={**os.environ, "HERMES_HOME": str(home), "HOLD": str(tmp_path / "hold"), "WRAPPER": str(wrapper),
                                     "GANTRY_PROFILE_SCANDIR": str(scandir), "GANTRY_PROFILE_HOME": str(home),
                                     "COMMAND": command, **(env or {})},
-                               capture_output=True, text=True, timeout=30)
+                               capture_output=True, text=True, timeout=harness.patient(60))
             assert p.returncode == 0, p.stderr
             return p.stdout
 
@@ -371,7 +370,7 @@ def test_a_container_that_ran_the_gateway_as_its_command(container):
     assert not (container.home / "gateway_state.json").exists()
     assert container.run("gateway run -v") == dry
     state = json.loads((container.home / "gateway_state.json").read_text())
-    assert abs(state.pop("timestamp") - time.time()) < 60
+    assert abs(state.pop("timestamp") - time.time()) < 600
     assert state == {"gateway_state": "running", "desired_state": "running", "migrated_from": "legacy-container-cmd"}
     assert os.stat(container.home / "gateway_state.json").st_uid == UID
     assert not (container.scandir / "gateway-default" / "down").exists()

@@ -30,7 +30,7 @@ def container(service_user):
 
 
 def boot(p, **env):
-    r = subprocess.run(["sh", str(INIT)], env={**p.env, **env}, capture_output=True, text=True, timeout=60)
+    r = subprocess.run(["sh", str(INIT)], env={**p.env, **env}, capture_output=True, text=True, timeout=harness.patient(60))
     assert r.returncode == 0, r.stderr
     return r.stdout
 
@@ -106,6 +106,6 @@ def test_the_order_to_end_is_followed_behind_a_rescan(container):
             fifo.write(b"an")
             os.kill(p.second.pid, signal.SIGTERM)
             os.kill(p.second.pid, signal.SIGCONT)
-        wait_for("it has ended", lambda: not p.second.alive(), 5)
+        wait_for("it has ended", lambda: not p.second.alive())
     finally:
         p.scandir = root

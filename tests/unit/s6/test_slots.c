@@ -196,12 +196,38 @@ static void test_without_memory(void **state)
     slots_close(&s);
 }
 
+/* Whether s6-svscan has come to what it was told is another question than whether it reads. */
+static void test_what_is_unread(void **state)
+{
+    (void)state;
+    struct slots s;
+    struct err e = {0};
+    char text[8];
+    assert_int_equal(slots_open(&s, &l, &e), 0);
+    assert_false(slots_scanned(&s));
+    assert_false(slots_unread(&s));
+    assert_int_equal(mkdirat(s.fd, ".s6-svscan", 0700), 0);
+    assert_int_equal(mkfifoat(s.fd, ".s6-svscan/control", 0600), 0);
+    assert_false(slots_unread(&s)); /* nobody reads */
+    int fd = openat(s.fd, ".s6-svscan/control", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_true(slots_scanned(&s));
+    assert_false(slots_unread(&s));
+    assert_int_equal(slots_rescan(&s, SLOTS_NEW, &e), 0);
+    assert_true(slots_unread(&s));
+    assert_int_equal(read(fd, text, sizeof(text)), 1);
+    assert_false(slots_unread(&s));
+    close(fd);
+    slots_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_modes, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_outcomes, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_bad_ones_do_not_harm, setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_unread, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(test_without_memory, setup, rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
