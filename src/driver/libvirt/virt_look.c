@@ -138,6 +138,8 @@ void virt_object_fill(struct virt_object *x, struct virt *v, const struct virt_s
     if (k == NULL)
         return;
     k->running = s->state == VIR_DOMAIN_RUNNING;
+    if (s->state == VIR_DOMAIN_SHUTOFF || s->state == VIR_DOMAIN_CRASHED)
+        virt_address_clear(k); /* its event may come later, or have been lost */
     if (k->running && k->addresses == NULL && !v->slow_set && !v->addressing)
         virt_slow_soon(v, VIRT_SETTLE_MS);
     add_kept(x, k);

@@ -28,7 +28,8 @@ int fake_live(void);       /* connections, domains, snapshots, streams that nobo
 void fake_add(const char *name, const char *xml, int state);
 int fake_state(const char *name); /* -1: there is none */
 size_t fake_domains(void);
-void fake_set_state(const char *name, int state); /* with its event */
+void fake_set_state(const char *name, int state);   /* with its event */
+void fake_set_quietly(const char *name, int state); /* the event is lost */
 /* What libvirtd does: it ends all connections; it takes no new ones; a guest ignores the button. */
 void fake_die(void);
 void fake_refuse(bool on);

@@ -661,6 +661,11 @@ static void test_addresses(void **state)
     wait_up(1);
     assert_int_equal(step_twice(INSPECT), 0);
     assert_string_equal(got.address, "10.0.0.2");
+    /* What is seen to be off has none, whenever its event comes. */
+    fake_set_quietly(ID, VIR_DOMAIN_SHUTOFF);
+    assert_int_equal(step_twice(INSPECT), 0);
+    assert_string_equal(got.address, "");
+    assert_string_equal(got.addresses, "");
     close_virt(true);
 }
 
