@@ -7,6 +7,7 @@
 Needs root, libvirtd, qemu-system-x86_64 and virsh. Nothing of it touches another libvirt on the machine: it has a mount
 namespace of its own, in which libvirt's folders are ours. It is ended by its process id, with the emulators it started.
 """
+import contextlib
 import os
 import pathlib
 import re
@@ -16,6 +17,8 @@ import struct
 import subprocess
 import tempfile
 import time
+
+from harness import patient
 
 FOLDERS = {"lib": "/var/lib/libvirt", "run": "/run/libvirt", "cache": "/var/cache/libvirt", "etc": "/etc/libvirt", "log": "/var/log/libvirt"}
 # What cannot be written to is no KVM, to libvirt; what can be is one, until an emulator tries it.
@@ -96,7 +99,7 @@ class Libvirtd:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(["unshare", "-mn" if self.net else "-m", "--propagation", "private", "sh", "-c", script], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, start_new_session=True)
-        end = time.monotonic() + 40
+        end = time.monotonic() + 120
         while time.monotonic() < end and self.process.poll() is None:
             if self.socket.exists() and self.virsh("list", "--all", check=False) is not None:
                 return self
@@ -110,7 +113,7 @@ class Libvirtd:
         script = BAD_KVM if secretly else NO_KVM.format(self.root)
         subprocess.run(["nsenter", "-t", str(self.process.pid), "-m", "sh", "-c", script], check=True)
 
-    def virsh(self, *args, check=True, timeout=60):
+    def virsh(self, *args, check=True, timeout=180):
         """Its standard output; None if it failed and need not succeed."""
         r = subprocess.run(["virsh", "-q", "-c", self.uri, *map(str, args)], capture_output=True, text=True, timeout=timeout)
         if r.returncode != 0:
@@ -130,7 +133,7 @@ class Libvirtd:
     def kill(self, sig=signal.SIGKILL):
         if self.process:
             self.process.send_signal(sig)
-            self.process.wait(30)
+            self.process.wait(120)
             self.process = None
 
     def halt(self):
@@ -138,7 +141,7 @@ class Libvirtd:
         if self.process and self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -156,19 +159,20 @@ class Libvirtd:
         """Process ids of the emulators that were started here, by libvirt's own notes of them."""
         found = []
         for f in (self.root / "run" / folder).glob("*.pid"):
-            text = f.read_text().strip()
             try:
+                text = f.read_text().strip()
                 line = pathlib.Path(f"/proc/{text}/cmdline").read_bytes()
             except OSError:
                 continue
             if text.isdigit() and program in line:
                 found.append(int(text))
-        return found
+        return sorted(found)
 
     def end(self):
         self.halt()
         for pid in self.emulators() + self.emulators("network", b"dnsmasq"):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         if self.own_root:
             for _ in range(50):
                 shutil.rmtree(self.root, ignore_errors=True)
@@ -215,18 +219,21 @@ class Libvirtd:
           </devices></domain>""")
 
     def says(self, name, text, seconds=20):
-        """Waits for a text on the serial port of a running domain, by reading its terminal."""
+        """Waits for a text on the serial port of a running domain, or for what matches a compiled pattern, by reading its
+        terminal: it may begin in the middle of a line. The text that was read, or the match."""
+        wanted = text if isinstance(text, re.Pattern) else re.compile(re.escape(text))
         pty = re.search(r"<source path='(/dev/pts/\d+)'", self.virsh("dumpxml", name)).group(1)
         fd = os.open(pty, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        got, end = b"", time.monotonic() + seconds
+        got, match, end = "", None, time.monotonic() + patient(seconds)
         try:
-            while text.encode() not in got and time.monotonic() < end:
+            while match is None and time.monotonic() < end:
                 try:
-                    got += os.read(fd, 4096)
-                except (BlockingIOError, OSError):
+                    got += os.read(fd, 4096).decode(errors="replace")
+                except OSError:
                     pass
-                time.sleep(0.05)
+                match = wanted.search(got)
+                time.sleep(0 if match else 0.05)
         finally:
             os.close(fd)
-        assert text.encode() in got, f"{name} said {got!r}"
-        return got.decode(errors="replace")
+        assert match, f"{name} said {got!r}"
+        return match if wanted is text else got

@@ -2,10 +2,11 @@
 import os
 import pathlib
 import re
+import time
 
 import pytest
 
-from harness import program
+from harness import patient, program
 from test_api_guide import Shell, examples, matches
 from test_compose import Composer, pytestmark  # noqa: F401
 from test_workloads_guide import blocks
@@ -38,7 +39,10 @@ def test_the_guide_of_compose(keeper, tmp_path):
             continue
         for number, command, expected in examples("```console\n" + text):
             n += 1
-            got = sh.run(command, 90)
+            command = command.replace("--timeout 60s", "--timeout 300s")
+            got, end = sh.run(command, 360), time.monotonic() + patient(10)
+            while " logs " in command and not matches(got, expected) and time.monotonic() < end:  # they may come a moment later
+                got = sh.run(command, 360)
             if not matches(got, expected):
                 wrong.append(f"{GUIDE.name}:{line + number - 2}: {command}\n  expected: {expected!r}\n  got:      {got!r}")
     sh.close()

@@ -1,10 +1,10 @@
 """What Compose files may not ask for: workloads.privileged and workloads.bind_roots, with docker-compose on a real Docker Engine."""
 import json
 import shutil
-import time
 
 import pytest
 
+from harness import wait_for
 from test_compose import Composer, TWO, own_keeper, project, service  # noqa: F401 (own_keeper is a fixture)
 
 pytestmark = pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
@@ -69,8 +69,10 @@ def test_rights_of_root(own_keeper, tmp_path):  # noqa: F811
     assert box["HostConfig"]["UsernsMode"] == "host"
     again(k)
     k.reaches("root-2", "running", 20)
+    begun = lambda: k.engine.docker("inspect", "-f", "{{.State.StartedAt}} {{.State.Running}}", k.boxes("root-2")["web"][0]).split()
+    before = begun()[0]
     k.engine.docker("kill", k.boxes("root-2")["web"][0])
-    time.sleep(1)
+    wait_for("it is started again", lambda: begun()[0] != before and begun()[1] == "true", 40)
     k.reaches("root-2", "running", 40)
     a = k.up("root-2", project(web=service(more=", userns_mode: host, hostname: x")))
     assert a.status == 400, a

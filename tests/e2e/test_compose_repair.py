@@ -15,7 +15,8 @@ def lose(k, id, part):
     """A container goes, and another one comes in its place."""
     gone = k.boxes(id)[part][1]
     k.engine.docker("rm", "-f", gone)
-    wait_for(f"{part} of {id} is back", lambda: k.boxes(id).get(part, ["", gone, ""])[1] != gone and k.boxes(id)[part][2] == "running", 30)
+    back = lambda box: box[1] != gone and box[2] == "running"
+    wait_for(f"{part} of {id} is back", lambda: back(k.boxes(id).get(part, ["", gone, ""])), 30)
 
 
 def test_files_that_were_changed_say_again_what_the_document_says(keeper):  # noqa: F811

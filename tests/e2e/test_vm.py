@@ -1,4 +1,5 @@
 """Virtual machines, on a real libvirtd and real emulators that boot a sector of our own making."""
+import contextlib
 import os
 import pathlib
 import signal
@@ -8,7 +9,7 @@ import time
 import pytest
 
 import harness
-from harness import wait_for
+from harness import patient, wait_for
 from test_workloads import Keeper
 
 
@@ -20,7 +21,7 @@ class VmKeeper(Keeper):
         super().__init__(root, type("NoEngine", (), {"socket": str(pathlib.Path(root) / "no-docker.sock")}))
         self.workloads["docker"] = "false"
         self.workloads["usage_interval"] = "1s"
-        self.vm = {"look_limit": "3s", "uri": f'"{libvirtd.uri}"', "image_roots": f"[{libvirtd.images}]", "accelerator": "qemu",
+        self.vm = {"look_limit": "10s", "uri": f'"{libvirtd.uri}"', "image_roots": f"[{libvirtd.images}]", "accelerator": "qemu",
                    "address_interval": "2s"}
 
     def config(self):
@@ -101,7 +102,8 @@ def test_a_machine_is_made_boots_and_speaks(keeper, host):
     before = data.stat().st_ino
     doc["vm"]["memory_mb"] = 72
     assert keeper.put("vm-a", doc).status == 202
-    wait_for("the new definition", lambda: keeper.get("vm-a").get("object_id") not in (None, uuid) and keeper.get("vm-a")["actual_state"] == "running", 30)
+    is_new = lambda w: w.get("object_id") not in (None, uuid) and w["actual_state"] == "running"
+    wait_for("the new definition", lambda: is_new(keeper.get("vm-a")), 30)
     assert data.stat().st_ino == before and "73728" in host.virsh("dominfo", "vm-a")
 
     # Deleted: what was made here goes, what was there before stays.
@@ -120,10 +122,9 @@ def test_what_happens_behind_our_back(keeper, host):
     keeper.reaches("vm-b", "running")
     # Paused: pending, and told.
     host.virsh("suspend", "vm-b")
-    w = keeper.reaches("vm-b", "pending")
-    assert w["message"] == "paused (runtime frozen, reason=user)"
+    keeper.reaches("vm-b", "pending", message="paused (runtime frozen, reason=user)")
     host.virsh("resume", "vm-b")
-    assert keeper.reaches("vm-b", "running")["message"] == "running (reason=unpaused)"
+    keeper.reaches("vm-b", "running", message="running (reason=unpaused)")
     # A paused one is stopped when that is asked for.
     host.virsh("suspend", "vm-b")
     keeper.put("vm-b", dict(vm(disk), desired_state="stopped"))
@@ -136,10 +137,11 @@ def test_what_happens_behind_our_back(keeper, host):
     host.virsh("undefine", "vm-b", check=False)
     wait_for("a new domain", lambda: keeper.state("vm-b") == "running", 20)
     # The emulator dies.
-    wait_for("its emulator", lambda: host.emulators())
-    for pid in host.emulators():
-        os.kill(pid, signal.SIGKILL)
-    wait_for("a restart", lambda: keeper.state("vm-b") == "running", 20)
+    pids = wait_for("its emulator", lambda: host.emulators())
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_for("a restart", lambda: set(host.emulators()) - set(pids) and keeper.state("vm-b") == "running", 20)
     keeper.reaches("vm-b", "running")
     keeper.remove("vm-b")
 
@@ -222,7 +224,7 @@ def test_what_was_made_is_unmade_when_the_rest_fails(keeper, host):
     # The first disk can be made, the second is not there.
     disks = [{"path": str(disk), "size_gb": 1}, {"path": str(host.images / "no-such.iso"), "type": "cdrom"}]
     assert keeper.put("vm-e", {"vm": {"vcpus": 1, "memory_mb": 64, "disks": disks}}).status == 202
-    keeper.reaches("vm-e", "failed")
+    keeper.reaches("vm-e", "failed", 30, given_up=True)  # no try is under way any more
     assert [p.name for p in host.images.iterdir() if p.name.startswith("vm-e")] == []
     keeper.remove("vm-e")
 
@@ -247,7 +249,7 @@ def test_libvirtd_goes_and_comes(keeper, host):
         keeper.put("vm-f", dict(vm(disk), desired_state="stopped"))
         wait_for("it is known to be away", lambda: "runtime" in keeper.get("vm-f").get("waits_for", ""), 60)
         began = time.monotonic()
-        assert keeper.get("vm-f") and time.monotonic() - began < 1
+        assert keeper.get("vm-f") and time.monotonic() - began < 8
     finally:
         host.process.send_signal(signal.SIGCONT)
     keeper.reaches("vm-f", "stopped", 60)
@@ -313,7 +315,7 @@ def test_many_are_looked_at_with_one_question(keeper, host):
                                          if w["id"].startswith("many-")) == 100, 20)
     began = time.monotonic()
     assert len(keeper.call("GET", "/v1/workloads").json()["workloads"]) >= 100
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 8
     keeper.remove(*[f"many-{i}" for i in range(100)])
 
 
@@ -331,9 +333,10 @@ def test_the_console(keeper, host):
 
     def answer(session):
         p, text, seconds = session
-        p.stdin.write(text.encode())
-        p.stdin.flush()
-        got, end = b"", time.monotonic() + seconds
+        got, end = b"", time.monotonic() + patient(seconds)
+        with contextlib.suppress(BrokenPipeError):  # it may be refused before it has heard anything
+            p.stdin.write(text.encode())
+            p.stdin.flush()
         while text.upper().encode() not in got and time.monotonic() < end and p.poll() is None:
             got += p.stdout.read() or b""
             time.sleep(0.05)
@@ -343,19 +346,19 @@ def test_the_console(keeper, host):
     assert "HELLO" in answer(first)
     # One at a time; who asks by force gets it, and the other one is told.
     second = console("x")
-    assert second[0].wait(20) == 1 and "--force" in second[0].stderr.read().decode()
+    assert second[0].wait(patient(20)) == 1 and "--force" in second[0].stderr.read().decode()
     second = console("forced", "--force")
     assert "FORCED" in answer(second)
-    assert first[0].wait(20) in (0, 1)
+    assert first[0].wait(patient(20)) in (0, 1)
     # It is free again when it is let go.
     second[0].terminate()
-    second[0].wait(10)
-    third = wait_for("a free console", lambda: (lambda s: s if "AGAIN" in answer(s) else (s[0].kill(), None)[1])(console("again", seconds=2)), 30)
+    second[0].wait(patient(10))
+    third = wait_for("a free console", lambda: (lambda s: s if "AGAIN" in answer(s) else (s[0].kill(), None)[1])(console("again", seconds=5)), 30)
     # More than fits into any buffer, both ways.
     assert "Q" * 20000 in answer((third[0], "q" * 20000, 60)).replace("\r", "")
     # Off: the console ends.
     keeper.put("talk", dict(vm(disk), desired_state="stopped"))
-    assert third[0].wait(30) == 0
+    assert third[0].wait(patient(30)) == 0
     assert "running" in keeper.cli("console", "talk").stderr
     keeper.put("talk", vm(disk))
     keeper.reaches("talk", "running")
@@ -386,7 +389,7 @@ def test_snapshots(keeper, host):
     assert r.returncode == 0, r
     w = keeper.reaches("snap", "running")
     assert w["revision_id"] == revision
-    r = keeper.cli("snapshot", "delete", "snap", "one", timeout=60)
+    r = keeper.cli("snapshot", "delete", "snap", "one", timeout=120)
     assert r.returncode == 0 and keeper.call("GET", "/v1/workloads/snap/snapshots").json()["snapshots"] == []
     assert keeper.call("DELETE", "/v1/workloads/snap/snapshots/one").status == 404
     assert keeper.call("POST", "/v1/workloads/snap/snapshots", {"name": "-x"}).status == 400
@@ -407,9 +410,9 @@ def test_usage(keeper, host):
     disk = host.disk("busy.raw", "busy", listens=True)  # it polls its serial port, as busy as can be
     keeper.put("busy", vm(disk))
     keeper.reaches("busy", "running")
-    u = wait_for("a sample", lambda: (lambda u: u if (u.get("cpu_percent") or 0) > 5 else None)(
-        keeper.call("GET", "/v1/workloads/busy/stats").json()), 20)
-    assert u["memory_bytes"] > 1 << 20 and u["source"] == "libvirt" and u["disk_read_bytes"] >= 512
+    full = lambda u: u.get("cpu_percent", 0) > 5 and u.get("memory_bytes", 0) > 1 << 20 and u.get("disk_read_bytes", 0) >= 512
+    u = wait_for("a sample", lambda: (lambda u: u if full(u) else None)(keeper.call("GET", "/v1/workloads/busy/stats").json()), 20)
+    assert u["source"] == "libvirt"
     assert "busy" in keeper.cli("stats").stdout
     used = 'gantry_workload_memory_bytes{type="vm",workload="busy"} '
     wait_for("its metric", lambda: used in keeper.call("GET", "/metrics").body.decode(), 20)

@@ -72,15 +72,18 @@ def leased(keeper, host):
     said["absent"] = wait_for("it waits", lambda: (lambda x: x if x["waits_for"] else None)(keeper.why("after")))
     volumes = [{"name": "kept", "size_gb": 1, "mount_path": "/a", "retain_policy": "Retain"}, {"name": "gone", "size_gb": 1, "mount_path": "/b"}]
     doc = guest(host, "leased", "dhcp", "leases", managed_volumes=volumes)
-    doc["vm"]["stop_timeout_s"] = 20
+    doc["vm"]["stop_timeout_s"] = 60
     server = host.emulators("network", b"dnsmasq")
     for pid in server:  # it leases nothing yet
         os.kill(pid, signal.SIGSTOP)
     keeper.run("leased", doc)
     keeper.reaches("leased", "running", 30)
     host.says("leased", "leased: address none")
-    said["running"], said["meta"] = keeper.why("after"), keeper.meta("leased")
-    said["text"], said["object"] = keeper.cli("explain", "after").stdout, keeper.inspect("after")
+    # Between two looks that is what is said; while one is under way, that it is.
+    reason = 'It waits for the address of "leased".'
+    said["running"] = wait_for("it waits for the address", lambda: (lambda x: x if x["why"] == reason else None)(keeper.why("after")))
+    said["text"] = wait_for("it is explained", lambda: (lambda text: text if reason in text else None)(keeper.cli("explain", "after").stdout))
+    said["meta"], said["object"] = keeper.meta("leased"), keeper.inspect("after")
     for pid in server:
         os.kill(pid, signal.SIGCONT)
     wait_for("an address", lambda: keeper.meta("leased").get("vm.primary_ip"), 30)
@@ -90,7 +93,7 @@ def leased(keeper, host):
 def test_addresses_from_leases(keeper, host, leased):
     m = keeper.meta("leased")
     mac = m["vm.mac_addresses"]
-    address = re.search(r"leased: address (192\.168\.77\.\d+) ", host.says("leased", "agent asked")).group(1)
+    address = host.says("leased", re.compile(r"leased: address (192\.168\.77\.\d+) .*agent asked")).group(1)
     assert m["vm.primary_ip"] == address and m["vm.ip_addresses"].split(",")[0] == address, m
     assert re.fullmatch(r"vnet\d+:" + re.escape(address), m["vm.interfaces"]) and "vm.network_lookup_error" not in m, m
     assert mac in host.virsh("net-dhcp-leases", "leases") and address in host.virsh("net-dhcp-leases", "leases")
@@ -101,8 +104,7 @@ def test_addresses_from_the_guest_agent(keeper, host):
     m = wait_for("an address", lambda: (lambda m: m if m.get("vm.primary_ip") else None)(keeper.meta("agent")), 30)
     assert m["vm.primary_ip"] == "10.7.7.9" and m["vm.ip_addresses"] == "10.7.7.9,fe80::1", m
     assert m["vm.interfaces"] == "eth0:10.7.7.9|fe80::1"
-    asked = int(re.search(r"agent asked (\d+)", host.says("agent", "agent asked")).group(1))
-    assert asked > 0
+    host.says("agent", re.compile(r"agent asked [1-9]"))
     keeper.remove("agent")
 
 
@@ -111,7 +113,7 @@ def test_a_machine_without_an_address_is_no_failure(keeper, host):
     keeper.reaches("mute", "running", 30)
     host.says("mute", "mute: address none", 20)
     m = keeper.meta("mute")
-    assert not [k for k in m if "ip" in k.split(".")[-1] or "error" in k], m
+    assert not [k for k in m if "ip" in k.split(".")[-1] or "error" in k], json.dumps(m)
     keeper.remove("mute")
 
 
@@ -120,8 +122,7 @@ def test_a_container_waits_for_the_address_of_a_machine(keeper, leased):
     assert said["absent"]["waits_for"] == ["leased"] and said["absent"]["why"] == 'It waits for "leased", which does not exist.'
     assert "vm.primary_ip" not in said["meta"]
     assert said["object"] is None or said["object"]["State"]["Status"] == "created", "it may be made, but not started"
-    assert said["running"]["waits_for"] == ["leased"] and said["running"]["why"] == 'It waits for the address of "leased".'
-    assert 'It waits for the address of "leased".' in said["text"]
+    assert said["running"]["waits_for"] == ["leased"]
     w = keeper.reaches("after", "running", 20)
     assert w["started_at"] > keeper.get("leased")["started_at"]
     assert keeper.why("after")["waits_for"] == []
@@ -141,7 +142,7 @@ def test_a_volume_in_a_machine(keeper, host, leased):
     host.says("leased", "volume 0->1 volume 0->1")
     assert counted(kept) == counted(gone) == 1 and kept.stat().st_size == 1 << 30
     keeper.run("leased", dict(doc, desired_state="stopped"))
-    w = keeper.reaches("leased", "stopped", 30)
+    w = keeper.reaches("leased", "stopped", 90)
     # The guest heard its button; what it had as an address is nobody's any more.
     assert w["message"] == "shutdown (reason=shutdown)" and "vm.primary_ip" not in w["metadata"], w
     keeper.run("leased", doc)

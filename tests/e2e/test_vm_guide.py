@@ -42,7 +42,7 @@ def test_the_guide_of_machines(keeper, tmp_path):
             continue
         for number, command, expected in examples("```console\n" + text):
             n += 1
-            got = sh.run(own(command), 60)
+            got = sh.run(own(command).replace("--wait", "--wait --timeout 5m"), 360)
             if not matches(got, own(expected)):
                 wrong.append(f"{GUIDE.name}:{line + number - 2}: {command}\n  expected: {own(expected)!r}\n  got:      {got!r}")
     sh.close()

@@ -80,11 +80,11 @@ class Vault:
     def key(name):
         return ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", name)
 
-    def leaf(self, name, sans, seconds, cn=None):
-        """NAME.pem and NAME.key, for so long from now on (or until so long ago)."""
+    def leaf(self, name, sans, seconds, cn=None, begun=None):
+        """NAME.pem and NAME.key, for so long from now on (or until so long ago); begun so long ago."""
         names = ",".join(("IP:" if is_ip(s) else "DNS:") + s for s in sans)
         self.openssl("req", *self.key(f"{name}.key"), "-out", f"{name}.csr", "-subj", f"/CN={cn or name}", "-addext", f"subjectAltName={names}")
-        start, end = (time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + d)) for d in (min(0, seconds - 60) - 1, seconds))
+        start, end = (time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + d)) for d in (-begun if begun else min(0, seconds - 60) - 1, seconds))
         self.serial += 1
         (self.root / "index.txt").write_text("")
         (self.root / "serial").write_text(f"{self.serial:04x}\n")
@@ -100,7 +100,7 @@ class Vault:
         if self.fault == "sealed":
             return 503, {"errors": ["Vault is sealed"]}
         if self.fault == "slow":
-            time.sleep(30)
+            time.sleep(600)
         if path == "/v1/auth/approle/login" and method == "PUT":
             if self.fault == "login-denied" or body != {"role_id": "the-role", "secret_id": "the-secret"}:
                 return 403, {"errors": ["invalid role or secret ID"]}
