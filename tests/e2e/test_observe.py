@@ -508,3 +508,9 @@ def test_the_page_names_every_metric(stack):
     there = {m for m in re.findall(r"^# TYPE (\S+)", stack.get("/metrics").body.decode(), re.M) if not m.startswith("process_")}
     assert there - names(page) == set() and names(page) - optional - there == set()
     assert 15 < len(optional) < 60
+
+
+def test_since_when_something_is_amiss_is_not_made_up(own_stack):
+    own_stack.start_gantryd()  # there is no Docker Engine
+    x = wait_for("it is degraded", lambda: next(filter(lambda x: x["state"] == "degraded", [own_stack.get("/v1/explain/node").json()]), None))
+    assert "docker" in x["waits_for"] and x["since"] is None, x

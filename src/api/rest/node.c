@@ -323,7 +323,11 @@ static void put_sentences(struct json_out *j, const struct node_state *n)
     json_kstr(j, "is", is);
     json_kstr(j, "should_be", should);
     json_kstr(j, "why", n->problems.n > 0 ? n->why : "It is as it should be.");
-    rest_put_time(j, "since", v->draining ? v->draining_ns : n->r->began_ns);
+    /* Since when something is amiss is not kept: not told, rather than the start of gantryd. */
+    rest_put_time(j, "since",
+                  v->draining          ? v->draining_ns
+                  : n->problems.n == 0 ? n->r->began_ns
+                                       : 0);
     json_kstr(j, "next", next);
     rest_put_time(j, "next_at", next_ns);
     json_kstr(j, "asked_by", asked);
