@@ -145,6 +145,21 @@ void docker_work_close(struct docker_work *w)
 
 /* ---- the driver */
 
+/* A check from outside needs an address of the container's own. */
+static int check_health(const struct workload_doc *doc, struct err *e)
+{
+    const char *mode = doc->container.network_mode;
+    const int kind = doc->health.kind;
+    if (mode == NULL || (kind != DOC_HEALTH_TCP && kind != DOC_HEALTH_HTTP))
+        return 0;
+    if (strcmp(mode, "none") != 0 && !slice_starts(slice_of(mode), "container:"))
+        return 0;
+    return err_set(e, ERR_INVALID,
+                   "health.kind \"%s\" needs an address, and with container.network_mode \"%s\" "
+                   "there is none of its own: command runs inside",
+                   kind == DOC_HEALTH_TCP ? "tcp" : "http", mode);
+}
+
 static int work_check(void *self, const struct workload_doc *doc, struct err *e)
 {
     const struct docker_work *w = docker_work_of(self);
@@ -153,7 +168,8 @@ static int work_check(void *self, const struct workload_doc *doc, struct err *e)
                        "container.privileged \"true\" is not allowed here: it gives the "
                        "container all rights of the machine's root, and workloads.privileged is "
                        "false");
-    return docker_spec_check(doc, &w->roots, e);
+    int rc = check_health(doc, e);
+    return rc == 0 ? docker_spec_check(doc, &w->roots, e) : rc;
 }
 
 static bool work_reachable(void *self)

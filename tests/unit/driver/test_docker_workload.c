@@ -984,16 +984,56 @@ static void privileged(void **state)
     docker_free(d);
 }
 
+static void health_from_outside(void **state)
+{
+    struct world *w = *state;
+    struct err e = {0};
+    static char none[] = "none", shared[] = "container:web", host[] = "host";
+    w->doc.health.kind = DOC_HEALTH_TCP;
+    w->doc.container.network_mode = host;
+    assert_int_equal(w->drv.ops->check(w->drv.self, &w->doc, &e), 0);
+    w->doc.container.network_mode = none;
+    assert_int_equal(w->drv.ops->check(w->drv.self, &w->doc, &e), ERR_INVALID);
+    assert_non_null(strstr(e.msg, "\"tcp\" needs an address"));
+    w->doc.health.kind = DOC_HEALTH_HTTP;
+    w->doc.container.network_mode = shared;
+    assert_int_equal(w->drv.ops->check(w->drv.self, &w->doc, &e), ERR_INVALID);
+    assert_non_null(strstr(e.msg, "network_mode \"container:web\""));
+    w->doc.health.kind = DOC_HEALTH_COMMAND;
+    assert_int_equal(w->drv.ops->check(w->drv.self, &w->doc, &e), 0);
+    w->doc.health = (struct doc_health){0};
+    w->doc.container.network_mode = NULL;
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(least_calls), T(policies),          T(credentials),   T(updates),
-        T(foreign),     T(removal_under_way), T(paused),        T(faults_cut),
-        T(faults_500),  T(faults_garbage),    T(faults_hang),   T(cancelled),
-        T(freed),       T(no_engine),         T(last_words),    T(watch),
-        T(usage),       T(programs),          T(input),         T(logs),
-        T(following),   T(prepared),          T(prepare_fails), T(privileged),
+        T(least_calls),
+        T(policies),
+        T(credentials),
+        T(updates),
+        T(foreign),
+        T(removal_under_way),
+        T(paused),
+        T(faults_cut),
+        T(faults_500),
+        T(faults_garbage),
+        T(faults_hang),
+        T(cancelled),
+        T(freed),
+        T(no_engine),
+        T(last_words),
+        T(watch),
+        T(usage),
+        T(programs),
+        T(input),
+        T(logs),
+        T(following),
+        T(prepared),
+        T(prepare_fails),
+        T(privileged),
+        T(health_from_outside),
     };
     return cmocka_run_group_tests_name("docker_workload", tests, NULL, NULL);
 }
