@@ -10,9 +10,11 @@ import base64
 import gzip
 import hashlib
 import http.server
+import io
 import json
 import os
 import sys
+import tarfile
 import threading
 import time
 
@@ -23,12 +25,22 @@ def digest(data):
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
+def with_own(tar):
+    """The archive with a file that no other has: the engine knows none of our layers from before, and has to fetch them."""
+    out = io.BytesIO(tar)
+    with tarfile.open(fileobj=out, mode="a") as t:
+        info = tarfile.TarInfo("registry")
+        info.size = 16
+        t.addfile(info, io.BytesIO(os.urandom(16)))
+    return out.getvalue()
+
+
 class Image:
     def __init__(self):
-        tar = dockerd.busybox_tar()
+        tar = with_own(dockerd.busybox_tar())
         layer = gzip.compress(tar, 1)
-        # A second, small layer, so that there is something to count: an empty archive.
-        empty = b"\0" * 1024
+        # A second, small layer, so that there is something to count.
+        empty = with_own(b"\0" * 1024)
         small = gzip.compress(empty, 1)
         config = json.dumps({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["sh"]},
                              "rootfs": {"type": "layers", "diff_ids": [digest(tar), digest(empty)]},
