@@ -206,7 +206,7 @@ static void the_usual(void **state)
     open_world(&w);
     begin(&w);
     assert_int_equal(state_of(&w, &v), NODE_LINK_WAITING);
-    assert_true(until(&w, &w.beats, 3, 10000));
+    assert_true(until(&w, &w.beats, 3, 60000));
     assert_int_equal(w.registers, 1);
     assert_true(w.host_asked);
     rig_run(&w.rig, 100);
@@ -218,13 +218,13 @@ static void the_usual(void **state)
     assert_int_equal(w.n_events, 1);
     /* Drained and not any more; not taken and taken again: each told once. */
     w.drain = w.deaf = true;
-    assert_true(told(&w, CONTROL_EV_DRAINING, true, 5000));
-    assert_true(until(&w, &w.beats, w.beats + 2, 5000));
+    assert_true(told(&w, CONTROL_EV_DRAINING, true, 60000));
+    assert_true(until(&w, &w.beats, w.beats + 2, 60000));
     (void)state_of(&w, &v);
     assert_true(v.draining && !v.refusing && !v.acknowledged);
     assert_int_equal(w.n_events, 3);
     w.drain = w.deaf = false;
-    assert_true(told(&w, CONTROL_EV_DRAINING, false, 5000));
+    assert_true(told(&w, CONTROL_EV_DRAINING, false, 60000));
     assert_int_equal(w.n_events, 5);
     assert_int_equal(control_stats(w.c)->dials, 1);
     control_stop(w.c);
@@ -244,16 +244,16 @@ static void refused_and_forgotten(void **state)
     open_world(&w);
     w.refuse = true;
     begin(&w);
-    assert_true(told(&w, CONTROL_EV_FAILED, false, 5000));
+    assert_true(told(&w, CONTROL_EV_FAILED, false, 60000));
     assert_non_null(strstr(w.error, "full"));
     assert_int_equal(state_of(&w, &v), NODE_LINK_WAITING);
     assert_int_equal(v.failures, 1);
     w.refuse = false;
-    assert_true(until(&w, &w.beats, 2, 10000));
+    assert_true(until(&w, &w.beats, 2, 60000));
     uint64_t dials = control_stats(w.c)->dials;
     w.forget = true;
-    assert_true(until(&w, &w.registers, 3, 5000));
-    assert_true(told(&w, CONTROL_EV_LOST, false, 5000));
+    assert_true(until(&w, &w.registers, 3, 60000));
+    assert_true(told(&w, CONTROL_EV_LOST, false, 60000));
     assert_int_equal(control_stats(w.c)->dials, dials); /* the same connection */
     /* What is no answer is a failure like another. */
     w.nonsense = true;
@@ -288,13 +288,13 @@ static void no_scheduler(void **state)
     open_world(&w);
     struct control_options o = options(&w, "127.0.0.1:1");
     assert_int_equal(control_new(&w.c, &o, &e), 0);
-    assert_true(told(&w, CONTROL_EV_FAILED, false, 5000));
+    assert_true(told(&w, CONTROL_EV_FAILED, false, 60000));
     assert_non_null(strstr(w.error, "RegisterNode"));
     control_free(w.c);
     o.address = "name-that-is.invalid:80";
     w.n_events = 0;
     assert_int_equal(control_new(&w.c, &o, &e), 0);
-    assert_true(told(&w, CONTROL_EV_FAILED, false, 20000));
+    assert_true(told(&w, CONTROL_EV_FAILED, false, 60000));
     assert_non_null(strstr(w.error, "\"name-that-is.invalid\""));
     control_free(w.c);
     /* TLS against a server that has none. */
@@ -305,7 +305,7 @@ static void no_scheduler(void **state)
     o.insecure = false;
     w.n_events = 0;
     assert_int_equal(control_new(&w.c, &o, &e), 0);
-    assert_true(told(&w, CONTROL_EV_FAILED, false, 20000));
+    assert_true(told(&w, CONTROL_EV_FAILED, false, 60000));
     assert_int_equal(w.registers, 0);
     o.address = "nowhere";
     struct control *none = NULL;
@@ -336,7 +336,7 @@ static void memory_runs_out(void **state)
         if (rc != 0)
             w.c = NULL;
         else if (n % 20 == 0)
-            assert_true(until(&w, &w.beats, 1, 20000));
+            assert_true(until(&w, &w.beats, 1, 60000));
         close_world(&w);
     }
 }

@@ -265,12 +265,12 @@ static void cut_after(int from, long bytes, bool reset, bool again)
     w.left[from] = bytes;
     w.reset = reset;
     assert_int_equal(begin(&w), 0);
-    if (!until(&w, &w.cuts, 1, 5000))
+    if (!until(&w, &w.cuts, 1, 60000))
         fail_msg("byte %ld from %d never came", bytes, from);
-    if (!until(&w, &w.failed, 1, 5000))
+    if (!until(&w, &w.failed, 1, 60000))
         fail_msg("byte %ld from %d: nothing is told", bytes, from);
     has_a_plan(&w);
-    if (again && !until(&w, &w.beats, w.beats + 1, 20000))
+    if (again && !until(&w, &w.beats, w.beats + 1, 60000))
         fail_msg("byte %ld from %d: it does not come again", bytes, from);
     close_world(&w);
 }
@@ -282,7 +282,7 @@ static void each_byte_is_the_last(void **state)
     /* How much it is until the first heartbeat is answered. */
     open_world(&w);
     assert_int_equal(begin(&w), 0);
-    assert_true(until(&w, &w.beats, 1, 10000));
+    assert_true(until(&w, &w.beats, 1, 60000));
     size_t most[2] = {w.most[0], w.most[1]};
     close_world(&w);
     assert_true(most[0] > 200 && most[1] > 50);
@@ -310,7 +310,7 @@ static void memory_runs_out(void **state)
         if (rc == 0) {
             has_a_plan(&w);
             if (n % 26 == 0)
-                assert_true(until(&w, &w.beats, w.beats + 1, 20000));
+                assert_true(until(&w, &w.beats, w.beats + 1, 60000));
         }
         close_world(&w);
     }

@@ -684,7 +684,7 @@ static pid_t spawn(int out, int err, char *const argv[])
     dup2(out, 1);
     dup2(err, 2);
     setenv("GANTRY_HOST", host, 1);
-    alarm(30);
+    alarm(100);
     execv(program, argv);
     _exit(127);
 }

@@ -299,7 +299,7 @@ static pid_t on_terminal(int *master, char **argv, int argc)
     if (pid == 0) {
         struct termios before, after;
         int sig = 0;
-        alarm(20);
+        alarm(100);
         setsid();
         ioctl(slave, TIOCSCTTY, 0);
         tcgetattr(slave, &before);

@@ -462,7 +462,7 @@ static void top_is_sorted(void **state)
     if (pid == 0) {
         int sig;
         char *argv[] = {"gantry", "--host", host, "top", "--watch=100ms", NULL};
-        alarm(20);
+        alarm(100);
         _exit(cli_main(5, argv, &(struct cli_io){0, p[1], 2}, &sig));
     }
     close(p[1]);
@@ -791,7 +791,7 @@ static void events_go_on(void **state)
     if (pid == 0) {
         int sig = 0;
         char *argv[] = {"gantry", "--host", host, "events", "-f", "--kind", "workload", NULL};
-        alarm(20);
+        alarm(100);
         cli_main(7, argv, &(struct cli_io){0, p[1], q[1]}, &sig);
         _exit(sig == SIGTERM ? 0 : 1);
     }

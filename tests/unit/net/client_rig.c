@@ -1,5 +1,6 @@
 #include "client_rig.h"
 
+#include "../base/patience.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include <setjmp.h>
@@ -220,10 +221,10 @@ void client_rig_close(struct client_rig *r)
 
 bool rig_wait(struct client_rig *r, const int *what, int n, unsigned ms)
 {
-    uint64_t until = uv_hrtime() + ms * NS_PER_MS;
+    struct patience until = patience_of(ms);
 
     uv_ref((uv_handle_t *)&r->guard);
-    while (*what < n && uv_hrtime() < until)
+    while (*what < n && patience_left(&until))
         loop_run_once(r->loop, true);
     uv_unref((uv_handle_t *)&r->guard);
     return *what >= n;

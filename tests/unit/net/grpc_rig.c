@@ -1,5 +1,7 @@
 #include "grpc_rig.h"
 
+#include "../base/patience.h"
+
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <setjmp.h>
@@ -232,7 +234,7 @@ void gc_flush(struct gc *c)
 
 bool gc_run(struct gc *c, unsigned ms, bool (*done)(void *ctx), void *ctx)
 {
-    uint64_t end = clock_mono_ms(&clock_system) + ms;
+    struct patience end = patience_of(ms);
     do {
         _cleanup_(buf_done) struct buf b = BUF_INIT(16u << 20);
         gc_flush(c);
@@ -244,7 +246,7 @@ bool gc_run(struct gc *c, unsigned ms, bool (*done)(void *ctx), void *ctx)
             return true;
         if (c->gone)
             return false;
-    } while (clock_mono_ms(&clock_system) < end);
+    } while (patience_left(&end));
     return false;
 }
 

@@ -1,5 +1,7 @@
 #include "h2_peer.h"
 
+#include "../base/patience.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -14,11 +16,6 @@
 #include <cmocka.h>
 
 #define PATIENCE_MS 3000u
-
-static uint64_t now_ms(void)
-{
-    return clock_mono_ms(&clock_system);
-}
 
 void peer_listen(struct h2_peer *p, bool on)
 {
@@ -63,8 +60,8 @@ void peer_close(struct h2_peer *p)
 {
     hang_up(p);
     peer_listen(p, false);
-    for (uint64_t end = now_ms() + PATIENCE_MS; loop_run_once(p->loop, false);)
-        assert_true(now_ms() < end);
+    for (struct patience end = patience_of(PATIENCE_MS); loop_run_once(p->loop, false);)
+        assert_true(patience_left(&end));
     loop_free(p->loop);
     buf_done(&p->in);
 }
@@ -97,7 +94,7 @@ static void nap(void)
 bool peer_accept(struct h2_peer *p)
 {
     hang_up(p);
-    for (uint64_t end = now_ms() + PATIENCE_MS; p->fd < 0 && now_ms() < end;) {
+    for (struct patience end = patience_of(PATIENCE_MS); p->fd < 0 && patience_left(&end);) {
         turn(p);
         p->fd = accept4(p->listener, NULL, NULL, SOCK_CLOEXEC);
         if (p->fd < 0)
@@ -116,13 +113,13 @@ void peer_settle(struct h2_peer *p)
 void peer_run(struct h2_peer *p, unsigned ms)
 {
     int turns = 0; /* a busy machine may leave none of the time to us */
-    for (uint64_t end = now_ms() + ms; now_ms() <= end || turns < 20; nap(), turns++)
+    for (struct patience end = patience_of(ms); patience_left(&end) || turns < 20; nap(), turns++)
         turn(p);
 }
 
 bool peer_until(struct h2_peer *p, const int *count, int n)
 {
-    for (uint64_t end = now_ms() + PATIENCE_MS; *count < n && now_ms() < end;) {
+    for (struct patience end = patience_of(PATIENCE_MS); *count < n && patience_left(&end);) {
         turn(p);
         if (*count < n)
             nap();
@@ -149,11 +146,11 @@ static bool next_frame(struct h2_peer *p, struct h2_frame *f)
 
 static bool find_frame(struct h2_peer *p, int type, int64_t id, struct h2_frame *f, unsigned ms)
 {
-    for (uint64_t end = now_ms() + ms;;) {
+    for (struct patience end = patience_of(ms);;) {
         while (next_frame(p, f))
             if ((type < 0 || f->type == type) && (id < 0 || f->id == id))
                 return true;
-        if (p->eof || now_ms() > end)
+        if (p->eof || !patience_left(&end))
             return false;
         turn(p);
         if (p->in.len - p->at < 9)
@@ -201,7 +198,7 @@ void peer_headers(struct h2_peer *p, const struct h2_frame *f, struct buf *out)
 void peer_send(struct h2_peer *p, const void *bytes, size_t n)
 {
     const char *at = bytes;
-    for (uint64_t end = now_ms() + PATIENCE_MS; n > 0 && now_ms() < end;) {
+    for (struct patience end = patience_of(PATIENCE_MS); n > 0 && patience_left(&end);) {
         ssize_t sent = send(p->fd, at, n, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent < 0 && errno != EAGAIN)
             return; /* the client has gone, which some tests want */

@@ -1,5 +1,7 @@
 #include "http1_rig.h"
 
+#include "../base/patience.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -312,17 +314,17 @@ void http1_rig_close(struct http1_rig *h)
 
 bool http1_listen_to(struct http1_rig *h, int fd, unsigned ms)
 {
-    uint64_t quiet = clock_mono_ms(&clock_system) + ms;
+    struct patience quiet = patience_of(ms);
     char tmp[65536];
 
-    while (clock_mono_ms(&clock_system) < quiet) {
+    while (patience_left(&quiet)) {
         loop_run_once(h->r.loop, false);
         ssize_t n = recv(fd, tmp, sizeof(tmp), MSG_DONTWAIT);
         if (n == 0 || (n < 0 && errno != EAGAIN))
             return true;
         if (n > 0) {
             buf_add(&h->in, tmp, (size_t)n);
-            quiet = clock_mono_ms(&clock_system) + ms;
+            quiet = patience_of(ms);
         } else {
             poll(NULL, 0, 1);
         }
@@ -345,9 +347,9 @@ bool http1_talk(struct http1_rig *h, const void *p, size_t n, unsigned ms)
 
 void http1_until(struct http1_rig *h, const bool *what)
 {
-    uint64_t end = clock_mono_ms(&clock_system) + 2000;
+    struct patience end = patience_of(10000);
 
-    while (!*what && clock_mono_ms(&clock_system) < end) {
+    while (!*what && patience_left(&end)) {
         loop_run_once(h->r.loop, false);
         poll(NULL, 0, 1);
     }

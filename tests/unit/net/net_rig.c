@@ -1,5 +1,7 @@
 #include "net_rig.h"
 
+#include "../base/patience.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -12,7 +14,6 @@
 
 #include <cmocka.h>
 
-#include "base/clock.h"
 
 void rig_open(struct rig *r, const struct protocol *const *protocols,
               const struct http_limits *limits, void (*handler)(void *ctx, struct exchange *x),
@@ -79,7 +80,7 @@ void rig_send(struct rig *r, int fd, const void *p, size_t n)
 bool rig_read_until(struct rig *r, int fd, struct buf *b, bool (*done)(void *ctx), void *ctx,
                     unsigned ms)
 {
-    uint64_t end = clock_mono_ms(&clock_system) + ms;
+    struct patience end = patience_of(ms);
     do {
         char tmp[65536];
         loop_run_once(r->loop, false);
@@ -94,15 +95,15 @@ bool rig_read_until(struct rig *r, int fd, struct buf *b, bool (*done)(void *ctx
             struct pollfd p = {fd, POLLIN, 0};
             poll(&p, 1, 1);
         }
-    } while (clock_mono_ms(&clock_system) < end);
+    } while (patience_left(&end));
     return false;
 }
 
 void rig_run(struct rig *r, unsigned ms)
 {
-    uint64_t end = clock_mono_ms(&clock_system) + ms;
-    do {
+    struct patience end = patience_of(ms);
+    for (int turns = 0; patience_left(&end) || turns < 10; turns++) {
         loop_run_once(r->loop, false);
         poll(NULL, 0, 1);
-    } while (clock_mono_ms(&clock_system) < end);
+    }
 }

@@ -225,7 +225,7 @@ static void test_answer_times_out(void **state)
         began = uv_hrtime();
         assert_int_equal(result_send(&r, &q), 0);
         expect_error(&r, ERR_TIMEOUT);
-        assert_in_range((uv_hrtime() - began) / NS_PER_MS, 45, 1000);
+        assert_in_range((uv_hrtime() - began) / NS_PER_MS, 45, 20000);
         assert_int_equal(r.heads, i == 2);
         assert_int_equal(client_pool_open(rig.pool), 0);
         result_free(&r);

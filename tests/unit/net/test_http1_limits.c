@@ -301,7 +301,7 @@ static void test_drain_cuts(void **state)
     SEND(upgraded, "GET /upgrade HTTP/1.1\r\n" HOST "\r\n");
     rig_run(&rig.r, 20);
     assert_true(rig.seen.upgraded);
-    server_drain(rig.r.server, 200, done, &drained);
+    server_drain(rig.r.server, 1500, done, &drained);
     rig_run(&rig.r, 100);
     assert_false(drained);
     http1_until(&rig, &drained);

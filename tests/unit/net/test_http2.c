@@ -9,6 +9,7 @@
 #include <cmocka.h>
 #include <nghttp2/nghttp2.h>
 
+#include "../base/patience.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "net_rig.h"
@@ -139,7 +140,7 @@ static void client_flush(struct client *c)
 /* Exchanges bytes for some milliseconds, or until the condition. */
 static bool client_run(struct client *c, unsigned ms, bool (*done)(struct client *c))
 {
-    uint64_t end = clock_mono_ms(&clock_system) + ms;
+    struct patience end = patience_of(ms);
     do {
         _cleanup_(buf_done) struct buf b = BUF_INIT(16u << 20);
         client_flush(c);
@@ -151,7 +152,7 @@ static bool client_run(struct client *c, unsigned ms, bool (*done)(struct client
             return true;
         if (c->gone)
             return false;
-    } while (clock_mono_ms(&clock_system) < end);
+    } while (patience_left(&end));
     return false;
 }
 

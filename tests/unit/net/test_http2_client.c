@@ -654,7 +654,8 @@ static void revolving_door(void **state BASE_UNUSED)
     begin_with(&t, &o);
     assert_int_equal(open_with(&t, &t.a[0], &patient), 0);
     uint64_t until = clock_mono_ms(&clock_system) + 250;
-    while (clock_mono_ms(&clock_system) < until) {
+    while (clock_mono_ms(&clock_system) < until ||
+           h2_client_stats(t.client)->connects < 2) { /* a busy machine leaves less time */
         assert_true(peer_accept(&t.peer));
         peer_setting(&t.peer, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 0);
         peer_run(&t.peer, 2);

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "../base/patience.h"
 #include "base/mem.h"
 #include "net/loop_priv.h"
 
@@ -50,9 +51,9 @@ static int teardown(void **state)
 
 static void run_ms(uint64_t ms)
 {
-    uint64_t end = clock_mono_ms(&clock_system) + ms;
+    struct patience end = patience_of(ms);
 
-    while (clock_mono_ms(&clock_system) < end) {
+    for (int turns = 0; patience_left(&end) || turns < 10; turns++) {
         loop_run_once(loop, false);
         (void)uv_sleep(1);
     }
@@ -161,7 +162,7 @@ static void test_deadlines(void **state)
     loop_timer_start(&alive, 3600000, 0);
     memset(fired, 0, sizeof(fired));
     assert_int_equal(deadline_class_new(&slow, loop, 100000, on_deadline), 0);
-    assert_int_equal(deadline_class_new(&fast, loop, 50, on_deadline), 0);
+    assert_int_equal(deadline_class_new(&fast, loop, 1000, on_deadline), 0);
     for (size_t i = 0; i < 4; i++)
         deadline_init(&d[i]);
     deadline_disarm(&d[3]); /* harmless */
@@ -173,12 +174,12 @@ static void test_deadlines(void **state)
     deadline_arm(slow, &d[3]);
     run_ms(20);
     deadline_arm(slow, &d[2]); /* moved to another class */
-    while (fired[0] == 0 && clock_mono_ms(&clock_system) - begin < 2000)
+    while (fired[0] == 0 && clock_mono_ms(&clock_system) - begin < 20000)
         run_ms(5);
-    if (clock_mono_ms(&clock_system) - begin < 48)
+    if (clock_mono_ms(&clock_system) - begin < 998)
         fail_msg("fired after %d ms", (int)(clock_mono_ms(&clock_system) - begin));
     assert_int_equal(fired[0], 1);
-    run_ms(400);
+    run_ms(1500);
     assert_int_equal(fired[0], 1);
     assert_int_equal(fired[1], 0);
     assert_int_equal(fired[2], 0);
@@ -196,9 +197,15 @@ static void test_rearmed_deadline_waits_its_full_time(void **state)
     assert_int_equal(deadline_class_new(&fast, loop, 300, on_deadline), 0);
     deadline_init(&d[3]);
     for (int i = 0; i < 8; i++) {
+        uint64_t armed = clock_mono_ms(&clock_system);
         deadline_arm(fast, &d[3]);
         run_ms(100);
-        assert_int_equal(fired[3], 0);
+        if (clock_mono_ms(&clock_system) - armed < 250) {
+            assert_int_equal(fired[3], 0);
+        } else { /* a busy machine: that does not count */
+            fired[3] = 0;
+            i--;
+        }
     }
     run_ms(800);
     assert_int_equal(fired[3], 1);

