@@ -49,6 +49,7 @@ struct rule {
     bool run;
     struct sm sm;
     int64_t lost_ns; /* nothing is known of it since; 0: it is seen */
+    int64_t told_ns; /* the last loss that the watch told of; it may be over by the next look */
     struct order_call *call;
     uint64_t until_ms; /* STARTING: it should be up by then; HELD: no earlier try than this */
     uint64_t wait_ms;  /* before the next try */
@@ -231,7 +232,13 @@ static void look_at(struct rule *u)
     const struct service_order_options *opt = &u->o->opt;
     struct agent *a = agent_set_find(opt->agents, slice_of(u->container));
     struct service_seen s;
-    if (a == NULL || !service_watch_get(opt->watch, a, slice_of(u->service), &s) || s.stale) {
+    bool there = a != NULL && service_watch_get(opt->watch, a, slice_of(u->service), &s);
+    if (there && s.lost_ns != u->told_ns) {
+        u->told_ns = s.lost_ns;
+        if (u->lost_ns == 0)
+            u->lost_ns = s.lost_ns;
+    }
+    if (!there || s.stale) {
         if (u->lost_ns == 0)
             u->lost_ns = clock_real_ns(loop_clock(opt->loop));
         return;
@@ -380,6 +387,7 @@ void service_order_take(struct service_order *o, struct service_order *old)
             continue;
         u->sm = was->sm;
         u->lost_ns = was->lost_ns;
+        u->told_ns = was->told_ns;
         u->until_ms = was->until_ms;
         u->wait_ms = was->wait_ms;
         memcpy(u->failure, was->failure, sizeof(u->failure));

@@ -65,8 +65,9 @@ struct follower {
     int status;
     struct buf body; /* the answer of an old agent */
     struct map services;
-    uint64_t round; /* of snapshots */
-    bool whole;     /* the present connection has told everything once */
+    uint64_t round;  /* of snapshots */
+    bool whole;      /* the present connection has told everything once */
+    int64_t lost_ns; /* wall time when one that had done so ended; 0: never */
     uint64_t wait_ms;
 };
 
@@ -235,6 +236,8 @@ static void wait_a_little(struct follower *f)
     if (f->call != NULL)
         client_cancel(STEAL(f->call));
     buf_done(&f->body);
+    if (f->whole)
+        f->lost_ns = clock_real_ns(loop_clock(f->w->loop));
     f->whole = false;
     sm_move(&f->sm, WAITING, agent_name(f->agent));
     if (f->wait_ms == 0)
@@ -452,6 +455,7 @@ static struct service_seen seen_of(const struct service *s)
                                  .up = s->up,
                                  .stale = !s->owner->whole,
                                  .since_ns = s->since_ns,
+                                 .lost_ns = s->owner->lost_ns,
                                  .raw = s->raw};
 }
 

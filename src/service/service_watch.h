@@ -38,6 +38,7 @@ struct service_seen {
     struct slice name; /* "robot/talker" */
     bool up, stale;
     int64_t since_ns; /* wall time of the last change; 0: not told */
+    int64_t lost_ns;  /* wall time when it last became stale; 0: never */
     const char *raw;  /* as s6-svstat tells it */
 };
 /* Services with an index above `after`, in that order; fn's result other than 0 ends it. */

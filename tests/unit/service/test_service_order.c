@@ -39,6 +39,7 @@ struct world {
     char seen[4000];
     bool stopped; /* what a rule says: not to be run by itself */
     bool no_engine;
+    bool seldom; /* the order looks */
 };
 
 #define UP(name)                                                                                   \
@@ -80,8 +81,8 @@ static void order(struct world *w)
                                             .watch = w->w,
                                             .engine = w->no_engine ? NULL : (void *)w,
                                             .hub = w->hub,
-                                            .held_ms = 10,
-                                            .settled_ms = 20,
+                                            .held_ms = w->seldom ? 400 : 10,
+                                            .settled_ms = w->seldom ? 400 : 20,
                                             .start_ms = 300};
     struct err e = {0};
     assert_int_equal(service_order_new(&w->o, &o, rules, ARRAY_LEN(rules), &e), 0);
@@ -241,6 +242,33 @@ static void what_is_up_stays(void **state)
     end(&w);
 }
 
+static bool is_started(void *ctx)
+{
+    return starts(ctx) == 1;
+}
+
+static bool is_up(void *ctx)
+{
+    return !held(ctx).held;
+}
+
+/* Its container begins anew, between two looks. */
+static void what_goes_and_comes_unseen(void **state)
+{
+    (void)state;
+    struct world w = {.seldom = true};
+    begin(&w);
+    say(&w, UP("a") LIVE);
+    assert_true(test_run(w.l, is_up, &w, 3000));
+    db_healthy = vm_address = true;
+    fake_http_stop(&w.f);
+    test_pass(w.l, 20);
+    fake_http_start(&w.f, w.l, w.path);
+    say(&w, DOWN_FOR("a", "exitcode 0", "0") LIVE);
+    assert_true(test_run(w.l, is_started, &w, 3000));
+    end(&w);
+}
+
 /* Down for longer than its agent was away: its container is the same one. */
 static void an_order_outlives_the_agent(void **state)
 {
@@ -363,6 +391,28 @@ static void taken_over(void **state)
     end(&w);
 }
 
+/* Its agent was away before somebody stopped it: that is no reason after a reload, either. */
+static void an_old_loss_is_over(void **state)
+{
+    (void)state;
+    struct world w = {0};
+    begin(&w);
+    say(&w, UP("a") LIVE);
+    fake_http_stop(&w.f);
+    test_pass(w.l, 60);
+    fake_http_start(&w.f, w.l, w.path);
+    say(&w, UP("a") LIVE);
+    say(&w, DOWN_FOR("a", "exitcode 0", "0"));
+    db_healthy = vm_address = true;
+    struct service_order *old = w.o;
+    order(&w);
+    service_order_take(w.o, old);
+    service_order_free(old);
+    test_pass(w.l, 100);
+    assert_int_equal(starts(&w), 0);
+    end(&w);
+}
+
 static void no_memory(void **state)
 {
     (void)state;
@@ -403,10 +453,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(waits_and_is_started),
         cmocka_unit_test(what_is_up_stays),
+        cmocka_unit_test(what_goes_and_comes_unseen),
         cmocka_unit_test(an_order_outlives_the_agent),
         cmocka_unit_test(orders),
         cmocka_unit_test(failures),
         cmocka_unit_test(taken_over),
+        cmocka_unit_test(an_old_loss_is_over),
         cmocka_unit_test(no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
