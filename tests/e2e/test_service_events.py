@@ -12,11 +12,7 @@ import pytest
 
 import harness
 from harness import patient, wait_for
-import test_workloads_live
-
-
-def Stream(st, path, last=None):
-    return test_workloads_live.Stream(st, path, last, timeout=patient(30))
+from test_workloads_live import Stream
 
 
 @pytest.fixture
