@@ -82,10 +82,13 @@ static void take_interface(struct address_job *j, const virDomainInterface *i)
     }
 }
 
-/* No agent, or a network of the machine's own, are no failures. */
-static bool is_absence(const struct virt_thread *t)
+/* No agent, or a network of the machine's own, are no failures. Nor is a machine without any
+ * neighbours, which libvirt calls an internal error ("wrong nlmsg len"). */
+static bool is_absence(const struct virt_thread *t, unsigned source)
 {
     virErrorPtr e = t->lib->GetLastError();
+    if (e != NULL && e->code == VIR_ERR_INTERNAL_ERROR)
+        return source == VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP;
     return e == NULL || e->code == VIR_ERR_AGENT_UNRESPONSIVE || e->code == VIR_ERR_NO_SUPPORT ||
            e->code == VIR_ERR_ARGUMENT_UNSUPPORTED || e->code == VIR_ERR_OPERATION_UNSUPPORTED ||
            e->code == VIR_ERR_OPERATION_INVALID;
@@ -96,7 +99,7 @@ static void ask_source(struct address_job *j, struct virt_thread *t, virDomainPt
 {
     virDomainInterfacePtr *list = NULL;
     int n = t->lib->DomainInterfaceAddresses(d, &list, source, 0);
-    if (n < 0 && !is_absence(t) && j->error[0] == '\0') {
+    if (n < 0 && !is_absence(t, source) && j->error[0] == '\0') {
         struct buf b = BUF_FIXED(j->error);
         const char *said = t->lib->GetLastError()->message;
         (void)str_add_printable(&b, slice_of(said != NULL ? said : "no reason given"));

@@ -64,7 +64,8 @@ static struct _virStream *streams[STREAMS];
 static struct _virConnect *connection; /* there is one at a time */
 static unsigned calls, fail_in;
 static enum fake_trouble trouble;
-static bool met, deaf, refuse;
+static bool met, deaf, refuse, alone;
+static unsigned neighbours; /* how often they were asked for */
 static enum fake_kvm kvm;
 static int live, listener = -1, bell = -1, serial;
 static char socket_path[108];
@@ -727,6 +728,15 @@ static int fake_DomainInterfaceAddresses(virDomainPtr d, virDomainInterfacePtr *
         return -1;
     if (!leave(d->conn, in))
         return -1;
+    if (alone && source == VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT) {
+        say(VIR_ERR_AGENT_UNRESPONSIVE, "QEMU guest agent is not connected");
+        return -1;
+    }
+    if (alone && source == VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP) {
+        neighbours++;
+        say(VIR_ERR_INTERNAL_ERROR, "wrong nlmsg len");
+        return -1;
+    }
     if (source != VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT) {
         *ret = NULL;
         return 0;
@@ -1023,7 +1033,8 @@ void fake_reset(const char *folder)
     memset(domains, 0, sizeof(domains));
     n_events = 0;
     calls = fail_in = 0;
-    met = deaf = refuse = false;
+    met = deaf = refuse = alone = false;
+    neighbours = 0;
     live = 0;
     if (bell < 0)
         bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -1145,6 +1156,21 @@ void fake_deaf(bool on)
     pthread_mutex_lock(&lock);
     deaf = on;
     pthread_mutex_unlock(&lock);
+}
+
+void fake_alone(bool on)
+{
+    pthread_mutex_lock(&lock);
+    alone = on;
+    pthread_mutex_unlock(&lock);
+}
+
+unsigned fake_neighbours(void)
+{
+    pthread_mutex_lock(&lock);
+    unsigned n = neighbours;
+    pthread_mutex_unlock(&lock);
+    return n;
 }
 
 void fake_kvm(enum fake_kvm k)

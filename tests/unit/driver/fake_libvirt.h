@@ -34,6 +34,9 @@ void fake_set_quietly(const char *name, int state); /* the event is lost */
 void fake_die(void);
 void fake_refuse(bool on);
 void fake_deaf(bool on);
+/* No guest has an agent, and the machine no neighbours; how often these were asked for. */
+void fake_alone(bool on);
+unsigned fake_neighbours(void);
 void fake_say(const char *name, const char *text); /* the guest writes to its serial line */
 bool fake_console_taken(const char *name);
 /* What comes of domains of type kvm, which libvirtd always says it can have. Not changed by

@@ -33,7 +33,7 @@ static struct {
     struct fault f;
     size_t n;
     enum workload_actual actual;
-    char revision[64], address[64], addresses[8192];
+    char revision[64], address[64], addresses[8192], lookup[64];
     struct driver_usage usage;
     char snapshot[128];
 } got;
@@ -63,10 +63,12 @@ static void changed(void *ctx, struct slice id)
 
 static void take_meta(const struct driver_object *o)
 {
-    got.addresses[0] = '\0';
+    got.addresses[0] = got.lookup[0] = '\0';
     for (size_t i = 0; i < o->n_meta; i++)
         if (strcmp(o->meta[i].key, "vm.ip_addresses") == 0)
             (void)snprintf(got.addresses, sizeof(got.addresses), "%s", o->meta[i].value);
+        else if (strcmp(o->meta[i].key, "vm.network_lookup_error") == 0)
+            (void)snprintf(got.lookup, sizeof(got.lookup), "%s", o->meta[i].value);
 }
 
 static void on_done(void *ctx, const struct fault *f, const struct driver_object *o)
@@ -669,6 +671,25 @@ static void test_addresses(void **state)
     close_virt(true);
 }
 
+/* Nobody who could tell an address is no failure, either. */
+static void test_nobody_knows_an_address(void **state)
+{
+    (void)state;
+    plain_order();
+    fake_alone(true);
+    assert_int_equal(open_virt(), 0);
+    wait_up(1);
+    assert_int_equal(do_step(ENSURE), 0);
+    assert_int_equal(do_step(START), 0);
+    for (uint64_t end = uv_hrtime() + 10 * NS_PER_S; uv_hrtime() < end && fake_neighbours() == 0;)
+        pass_time(50);
+    assert_true(fake_neighbours() > 0);
+    assert_int_equal(do_step(INSPECT), 0);
+    assert_string_equal(got.addresses, "");
+    assert_string_equal(got.lookup, "");
+    close_virt(true);
+}
+
 /* ---- files */
 
 static bool there(const char *name)
@@ -993,6 +1014,7 @@ int main(void)
         T(test_quick_guest),
         T(test_neighbours),
         T(test_addresses),
+        T(test_nobody_knows_an_address),
         T(test_files_and_memory),
         T(test_files_and_calls),
         T(test_kvm_goes),
