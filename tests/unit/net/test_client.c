@@ -176,7 +176,7 @@ static void test_waiting_times_out(void **state)
 {
     const struct client_options o = {.max_connections = 1, .connect_ms = 60};
     struct client_request slow = {
-        .method = HTTP_METHOD_GET, .target = SLICE_LIT("/"), .first_byte_ms = 300};
+        .method = HTTP_METHOD_GET, .target = SLICE_LIT("/"), .first_byte_ms = 2000};
     struct client_rig rig;
     struct result a, b;
 
@@ -190,7 +190,7 @@ static void test_waiting_times_out(void **state)
     assert_non_null(strstr(b.e.msg, "no connection became free"));
     assert_int_equal(a.done, 0);
     expect_error(&a, ERR_TIMEOUT);
-    assert_non_null(strstr(a.e.msg, "no answer within 300 ms"));
+    assert_non_null(strstr(a.e.msg, "no answer within 2000 ms"));
     assert_non_null(strstr(a.e.msg, rig.path));
     assert_int_equal(client_pool_stats(rig.pool)->timeouts, 2);
     client_rig_close(&rig);

@@ -67,7 +67,7 @@ static void open_server(struct fixture *f, const struct tls_options *o)
 /* Replaces the rig's pool by one to the port. */
 static void open_pool(struct fixture *f, const struct tls_options *o, const char *unix_path)
 {
-    struct client_options co = {.host = "localhost", .connect_ms = 300};
+    struct client_options co = {.host = "localhost", .connect_ms = 2000};
     struct err e = {0};
 
     if (f->rig.pool != NULL)
@@ -144,11 +144,11 @@ static void fixture_close(struct fixture *f)
 static void get(struct fixture *f, const char *path, struct result *r)
 {
     const struct client_request q = {
-        .method = HTTP_METHOD_GET, .target = slice_of(path), .first_byte_ms = 500};
+        .method = HTTP_METHOD_GET, .target = slice_of(path), .first_byte_ms = 5000};
 
     result_init(r, &f->rig);
     assert_int_equal(result_send(r, &q), 0);
-    assert_true(rig_wait(&f->rig, &r->done, 1, 5000));
+    assert_true(rig_wait(&f->rig, &r->done, 1, 20000));
 }
 
 static void expect_hello(struct fixture *f, const char *subject)
