@@ -14,7 +14,6 @@
 
 #include <cmocka.h>
 
-
 void rig_open(struct rig *r, const struct protocol *const *protocols,
               const struct http_limits *limits, void (*handler)(void *ctx, struct exchange *x),
               void *ctx)

@@ -239,7 +239,8 @@ static void test_order(void **state)
     (void)state;
     make_rc_service("svc");
     make_rc_service("other");
-    make_tool("case \"$*\" in *svc*) until [ -e ${0%/*}/go ]; do sleep 0.05; done; esac; echo end \"$@\" >>${0%/*}/calls");
+    make_tool("case \"$*\" in *svc*) until [ -e ${0%/*}/go ]; do sleep 0.05; done; esac; echo end "
+              "\"$@\" >>${0%/*}/calls");
     struct answer a[4] = {0};
     assert_int_equal(s6_control_run(control, SLICE_LIT("svc"), S6_UP, on_done, &a[0], NULL), 0);
     assert_int_equal(s6_control_run(control, SLICE_LIT("svc"), S6_DOWN, on_done, &a[1], NULL), 0);

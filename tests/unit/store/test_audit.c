@@ -613,7 +613,8 @@ static void flushes_once_for_many(void **state)
         wait_written(&r, (uint64_t)i + 1); /* each is a write of its own */
     }
     wait_syncs(1);
-    assert_in_range(syncs, 1, 20 + (clock_mono_ms(&clock_system) - began) / 1000); /* one a second */
+    assert_in_range(syncs, 1,
+                    20 + (clock_mono_ms(&clock_system) - began) / 1000); /* one a second */
     put(&r, 0, "done");
     rig_close(&r);
     assert_true(syncs >= 2);
