@@ -141,7 +141,8 @@ static void after_looked(void *ctx, const struct fault *f, struct docker_object 
 static void act_after(struct docker_act *a)
 {
     struct err e = {0};
-    if (docker_look_start(a->w, slice_of(a->id), false, after_looked, a, &a->look, &e) != 0)
+    bool last_words = a->kind == ACT_START; /* it may have ended already */
+    if (docker_look_start(a->w, slice_of(a->id), last_words, after_looked, a, &a->look, &e) != 0)
         act_end(a, NULL, NULL);
 }
 

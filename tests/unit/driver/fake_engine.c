@@ -95,7 +95,7 @@ static void answer_container(struct fake_engine *g, struct exchange *x, const ch
     if (known && g->foreign)
         fail_msg("a foreign container was touched: %s", verb);
     if (strncmp(verb, "/start", 6) == 0)
-        g->running = known;
+        g->running = known && !g->dies;
     else if (strncmp(verb, "/stop", 5) == 0)
         g->running = g->paused = false;
     else if (strncmp(verb, "/unpause", 8) == 0)

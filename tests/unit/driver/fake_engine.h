@@ -23,6 +23,7 @@ struct fake_engine {
     bool exists, foreign, running, paused, tty, image;
     char revision[32];
     int exit_code;
+    bool dies; /* it has ended when its start is answered */
     /* what is done with requests; those for version and events do not count */
     int requests;
     int fault_at; /* the n-th from 1; 0: none */

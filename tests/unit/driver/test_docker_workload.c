@@ -665,6 +665,13 @@ static void last_words(void **state)
     w->g.exists = true;
     g = run(w, INSPECT);
     assert_true(slice_starts(slice_of(g->stderr_text), "...xxx"));
+    OK(w, REMOVE);
+    w->g.exists = w->g.dies = true;
+    w->g.logs = frames;
+    w->g.logs_len = sizeof(frames) - 1;
+    g = run(w, START); /* it has ended as soon as it was started */
+    assert_int_equal(g->f.e.code, 0);
+    assert_string_equal(g->stderr_text, "bad\nw\xef\xbf\xbdrse");
 }
 
 struct watched {
