@@ -350,8 +350,8 @@ const char *gateway_phase_name(enum gateway_phase p)
 const char *gateway_why_name(enum gateway_why w)
 {
     static const char *const names[] = {
-        "",           "not_wanted", "not_registered", "not_supervised",
-        "crash_loop", "fatal_exit", "exited",         "restarting"};
+        "",           "not_wanted", "not_registered", "not_supervised", "crash_loop",
+        "fatal_exit", "exited",     "restarting",     "locked"};
     return names[w];
 }
 
@@ -390,7 +390,8 @@ static void explain(const struct gateways *g, struct slice name, struct gateway_
     if (r->phase != GATEWAY_DOWN)
         return;
     if (s->want_up)
-        r->why = GATEWAY_WHY_RESTARTING;
+        r->why = WIFEXITED(w) && WEXITSTATUS(w) == slot_busy_exit(g->l) ? GATEWAY_WHY_LOCKED
+                                                                        : GATEWAY_WHY_RESTARTING;
     else if (!s->normally_up)
         r->why = GATEWAY_WHY_NOT_WANTED;
     else if (WIFEXITED(w) && WEXITSTATUS(w) == g->l->fatal_exit)

@@ -69,6 +69,7 @@ enum gateway_why {
     GATEWAY_WHY_FATAL,          /* ended with the fatal exit status, stays down */
     GATEWAY_WHY_EXITED,         /* ended by itself with status 0, stays down */
     GATEWAY_WHY_RESTARTING,     /* died, comes back in a moment */
+    GATEWAY_WHY_LOCKED,         /* another instance has its lock; tried again every second */
 };
 struct gateway_status {
     bool registered, supervised, present; /* present: the folder with its marker is there */

@@ -56,6 +56,9 @@ struct slot_text {
 int slot_render(struct slot_text *ret, const struct profile_layout *l, struct slice name, bool root,
                 const struct slot_env *env, size_t n_env, struct err *e);
 void slot_text_done(struct slot_text *t);
+/* The exit status of `run` when another instance has the profile's lock (contract 15.7): tried
+ * again every second, for as long as it takes. */
+int slot_busy_exit(const struct profile_layout *l);
 
 /* ---- appearing and going */
 

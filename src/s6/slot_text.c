@@ -110,16 +110,30 @@ static void add_command(struct buf *b, const struct profile_layout *l, struct sl
     buf_addc(b, '\n');
 }
 
-static void add_exec(struct buf *b, const struct profile_layout *l, struct slice name, bool root,
-                     bool drop)
+int slot_busy_exit(const struct profile_layout *l)
 {
-    buf_addlit(b, "exec ");
+    return l->fatal_exit != 120 ? 120 : 119;
+}
+
+static void add_lock(struct buf *b, const struct profile_layout *l, bool drop)
+{
     if (drop) {
         add_tool(b, l, "s6-setuidgid");
         buf_addf(b, " %s ", l->user);
     }
     add_tool(b, l, "s6-setlock");
     buf_addlit(b, " -n \"$PROFILE_DIR/gateway.lock\" ");
+}
+
+/* s6-setlock ends with 1 when somebody has the lock, and so may the gateway: asked first, the two
+ * are told apart. */
+static void add_exec(struct buf *b, const struct profile_layout *l, struct slice name, bool root,
+                     bool drop, const char *indent)
+{
+    buf_adds(b, indent);
+    add_lock(b, l, drop);
+    buf_addf(b, "true || [ $? -ne 1 ] || exit %d\n%sexec ", slot_busy_exit(l), indent);
+    add_lock(b, l, drop);
     add_command(b, l, name, root);
 }
 
@@ -171,13 +185,15 @@ static void render_run(struct buf *b, const struct profile_layout *l, struct sli
     add_exports(b, env, n_env);
     if (l->setup[0] != '\0')
         buf_addf(b, "%s\n", l->setup);
+    buf_addlit(b, "# Another instance that has the lock is no fault of this one: finish does not "
+                  "count it.\n");
     if (l->drop) {
         /* Who is not root already cannot drop, and need not. */
-        buf_addlit(b, "if [ \"$(id -u)\" -ne 0 ]; then\n    ");
-        add_exec(b, l, name, root, false);
+        buf_addlit(b, "if [ \"$(id -u)\" -ne 0 ]; then\n");
+        add_exec(b, l, name, root, false, "    ");
         buf_addlit(b, "fi\n");
     }
-    add_exec(b, l, name, root, l->drop);
+    add_exec(b, l, name, root, l->drop, "");
 }
 
 /* s6 calls finish with the exit status (256: killed) and the signal; 125 tells it to give up. */
@@ -194,8 +210,9 @@ static void render_finish(struct buf *b, const struct profile_layout *l, struct 
     }
     buf_addlit(b, "exec ");
     add_tool(b, l, "s6-permafailon");
-    buf_addf(b, " %lld %lld 1-255,SIGABRT,SIGBUS,SIGFPE,SIGILL,SIGSEGV,SIGSYS true\n",
-             (long long)l->crash_seconds, (long long)l->crash_deaths);
+    int busy = slot_busy_exit(l);
+    buf_addf(b, " %lld %lld 1-%d,%d-255,SIGABRT,SIGBUS,SIGFPE,SIGILL,SIGSEGV,SIGSYS true\n",
+             (long long)l->crash_seconds, (long long)l->crash_deaths, busy - 1, busy + 1);
 }
 
 static void add_log_step(struct buf *b, const struct profile_layout *l, const char *indent,

@@ -213,7 +213,7 @@ static const char *const gateway_states[] = {"down", "up", "ready", "finishing",
         ENUM("state", gateway_states, "State of the gateway", "up"),                               \
         FIELD("reason", ANSWER_STR,                                                                \
               "Why it is down: not_wanted, not_registered, not_supervised, crash_loop, "           \
-              "fatal_exit, exited, restarting",                                                    \
+              "fatal_exit, exited, restarting, locked",                                            \
               .flags = ANSWER_NULLABLE, .example = "null"),                                        \
         FIELD("pid", ANSWER_INT, "Process in the container", .flags = ANSWER_NULLABLE,             \
               .example = "412"),                                                                   \

@@ -353,6 +353,9 @@ static void test_scripts(void **state)
     assert_int_equal(profile_layout_init(&l, NULL, &e), 0);
     assert_int_equal(slot_render(&t, &l, slice_of("coder"), false, env, 2, &e), 0);
     assert_non_null(strstr(t.run.data, "export A_1=plain/1\nexport B='it'\"'\"'s $HOME'\n"));
+    assert_non_null(strstr(t.run.data, "\n    s6-setlock -n \"$PROFILE_DIR/gateway.lock\" true || "
+                                       "[ $? -ne 1 ] || exit 120\n    exec s6-setlock -n "));
+    assert_non_null(strstr(t.finish.data, " 60 5 1-119,121-255,SIGABRT,"));
     assert_non_null(strstr(t.run.data, "exec s6-setuidgid gantry s6-setlock -n "
                                        "\"$PROFILE_DIR/gateway.lock\" \"$PROFILE_DIR\"/gateway\n"));
     assert_non_null(strstr(t.finish.data, "if [ \"$1\" -eq 78 ]; then exit 125; fi\n"));
