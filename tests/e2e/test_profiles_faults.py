@@ -99,6 +99,24 @@ def test_two_containers_on_one_volume(own, service_user):
         other.stop()
 
 
+def test_a_gateway_that_outlives_its_supervisor(own):
+    """The next one waits for as long as the orphan lives, which is no crash loop, and then takes its place."""
+    d = own.profile("coder", "running", '#!/bin/sh\necho $$ >>"$PROFILE_DIR/starts"\nexec sleep 1000\n')
+    own.run("reconcile", "--set", "crash_deaths=3")
+    orphan = int(wait_for("up", lambda: (d / "starts").exists() and (d / "starts").read_text().split())[0])
+    slot = own.scandir / "gateway-coder"
+    for pid in supervisors(slot):
+        if os.readlink(f"/proc/{pid}/cwd") == str(slot):
+            os.kill(int(pid), signal.SIGKILL)
+    tally = slot / "supervise" / "death_tally"
+    wait_for("tries", lambda: tally.exists() and tally.stat().st_size >= 5 * 14, 30)
+    wait_for("it says why", lambda: own.status("coder")["reason"] == "locked")
+    assert len((d / "starts").read_text().split()) == 1
+    os.kill(orphan, signal.SIGKILL)
+    wait_for("its place is taken", lambda: len((d / "starts").read_text().split()) == 2)
+    assert own.status("coder")["state"] == "up"
+
+
 # ---- disks
 
 

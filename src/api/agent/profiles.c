@@ -383,7 +383,7 @@ static bool wants_up(const struct profile_job *j)
 static void supersede(struct agent_job *job, const struct profile_job *by)
 {
     struct profile_job *j = CONTAINER_OF(job, struct profile_job, job);
-    if (j->kind == KIND_ACT && wants_up(j) != wants_up(by) && strcmp(j->name, by->name) == 0)
+    if (j->kind == KIND_ACT && wants_up(j) != wants_up(by) && is_of(job, by->name))
         __atomic_store_n(&j->superseded, true, __ATOMIC_RELAXED);
 }
 

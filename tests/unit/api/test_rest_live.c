@@ -39,7 +39,7 @@ static int calls; /* under way */
 static int64_t seen_tail, seen_since;
 static bool seen_pause;
 static char seen_argv[200], seen_env[200], seen_user[40];
-static double cpu_first;
+static int cpu_misses;
 static int usages;
 
 static void call_free(void *ctx)
@@ -153,7 +153,7 @@ static void usage_go(void *ctx)
 {
     struct sample *s = ctx;
     const struct driver_usage u = {.id = SLICE_LIT("a"),
-                                   .cpu_percent = usages++ == 0 ? cpu_first : 12.5,
+                                   .cpu_percent = ++usages <= cpu_misses ? -1 : 12.5,
                                    .memory_bytes = 4096,
                                    .disk_read_bytes = -1,
                                    .disk_write_bytes = -1,
@@ -202,7 +202,7 @@ static int setup(void **state)
     rig_pass(&core, 5000);
     assert_state(&core, "web", ACTUAL_RUNNING);
     calls = usages = 0;
-    cpu_first = 3.5;
+    cpu_misses = 0;
     seen_pause = false;
     assert_int_equal(loop_new(&loop, &clock_system, &e), 0);
     struct server_options so = {.limits = http_limits_default};
@@ -397,10 +397,15 @@ static void too_much(void **state)
 static void the_second_sample_has_the_cpu(void **state)
 {
     (void)state;
-    cpu_first = -1;
+    cpu_misses = 1;
     assert_true(ask(GET, W "web/stats", NULL));
     expect(200, "{\"cpu_percent\":12.5,\"memory_bytes\":4096,");
     assert_int_equal(usages, 2);
+    usages = 0;
+    cpu_misses = 100; /* it cannot be told: no more than four are asked for */
+    assert_true(ask(GET, W "web/stats", NULL));
+    expect(200, "{\"memory_bytes\":4096,");
+    assert_int_equal(usages, 4);
 }
 
 /* The client leaves, or gantryd stops, in the middle: the runtime's calls end (teardown looks). */

@@ -361,6 +361,12 @@ static void test_scripts(void **state)
     assert_non_null(strstr(t.finish.data, "if [ \"$1\" -eq 78 ]; then exit 125; fi\n"));
     assert_non_null(strstr(t.log_run.data, " 1 n10 s1000000 T \"$log_dir\"\n"));
     slot_text_done(&t);
+    l.fatal_exit = 120; /* the two are told apart whatever the layout says */
+    assert_int_equal(slot_render(&t, &l, slice_of("coder"), false, NULL, 0, &e), 0);
+    assert_non_null(strstr(t.run.data, "|| exit 119\n"));
+    assert_non_null(strstr(t.finish.data, " 60 5 1-118,120-255,SIGABRT,"));
+    slot_text_done(&t);
+    l.fatal_exit = 78;
     static const struct slot_env bad[] = {
         {{"1A", 2}, {"x", 1}}, {{"A B", 3}, {"x", 1}}, {{"A", 1}, {"x\ny", 3}}, {{"", 0}, {"", 0}}};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
