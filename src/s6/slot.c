@@ -25,8 +25,8 @@
 #define LOCK_MS 10000
 #define NEW_PREFIX ".pg-new-"
 #define OLD_PREFIX ".pg-old-"
-/* Until s6-svscan, which has read that it is to look, has a new slot. Contract 15.2 has 2 s, which a
- * busy machine can take. */
+/* Until s6-svscan, which has read that it is to look, has a new slot. Contract 15.2 has 2 s, which
+ * a busy machine can take. */
 #define TAKEN_MS 5000
 #define READ_MS 10000     /* until it has read that */
 #define END_EXTRA_MS 6000 /* beyond timeout_kill: finish has five seconds */
